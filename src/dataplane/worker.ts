@@ -1,0 +1,23 @@
+/**
+ * A worker thread's entry. It never returns to its event loop while it runs: stop and change come by shared memory and an
+ * eventfd. A descriptor's owner is the main thread; a worker that ends leaves them all open.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import { STATE_WORD, WORKER_RUNNING, WORKER_STOPPED, workerLine } from '../shared/epoch.js';
+import type { WorkerInput } from '../shared/worker-input.js';
+import { WorkerContext } from './context.js';
+import { run } from './loop.js';
+import { prepareReceive } from './underlay-rx.js';
+
+/** Sent when the event ring begins to fill; the only message that a worker ever sends, and it receives none. */
+const EVENTS_WAITING = 0;
+
+const context = new WorkerContext(workerData as WorkerInput, () => parentPort?.postMessage(EVENTS_WAITING));
+const stateWord = workerLine(context.workerIndex) + STATE_WORD;
+prepareReceive(context);
+Atomics.store(context.epoch, stateWord, WORKER_RUNNING);
+try {
+  run(context);
+} finally {
+  Atomics.store(context.epoch, stateWord, WORKER_STOPPED);
+}

@@ -1,0 +1,66 @@
+/**
+ * Counters of one worker, which alone writes them; anyone may read. @hot
+ *
+ * Doubles: whole numbers are exact to 2^53, aligned 64-bit stores do not tear, and no BigInt is made.
+ *
+ *     networks: NETWORKS_MAX rows of 64: 16 traffic counters, then one a drop cause; row 0: frames of no known network
+ *     VTEPs: VTEPS_MAX rows of 8
+ */
+import { NETWORKS_MAX, VTEPS_MAX } from './layout.js';
+
+export const NETWORK_COUNTERS = 64;
+export const DROP_COUNTERS_START = 16;
+export const VTEP_COUNTERS = 8;
+export const VTEP_COUNTERS_START = NETWORKS_MAX * NETWORK_COUNTERS;
+export const COUNTER_BYTES = (VTEP_COUNTERS_START + VTEPS_MAX * VTEP_COUNTERS) * 8;
+
+export const ENCAP_FRAMES = 0;
+export const ENCAP_BYTES = 1;
+export const DECAP_FRAMES = 2;
+export const DECAP_BYTES = 3;
+export const FLOODED_FRAMES = 4;
+export const FLOOD_COPIES = 5;
+export const CHECKSUMS_COMPLETED = 6;
+export const EVENTS_LOST = 7;
+
+/** Names of the traffic counters, by index. */
+export const TRAFFIC_COUNTERS = [
+  'encap_frames',
+  'encap_bytes',
+  'decap_frames',
+  'decap_bytes',
+  'flooded_frames',
+  'flood_copies',
+  'checksums_completed',
+  'events_lost',
+] as const;
+
+export const VTEP_TX_DATAGRAMS = 0;
+export const VTEP_TX_BYTES = 1;
+export const VTEP_RX_DATAGRAMS = 2;
+export const VTEP_RX_BYTES = 3;
+export const VTEP_TX_ERRORS = 4;
+export const VTEP_COUNTER_NAMES = ['tx_datagrams', 'tx_bytes', 'rx_datagrams', 'rx_bytes', 'tx_errors'] as const;
+
+export class Counters {
+  readonly cells: Float64Array;
+
+  constructor(buffer: SharedArrayBuffer) {
+    this.cells = new Float64Array(buffer);
+  }
+
+  add(networkIndex: number, counter: number, amount: number): void {
+    const cell = networkIndex * NETWORK_COUNTERS + counter;
+    this.cells[cell] = (this.cells[cell] as number) + amount;
+  }
+
+  drop(networkIndex: number, cause: number): void {
+    const cell = networkIndex * NETWORK_COUNTERS + DROP_COUNTERS_START + cause;
+    this.cells[cell] = (this.cells[cell] as number) + 1;
+  }
+
+  addVtep(vtepIndex: number, counter: number, amount: number): void {
+    const cell = VTEP_COUNTERS_START + vtepIndex * VTEP_COUNTERS + counter;
+    this.cells[cell] = (this.cells[cell] as number) + amount;
+  }
+}

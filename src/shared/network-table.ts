@@ -1,0 +1,47 @@
+/**
+ * Networks that this host holds, read side: VNI -> index -> what a frame needs to know. @hot
+ *
+ * The VNI index has a 16-bit cell for each of the 2^24 VNIs: one load, no hash; only touched pages cost memory.
+ * Row of a network (16 words, a cache line): 0 VNI | 1 TAP fd | 2 MTU bytes | 3 flags
+ * Main thread writes: the row first, then the VNI cell; on removal the cell first, and the row is reused only after
+ * every worker has passed the epoch.
+ */
+import { NETWORKS_MAX, VNI_COUNT } from './layout.js';
+
+export const NETWORK_ROW_WORDS = 16;
+export const NETWORK_VNI_WORD = 0;
+export const NETWORK_TAP_FD_WORD = 1;
+export const NETWORK_MTU_WORD = 2;
+export const NETWORK_FLAGS_WORD = 3;
+
+export const NETWORK_FLAG_LEARNING = 1;
+
+export const NETWORK_BYTES = NETWORKS_MAX * NETWORK_ROW_WORDS * 4;
+export const VNI_INDEX_BYTES = VNI_COUNT * 2;
+
+export class NetworkTable {
+  readonly rows: Int32Array;
+  readonly vnis: Uint16Array;
+
+  constructor(rows: SharedArrayBuffer, vnis: SharedArrayBuffer) {
+    this.rows = new Int32Array(rows);
+    this.vnis = new Uint16Array(vnis);
+  }
+
+  /** @returns the network's index, or NO_NETWORK */
+  indexOf(vni: number): number {
+    return this.vnis[vni] as number;
+  }
+
+  vni(networkIndex: number): number {
+    return this.rows[networkIndex * NETWORK_ROW_WORDS + NETWORK_VNI_WORD] as number;
+  }
+
+  tapFd(networkIndex: number): number {
+    return this.rows[networkIndex * NETWORK_ROW_WORDS + NETWORK_TAP_FD_WORD] as number;
+  }
+
+  flags(networkIndex: number): number {
+    return this.rows[networkIndex * NETWORK_ROW_WORDS + NETWORK_FLAGS_WORD] as number;
+  }
+}

@@ -1,0 +1,66 @@
+/**
+ * UDP sockets of the underlay. Non-blocking; opened by the main thread, used by a worker. Source: socket(7), udp(7), ip(7).
+ */
+import { lastErrno, SystemCallError } from './errno.js';
+import { bind, close, setsockopt, socket } from './libc.js';
+import { addressOf, pin } from './memory.js';
+import { AF_INET, SOCKADDR_IN_BYTES, writeSockaddrIn } from './sockaddr.js';
+
+const SOCK_DGRAM = 2;
+const SOCK_NONBLOCK = 0o4000;
+const SOCK_CLOEXEC = 0o2000000;
+
+const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
+const SO_RCVBUF = 8;
+const SO_SNDBUFFORCE = 32;
+const SO_RCVBUFFORCE = 33;
+const IPPROTO_IP = 0;
+const IP_MTU_DISCOVER = 10;
+/** Never set DF: what the kernel's VXLAN does by default. */
+const IP_PMTUDISC_DONT = 0;
+
+/** Arguments of bind and setsockopt. */
+const sockaddr = pin(new Uint8Array(SOCKADDR_IN_BYTES));
+const sockaddrAddress = addressOf(sockaddr);
+const optionValue = pin(new Int32Array(1));
+const optionValueAddress = addressOf(optionValue);
+
+export interface UdpSocketOptions {
+  /** Four bytes. */
+  readonly address: Uint8Array;
+  /** 0: the kernel picks one. */
+  readonly port: number;
+  readonly sendBufferBytes?: number;
+  readonly receiveBufferBytes?: number;
+}
+
+/** @returns a bound, non-blocking fd. @throws SystemCallError: EADDRINUSE, EADDRNOTAVAIL, EACCES */
+export function openUdpSocket(options: UdpSocketOptions): number {
+  const fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) throw new SystemCallError('socket', lastErrno());
+  writeSockaddrIn(sockaddr, 0, options.address, options.port);
+  if (bind(fd, sockaddrAddress, SOCKADDR_IN_BYTES) < 0) {
+    const errno = lastErrno();
+    close(fd);
+    throw new SystemCallError('bind', errno, `${options.address.join('.')}:${options.port}`);
+  }
+  setOption(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
+  if (options.sendBufferBytes !== undefined) setBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, options.sendBufferBytes);
+  if (options.receiveBufferBytes !== undefined) setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, options.receiveBufferBytes);
+  return fd;
+}
+
+function setOption(fd: number, level: number, option: number, value: number): boolean {
+  optionValue[0] = value;
+  return setsockopt(fd, level, option, optionValueAddress, 4) === 0;
+}
+
+/** The forced option needs CAP_NET_ADMIN; without it the host's limit (net.core.rmem_max, wmem_max) holds. */
+function setBuffer(fd: number, forced: number, plain: number, bytes: number): void {
+  if (!setOption(fd, SOL_SOCKET, forced, bytes)) setOption(fd, SOL_SOCKET, plain, bytes);
+}
+
+export function closeUdpSocket(fd: number): void {
+  close(fd);
+}

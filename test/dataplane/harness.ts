@@ -1,0 +1,180 @@
+/**
+ * A worker's steps without its thread: real UDP sockets on loopback as the underlay, a socket pair in the TAP's place
+ * (a message each read and write, as a TAP gives a frame). What goes in and what comes out is bytes.
+ */
+import koffi from 'koffi';
+import { WorkerContext } from '../../src/dataplane/context.js';
+import { drainTap } from '../../src/dataplane/tap-rx.js';
+import { drainUnderlay, prepareReceive } from '../../src/dataplane/underlay-rx.js';
+import { DROP_COUNTERS_START, NETWORK_COUNTERS } from '../../src/shared/counters.js';
+import { DROP_CAUSES } from '../../src/shared/drop-causes.js';
+import { allocateTables } from '../../src/shared/tables.js';
+import { FdbWriter } from '../../src/shared/writers/fdb-writer.js';
+import { NetworkWriter } from '../../src/shared/writers/network-writer.js';
+import { VtepWriter } from '../../src/shared/writers/vtep-writer.js';
+import { close, read, sendmmsg, write } from '../../src/sys/libc.js';
+import { addressOf, writePointer } from '../../src/sys/memory.js';
+import { openEpoll } from '../../src/sys/poll.js';
+import { SOCKADDR_IN_BYTES, writeSockaddrIn } from '../../src/sys/sockaddr.js';
+import { openUdpSocket } from '../../src/sys/udp-socket.js';
+
+const libc = koffi.load('libc.so.6');
+const socketpair = libc.func('int socketpair(int domain, int type, int protocol, uintptr_t fds)');
+const AF_UNIX = 1;
+const SOCK_DGRAM_NONBLOCK = 2 | 0o4000;
+
+const SELF = Uint8Array.of(127, 0, 0, 1);
+export const VNI = 0x123456;
+
+export class Harness {
+  readonly tables = allocateTables(1);
+  readonly fdb = new FdbWriter(this.tables.fdb);
+  readonly networks = new NetworkWriter(this.tables.networks, this.tables.vnis, this.tables.membership);
+  readonly vteps = new VtepWriter(this.tables.vteps);
+  readonly context: WorkerContext;
+  readonly networkIndex: number;
+  readonly #fds: number[] = [];
+  readonly #container: number;
+  readonly #rxPort: number;
+  readonly #peers = new Map<number, number>();
+
+  constructor(port: number, learning = true) {
+    this.#rxPort = port;
+    const pair = new Int32Array(2);
+    if (socketpair(AF_UNIX, SOCK_DGRAM_NONBLOCK, 0, addressOf(pair)) !== 0) throw new Error('socketpair failed');
+    this.#container = pair[1] as number;
+    const underlayFd = this.#keep(openUdpSocket({ address: SELF, port }));
+    const txFds = [0, 0].map(() => this.#keep(openUdpSocket({ address: SELF, port: 0 })));
+    this.#keep(pair[0] as number);
+    this.#keep(this.#container);
+    this.vteps.add(SELF, port);
+    this.networkIndex = this.networks.reserve();
+    this.networks.publish(this.networkIndex, { vni: VNI, tapFd: pair[0] as number, mtuBytes: 1450, learning });
+    const epollFd = this.#keep(openEpoll());
+    const input = { workerIndex: 0, tables: this.tables, epollFd, wakeFd: -1, underlayFd, txFds };
+    this.context = new WorkerContext(input, () => {});
+    prepareReceive(this.context);
+  }
+
+  /** A VTEP on 127.0.0.<last>. @returns its index */
+  addPeer(last: number, member = true): number {
+    const address = Uint8Array.of(127, 0, 0, last);
+    const fd = this.#keep(openUdpSocket({ address, port: this.#rxPort }));
+    const index = this.vteps.add(address, this.#rxPort);
+    this.#peers.set(index, fd);
+    if (member) this.networks.addMember(this.networkIndex, index);
+    return index;
+  }
+
+  /** The container side sends one frame, virtio header first; the worker encapsulates. */
+  fromContainer(...messages: Uint8Array[]): void {
+    for (const message of messages) write(this.#container, addressOf(message), message.length);
+    drainTap(this.context, this.networkIndex);
+  }
+
+  /** What the container side has got, virtio header first. */
+  toContainer(): Uint8Array[] {
+    return drain(this.#container);
+  }
+
+  /** A peer's socket sends one datagram to this VTEP; the worker decapsulates. */
+  fromPeer(peer: number, datagram: Uint8Array): void {
+    this.#send(this.#peers.get(peer) as number, datagram);
+    drainUnderlay(this.context);
+  }
+
+  fromSelf(datagram: Uint8Array): void {
+    this.#send(this.context.txFds[0] as number, datagram);
+    drainUnderlay(this.context);
+  }
+
+  /** What has reached a peer's socket. */
+  toPeer(peer: number): Uint8Array[] {
+    return drain(this.#peers.get(peer) as number);
+  }
+
+  /** Drops of the network or of none, by cause, without those that are 0. */
+  drops(): Record<string, number> {
+    const found: Record<string, number> = {};
+    for (const { id, name } of DROP_CAUSES) {
+      const at = (row: number) =>
+        this.context.counters.cells[row * NETWORK_COUNTERS + DROP_COUNTERS_START + id] as number;
+      const count = at(0) + at(this.networkIndex);
+      if (count > 0) found[name] = count;
+    }
+    return found;
+  }
+
+  counter(index: number): number {
+    return this.context.counters.cells[this.networkIndex * NETWORK_COUNTERS + index] as number;
+  }
+
+  close(): void {
+    for (const fd of this.#fds) close(fd);
+  }
+
+  #keep(fd: number): number {
+    this.#fds.push(fd);
+    return fd;
+  }
+
+  #send(fd: number, datagram: Uint8Array): void {
+    const sockaddr = new Uint8Array(SOCKADDR_IN_BYTES);
+    writeSockaddrIn(sockaddr, 0, SELF, this.#rxPort);
+    const iovec = new Int32Array(4);
+    writePointer(iovec, 0, datagram.length === 0 ? addressOf(sockaddr) : addressOf(datagram));
+    iovec[2] = datagram.length;
+    const header = new Int32Array(16);
+    writePointer(header, 0, addressOf(sockaddr));
+    header[2] = SOCKADDR_IN_BYTES;
+    writePointer(header, 4, addressOf(iovec));
+    header[6] = 1;
+    if (sendmmsg(fd, addressOf(header), 1, 0) !== 1) throw new Error('the test could not send its datagram');
+  }
+}
+
+function drain(fd: number): Uint8Array[] {
+  const buffer = new Uint8Array(70_000);
+  const messages: Uint8Array[] = [];
+  for (;;) {
+    const bytes = read(fd, addressOf(buffer), buffer.length);
+    if (bytes < 0) return messages;
+    messages.push(buffer.slice(0, bytes));
+  }
+}
+
+const text = (hex: string) => Uint8Array.from(Buffer.from(hex.replaceAll(' ', ''), 'hex'));
+
+/** A UDP frame 10.0.0.2 -> 10.0.0.3 with the given MACs and payload; checksums left at 0. */
+export function frame(options: { to?: string; from?: string; payload?: Uint8Array } = {}): Uint8Array {
+  const payload = options.payload ?? text('0102030405');
+  const bytes = new Uint8Array(42 + payload.length);
+  bytes.set(text(options.to ?? '020000000003'), 0);
+  bytes.set(text(options.from ?? '020000000002'), 6);
+  bytes.set(text('0800 4500 0000 0001 4000 4011 0000 0a000002 0a000003 1388 1389 0000 0000'), 12);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(16, 28 + payload.length);
+  view.setUint16(38, 8 + payload.length);
+  bytes.set(payload, 42);
+  return bytes;
+}
+
+/** The frame as a TAP hands it over: behind a virtio header. */
+export function tapMessage(frameBytes: Uint8Array, header = '00000000000000000000'): Uint8Array {
+  const message = new Uint8Array(10 + frameBytes.length);
+  message.set(text(header), 0);
+  message.set(frameBytes, 10);
+  return message;
+}
+
+/** The frame as it crosses the underlay. */
+export function vxlanDatagram(
+  inner: Uint8Array,
+  options: { flags?: string; vni?: number; last?: string } = {},
+): Uint8Array {
+  const vni = (options.vni ?? VNI).toString(16).padStart(6, '0');
+  const datagram = new Uint8Array(8 + inner.length);
+  datagram.set(text(`${options.flags ?? '08000000'}${vni}${options.last ?? '00'}`), 0);
+  datagram.set(inner, 8);
+  return datagram;
+}

@@ -1,0 +1,170 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  COUNTER_BYTES,
+  Counters,
+  DROP_COUNTERS_START,
+  NETWORK_COUNTERS,
+  TRAFFIC_COUNTERS,
+} from '../../src/shared/counters.js';
+import { DROP_CAUSES } from '../../src/shared/drop-causes.js';
+import { EPOCH_BYTES, OBSERVED_WORD, STATE_WORD, WORKER_RUNNING, workerLine } from '../../src/shared/epoch.js';
+import { EVENT_LEARN, EVENT_RING_BYTES, EventRing } from '../../src/shared/event-ring.js';
+import { FloodList, MEMBERSHIP_BYTES } from '../../src/shared/flood-list.js';
+import { EVENTS_MAX, NETWORKS_MAX } from '../../src/shared/layout.js';
+import { NETWORK_BYTES, NETWORK_FLAG_LEARNING, NetworkTable, VNI_INDEX_BYTES } from '../../src/shared/network-table.js';
+import { VTEP_BYTES, VTEP_MISS, VtepTable } from '../../src/shared/vtep-table.js';
+import { EpochWriter } from '../../src/shared/writers/epoch-writer.js';
+import { NetworkWriter } from '../../src/shared/writers/network-writer.js';
+import { VtepWriter } from '../../src/shared/writers/vtep-writer.js';
+
+const addressWord = (bytes: readonly number[]) => new Int32Array(Uint8Array.from(bytes).buffer)[0] as number;
+
+describe('VTEP table', () => {
+  it('finds exactly the published addresses, through any series of additions and removals', () => {
+    const address = fc.tuple(fc.constant(192), fc.constant(0), fc.integer({ min: 0, max: 3 }), fc.nat(255));
+    fc.assert(
+      fc.property(fc.array(fc.record({ address, remove: fc.boolean() }), { maxLength: 120 }), (steps) => {
+        const buffer = new SharedArrayBuffer(VTEP_BYTES);
+        const writer = new VtepWriter(buffer);
+        const reader = new VtepTable(buffer);
+        const model = new Map<string, number>();
+        for (const step of steps) {
+          const key = step.address.join('.');
+          const index = model.get(key);
+          if (step.remove && index !== undefined) {
+            writer.unpublish(index);
+            writer.release(index);
+            model.delete(key);
+          } else if (index === undefined) {
+            model.set(key, writer.add(Uint8Array.from(step.address), 4789));
+          }
+        }
+        for (const step of steps) {
+          expect(reader.indexOfSource(addressWord(step.address))).toBe(model.get(step.address.join('.')) ?? VTEP_MISS);
+        }
+        expect(new Set(model.values()).size).toBe(model.size);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  it('holds a socket address that the kernel can use as it is', () => {
+    const buffer = new SharedArrayBuffer(VTEP_BYTES);
+    const index = new VtepWriter(buffer).add(Uint8Array.of(192, 0, 2, 7), 4789);
+    const row = new Uint8Array(buffer, 64 + index * 64, 16);
+    expect([...row]).toEqual([2, 0, 0x12, 0xb5, 192, 0, 2, 7, 0, 0, 0, 0, 0, 0, 0, 0]);
+  });
+});
+
+describe('network table and flood list', () => {
+  it('publishes, unpublishes and gives the index to the next network, clean', () => {
+    const rows = new SharedArrayBuffer(NETWORK_BYTES);
+    const vnis = new SharedArrayBuffer(VNI_INDEX_BYTES);
+    const membership = new SharedArrayBuffer(MEMBERSHIP_BYTES);
+    const writer = new NetworkWriter(rows, vnis, membership);
+    const reader = new NetworkTable(rows, vnis);
+    const members = new FloodList(membership);
+    const index = writer.reserve();
+    expect(index).toBe(1);
+    writer.publish(index, { vni: 0xffffff, tapFd: 42, mtuBytes: 1450, learning: true });
+    writer.addMember(index, 33);
+    expect(reader.indexOf(0xffffff)).toBe(index);
+    expect(reader.vni(index)).toBe(0xffffff);
+    expect(reader.tapFd(index)).toBe(42);
+    expect(reader.flags(index)).toBe(NETWORK_FLAG_LEARNING);
+    expect([members.has(index, 33), members.has(index, 32), members.word(index, 1)]).toEqual([true, false, 2]);
+    writer.unpublish(0xffffff);
+    expect(reader.indexOf(0xffffff)).toBe(0);
+    expect(reader.tapFd(index)).toBe(42);
+    writer.release(index);
+    expect(writer.reserve()).toBe(index);
+    expect(members.has(index, 33)).toBe(false);
+  });
+
+  it('says so when it is full', () => {
+    const make = (bytes: number) => new SharedArrayBuffer(bytes);
+    const writer = new NetworkWriter(make(NETWORK_BYTES), make(VNI_INDEX_BYTES), make(MEMBERSHIP_BYTES));
+    for (let i = 1; i < NETWORKS_MAX; i++) expect(writer.reserve()).toBe(i);
+    expect(writer.reserve()).toBe(0);
+  });
+
+  it('changes one member bit and no other', () => {
+    const membership = new SharedArrayBuffer(MEMBERSHIP_BYTES);
+    const make = (bytes: number) => new SharedArrayBuffer(bytes);
+    const writer = new NetworkWriter(make(NETWORK_BYTES), make(VNI_INDEX_BYTES), membership);
+    const members = new FloodList(membership);
+    for (const vtep of [0, 31, 32, 4095]) writer.addMember(5, vtep);
+    writer.removeMember(5, 31);
+    expect([0, 31, 32, 4095].map((vtep) => members.has(5, vtep))).toEqual([true, false, true, true]);
+    expect(members.has(4, 4095) || members.has(6, 0)).toBe(false);
+  });
+});
+
+describe('event ring', () => {
+  it('hands over every event in order, also around its end, and refuses when full', () => {
+    const buffer = new SharedArrayBuffer(EVENT_RING_BYTES);
+    const producer = new EventRing(buffer);
+    const consumer = new EventRing(buffer);
+    // The counts are about to overflow int32: the arithmetic is modulo 2^32.
+    producer.words[0] = 0x7fffffff - 10;
+    producer.words[8] = 0x7fffffff - 10;
+    for (let round = 0; round < 3; round++) {
+      for (let i = 0; i < EVENTS_MAX; i++) expect(producer.push(EVENT_LEARN, round, i, i & 0xffff, 3)).toBe(true);
+      expect(producer.push(EVENT_LEARN, round, 0, 0, 0)).toBe(false);
+      let next = 0;
+      const count = consumer.drain((type, network, low, _high, vtep) => {
+        expect([type, network, low, vtep]).toEqual([EVENT_LEARN, round, next++, 3]);
+      });
+      expect(count).toBe(EVENTS_MAX);
+    }
+    expect(consumer.drain(() => expect.unreachable())).toBe(0);
+  });
+
+  it('asks for a wake-up only when the consumer had taken everything', () => {
+    const ring = new EventRing(new SharedArrayBuffer(EVENT_RING_BYTES));
+    ring.push(EVENT_LEARN, 1, 2, 3, 4);
+    expect(ring.needsWake()).toBe(true);
+    ring.push(EVENT_LEARN, 1, 2, 3, 4);
+    expect(ring.needsWake()).toBe(false);
+    expect(ring.drain(() => {})).toBe(2);
+    ring.push(EVENT_LEARN, 1, 2, 3, 4);
+    expect(ring.needsWake()).toBe(true);
+  });
+});
+
+describe('epoch', () => {
+  it('waits for every running worker and for no other', async () => {
+    const buffer = new SharedArrayBuffer(EPOCH_BYTES);
+    const words = new Int32Array(buffer);
+    let wakes = 0;
+    const writer = new EpochWriter(buffer, 2, () => wakes++);
+    await writer.quiesce();
+    Atomics.store(words, workerLine(0) + STATE_WORD, WORKER_RUNNING);
+    let done = false;
+    const waiting = writer.quiesce().then(() => {
+      done = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 250));
+    expect(done).toBe(false);
+    Atomics.store(words, workerLine(0) + OBSERVED_WORD, Atomics.load(words, 0));
+    await waiting;
+    expect(wakes).toBe(2);
+  });
+});
+
+describe('counters', () => {
+  it('has room for every traffic counter and drop cause, ids in step with their place', () => {
+    expect(TRAFFIC_COUNTERS.length).toBeLessThanOrEqual(DROP_COUNTERS_START);
+    expect(DROP_CAUSES.length).toBeLessThanOrEqual(NETWORK_COUNTERS - DROP_COUNTERS_START);
+    expect(DROP_CAUSES.map((cause) => cause.id)).toEqual(DROP_CAUSES.map((_, i) => i));
+    expect(new Set(DROP_CAUSES.map((cause) => cause.name)).size).toBe(DROP_CAUSES.length);
+  });
+
+  it('counts past 2^32', () => {
+    const counters = new Counters(new SharedArrayBuffer(COUNTER_BYTES));
+    counters.add(3, 1, 2 ** 40);
+    counters.add(3, 1, 1);
+    expect(counters.cells[3 * NETWORK_COUNTERS + 1]).toBe(2 ** 40 + 1);
+  });
+});

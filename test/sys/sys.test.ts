@@ -1,0 +1,106 @@
+import { execFileSync } from 'node:child_process';
+import { afterEach, describe, expect, it } from 'vitest';
+import { EAGAIN, errnoName, errnoNumber, lastErrno, SystemCallError } from '../../src/sys/errno.js';
+import { closeEventfd, drainEventfd, openEventfd, signalEventfd } from '../../src/sys/eventfd.js';
+import { epollWait, read } from '../../src/sys/libc.js';
+import { addressOf, writePointer } from '../../src/sys/memory.js';
+import { addToEpoll, closeEpoll, EPOLL_DATA_WORD, openEpoll, removeFromEpoll } from '../../src/sys/poll.js';
+import { closeTap, isTapAlive, openTap, TUN_F_CSUM } from '../../src/sys/tap.js';
+import { closeUdpSocket, openUdpSocket } from '../../src/sys/udp-socket.js';
+
+const LOOPBACK = Uint8Array.of(127, 0, 0, 1);
+const TAP = `vtest${process.pid % 100_000}`;
+
+afterEach(() => {
+  try {
+    execFileSync('ip', ['link', 'del', TAP], { stdio: 'ignore' });
+  } catch {
+    // Most tests make none.
+  }
+});
+
+describe('errno', () => {
+  it('names what failed', () => {
+    expect(errnoName(errnoNumber('EADDRINUSE'))).toBe('EADDRINUSE');
+    expect(() => errnoNumber('ENOSUCH')).toThrow('ENOSUCH');
+    expect(new SystemCallError('bind', errnoNumber('EACCES'), 'x').message).toBe('bind x: EACCES');
+  });
+});
+
+describe('memory', () => {
+  it('writes a pointer above 4 GiB as the machine reads it', () => {
+    const words = new Int32Array(2);
+    writePointer(words, 0, 0x7fff_89ab_cdef);
+    expect(new BigUint64Array(words.buffer)[0]).toBe(0x7fff_89ab_cdefn);
+  });
+
+  it('gives a stable address of a SharedArrayBuffer', () => {
+    const view = new Uint8Array(new SharedArrayBuffer(64));
+    expect(addressOf(view)).toBe(addressOf(view));
+    expect(addressOf(new Uint8Array(view.buffer, 16))).toBe(addressOf(view) + 16);
+  });
+});
+
+describe('eventfd and epoll', () => {
+  it('wakes with the token, until drained', () => {
+    const epollFd = openEpoll();
+    const fd = openEventfd();
+    const events = new Int32Array(16);
+    const wait = () => epollWait(epollFd, addressOf(events), 4, 0);
+    try {
+      addToEpoll(epollFd, fd, -7);
+      expect(wait()).toBe(0);
+      signalEventfd(fd);
+      signalEventfd(fd);
+      expect(wait()).toBe(1);
+      expect(events[EPOLL_DATA_WORD]).toBe(-7);
+      drainEventfd(fd);
+      expect(wait()).toBe(0);
+      signalEventfd(fd);
+      removeFromEpoll(epollFd, fd);
+      expect(wait()).toBe(0);
+    } finally {
+      closeEventfd(fd);
+      closeEpoll(epollFd);
+    }
+  });
+});
+
+describe('UDP socket', () => {
+  it('says that a port is taken', () => {
+    const first = openUdpSocket({ address: LOOPBACK, port: 47_899 });
+    try {
+      expect(() => openUdpSocket({ address: LOOPBACK, port: 47_899 })).toThrow('bind 127.0.0.1:47899: EADDRINUSE');
+    } finally {
+      closeUdpSocket(first);
+    }
+    closeUdpSocket(openUdpSocket({ address: LOOPBACK, port: 47_899 }));
+  });
+
+  it('says that an address is not here', () => {
+    expect(() => openUdpSocket({ address: Uint8Array.of(192, 0, 2, 250), port: 0 })).toThrow('EADDRNOTAVAIL');
+  });
+});
+
+describe('TAP (needs root and /dev/net/tun)', () => {
+  it('stays when it is closed, is adopted when it is opened again, and is empty at first', () => {
+    const fd = openTap(TAP, TUN_F_CSUM);
+    const buffer = new Uint8Array(2048);
+    expect(read(fd, addressOf(buffer), buffer.length)).toBe(-1);
+    expect(lastErrno()).toBe(EAGAIN);
+    const index = () => JSON.parse(execFileSync('ip', ['-json', 'link', 'show', TAP]).toString())[0].ifindex;
+    const before = index();
+    closeTap(fd);
+    expect(index()).toBe(before);
+    const again = openTap(TAP, TUN_F_CSUM);
+    expect(index()).toBe(before);
+    expect(isTapAlive(again)).toBe(true);
+    execFileSync('ip', ['link', 'del', TAP]);
+    expect(isTapAlive(again)).toBe(false);
+    closeTap(again);
+  });
+
+  it('refuses a name that the kernel would cut', () => {
+    expect(() => openTap('a-name-of-16-chr', 0)).toThrow('1 to 15');
+  });
+});
