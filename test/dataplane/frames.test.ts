@@ -1,3 +1,4 @@
+/** Frames in, frames out, and what was counted: every step of a worker, over real sockets, without its thread. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BURST_FRAMES } from '../../src/dataplane/arena.js';
 import {

@@ -1,3 +1,4 @@
+/** The FDB against a Map, with keys that collide; ageing, limits, and a reader beside an unfinished change. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {

@@ -1,3 +1,4 @@
+/** The other shared tables: VTEPs, networks, members, events, epoch, counters. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {

@@ -1,3 +1,4 @@
+/** The system-call layer against the kernel of this machine. The TAP part needs root and /dev/net/tun. */
 import { execFileSync } from 'node:child_process';
 import { afterEach, describe, expect, it } from 'vitest';
 import { EAGAIN, errnoName, errnoNumber, lastErrno, SystemCallError } from '../../src/sys/errno.js';
