@@ -1,0 +1,99 @@
+/**
+ * A real Consul server for tests: in memory, on loopback, on ports of its own; ended by its process id.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+
+export interface ConsulServer {
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+const SCRIPT = fileURLToPath(new URL('../../../scripts/consul.sh', import.meta.url));
+const START_MS_MAX = 30_000;
+
+/** @throws when no binary can be had, or when it leads nothing within 30 s; the message holds its last words. */
+export async function startConsul(): Promise<ConsulServer> {
+  const { stdout: binary } = await execa(SCRIPT);
+  const dataDirectory = await mkdtemp(join(tmpdir(), 'vtep-consul-'));
+  const [http, server, serfLan, serfWan] = await freePorts(4);
+  const child = spawn(
+    binary,
+    [
+      'agent',
+      '-dev',
+      ...['-node', 'test', '-bind', '127.0.0.1', '-client', '127.0.0.1', '-data-dir', dataDirectory],
+      ...['-http-port', `${http}`, '-server-port', `${server}`, '-serf-lan-port', `${serfLan}`],
+      ...['-serf-wan-port', `${serfWan}`, '-dns-port', '-1', '-grpc-port', '-1'],
+      // Neither looks for updates nor sends anything anywhere.
+      ...['-hcl', 'disable_update_check = true', '-hcl', 'telemetry { disable_hostname = true }'],
+    ],
+    { stdio: ['ignore', 'pipe', 'pipe'] },
+  );
+  let words = '';
+  const keep = (chunk: Buffer) => {
+    words = (words + chunk.toString()).slice(-2000);
+  };
+  child.stdout.on('data', keep);
+  child.stderr.on('data', keep);
+  const endWithUs = () => child.kill('SIGKILL');
+  process.once('exit', endWithUs);
+  const close = async () => {
+    process.off('exit', endWithUs);
+    await end(child);
+    await rm(dataDirectory, { recursive: true, force: true });
+  };
+  const url = `http://127.0.0.1:${http}`;
+  try {
+    await waitForLeader(url, child);
+  } catch (error) {
+    await close();
+    throw new Error(`consul did not start: ${(error as Error).message}; its last words:\n${words}`);
+  }
+  return { url, close };
+}
+
+/** Ports that were free a moment ago; all are held at once, so that they differ. */
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer();
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', reject).listen(0, '127.0.0.1', resolve);
+      });
+      return server;
+    }),
+  );
+  const ports = servers.map((server) => (server.address() as { port: number }).port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}
+
+/** A leader is known before it serves writes: only a write that was taken shows that all is up. */
+async function waitForLeader(url: string, child: ChildProcess): Promise<void> {
+  const endMs = performance.now() + START_MS_MAX;
+  while (performance.now() < endMs) {
+    if (child.exitCode !== null) throw new Error(`it ended with status ${child.exitCode}`);
+    try {
+      const answer = await fetch(`${url}/v1/kv/started`, { method: 'PUT', body: 'yes' });
+      if (answer.status === 200 && (await answer.text()).trim() === 'true') return;
+    } catch {
+      // Not listening yet.
+    }
+    await sleep(100);
+  }
+  throw new Error(`it took no write within ${START_MS_MAX / 1000} s`);
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  child.kill('SIGKILL');
+  await ended;
+}
