@@ -131,8 +131,8 @@ function mix(hash: number, word: number): number {
 
 /** Both ends in numeric order, then MurmurHash3's final mix: each bit of the input reaches each bit of the result. */
 function join(oneEnd: number, otherEnd: number, protocol: number): number {
-  const lesser = oneEnd < otherEnd ? oneEnd : otherEnd;
-  const greater = oneEnd < otherEnd ? otherEnd : oneEnd;
+  const lesser = Math.min(oneEnd, otherEnd);
+  const greater = Math.max(oneEnd, otherEnd);
   let hash = mix(mix(mix(SEED, lesser), greater), protocol);
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);

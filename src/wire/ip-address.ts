@@ -125,7 +125,9 @@ export function parseCidr(text: string): Cidr {
   const network = address.map((byte, i) => byte & maskByte(prefixLength, i));
   const canonical = `${formatIp(network)}/${prefixLength}`;
   if (network.some((byte, i) => byte !== address[i])) {
-    throw new Error(`CIDR "${text}" has host bits set beyond its ${prefixLength}-bit prefix: the block is ${canonical}`);
+    throw new Error(
+      `CIDR "${text}" has host bits set beyond its ${prefixLength}-bit prefix: the block is ${canonical}`,
+    );
   }
   return { family: address.length === IPV4_ADDRESS_BYTES ? 4 : 6, network, prefixLength, text: canonical };
 }

@@ -1,7 +1,7 @@
 /** The headers' modules against captures of others and tshark's reading of them. */
 import { describe, expect, it } from 'vitest';
 import { readUint16, writeUint16 } from '../../src/wire/byte-order.js';
-import { completeChecksum, finish, pseudoHeaderSumIpv4, pseudoHeaderSumIpv6 } from '../../src/wire/checksum.js';
+import { completeChecksum, pseudoHeaderSumIpv4, pseudoHeaderSumIpv6 } from '../../src/wire/checksum.js';
 import { flowHash } from '../../src/wire/flow-hash.js';
 import { emitVxlan, VXLAN_OK, VXLAN_RESERVED_BITS } from '../../src/wire/vxlan.js';
 import { dissect } from './dissect.js';
@@ -53,7 +53,9 @@ describe.each(named)('%s', ({ capture, frame, decode }) => {
   });
 
   it('has the VXLAN verdict of its flags', () => {
-    const expected = decode['vxlan.flags']!.split(',').map((flags) => (flags === '0x0800' ? VXLAN_OK : VXLAN_RESERVED_BITS));
+    const expected = decode['vxlan.flags']!.split(',').map((flags) =>
+      flags === '0x0800' ? VXLAN_OK : VXLAN_RESERVED_BITS,
+    );
     expect(vxlanVerdicts).toEqual(expected);
   });
 
@@ -85,7 +87,7 @@ describe.each(named)('%s', ({ capture, frame, decode }) => {
     }
   });
 
-  it('hashes both directions and any place in the buffer alike', () => {
+  it('hashes alike at any place in the buffer', () => {
     const offset = innerFrameOffsets.at(-1)!;
     const moved = new Uint8Array(frame.length + 3);
     moved.set(frame.subarray(offset), 3);
@@ -144,8 +146,7 @@ describe('checksums that were left to the hardware', () => {
     expect(tcp.status).toBe('0');
     writeUint16(copy, tcp.csumStart + 16, pseudoSumBefore(copy, tcp.csumStart, tcp.end, 'tcp'));
     completeChecksum(copy, 0, tcp.end, tcp.csumStart, 16);
-    expect(checksumStatus(copy)['tcp']).toBe('1');
-    expect(finish(0)).toBe(0xffff);
+    expect(checksumStatus(copy).tcp).toBe('1');
   });
 });
 

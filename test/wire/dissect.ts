@@ -31,12 +31,17 @@ export interface Dissection {
   readonly innerFrameOffsets: number[];
 }
 
-const COLUMNS = 'ip.src ip.dst ipv6.src ipv6.dst udp.srcport udp.dstport vxlan.flags vxlan.vni vxlan.gbp eth.src eth.dst';
+const COLUMNS =
+  'ip.src ip.dst ipv6.src ipv6.dst udp.srcport udp.dstport vxlan.flags vxlan.vni vxlan.gbp eth.src eth.dst';
 
 export function dissect(frame: Uint8Array): Dissection {
   const lists: Record<string, string[]> = {};
   for (const column of COLUMNS.split(' ')) lists[column] = [];
-  const result = { checksums: [] as ChecksumReading[], vxlanVerdicts: [] as number[], innerFrameOffsets: [] as number[] };
+  const result = {
+    checksums: [] as ChecksumReading[],
+    vxlanVerdicts: [] as number[],
+    innerFrameOffsets: [] as number[],
+  };
   const status = (sound: boolean): '0' | '1' => (sound ? '1' : '0');
   let frameOffset = 0;
   while (frameOffset >= 0) {
@@ -61,7 +66,13 @@ export function dissect(frame: Uint8Array): Dissection {
       upperEnd = ipOffset + ipv4.readIpv4TotalBytes(frame, ipOffset);
       pseudoSum = pseudoHeaderSumIpv4(frame, ipOffset, protocol, upperEnd - upperOffset);
       const sound = ipv4.isIpv4HeaderSound(frame, ipOffset);
-      result.checksums.push({ layer: 'ip', status: status(sound), csumStart: ipOffset, csumOffset: 10, end: upperOffset });
+      result.checksums.push({
+        layer: 'ip',
+        status: status(sound),
+        csumStart: ipOffset,
+        csumOffset: 10,
+        end: upperOffset,
+      });
     } else if (ethertype === 0x86dd) {
       const verdict = ipv6.checkIpv6(frame, ipOffset, frame.length - ipOffset);
       if (verdict !== ipv6.IPV6_OK) throw new Error(`IPv6 verdict ${verdict}`);

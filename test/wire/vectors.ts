@@ -21,7 +21,8 @@ export interface Vector {
 
 /** @throws Error naming what is missing; a test run without its vectors is a failure, not a skip */
 export function readVectors(): Vector[] {
-  if (!existsSync(FOLDER)) throw new Error(`the folder of captures, ../shared/vectors from the project's root, is missing`);
+  if (!existsSync(FOLDER))
+    throw new Error(`the folder of captures, ../shared/vectors from the project's root, is missing`);
   const captures = readdirSync(FOLDER).filter((name) => name.endsWith('.pcap'));
   if (captures.length === 0) throw new Error(`../shared/vectors holds no .pcap file`);
   return captures.sort().flatMap((fileName) => {
