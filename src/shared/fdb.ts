@@ -7,7 +7,7 @@
  *
  * The main thread inserts and removes (writers/fdb-writer.ts); removal shifts later slots back, so that there are no
  * tombstones. A sequence word guards readers: odd while a change is under way. A reader that finds it moved looks again,
- * a few times; then it says MISS, and the frame is flooded: late, never lost.
+ * for some microseconds; then it says MISS, and the frame is flooded: late, never lost.
  * Workers write word 3 alone (seconds of the last frame): at worst a moved slot is stamped for its neighbour and an
  * entry lives one ageing period longer.
  */
@@ -24,7 +24,8 @@ export const KIND_DYNAMIC = 3;
 export const FDB_MISS = 0;
 
 const SLOT_MASK = FDB_SLOTS - 1;
-const READ_TRIES = 64;
+/** Some microseconds at most: longer than a change takes, shorter than it would matter to a burst. */
+const READ_TRIES = 1024;
 
 /** Home slot of a key. Fibonacci hashing of both words; the high bits are the good ones. */
 export function fdbHome(keyLow: number, keyHigh: number): number {

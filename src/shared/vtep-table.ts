@@ -26,7 +26,8 @@ export const VTEP_BYTES = (SOURCE_INDEX_WORD + SOURCE_CELLS) * 4;
 export const VTEP_MISS = -1;
 
 const SOURCE_MASK = SOURCE_CELLS - 1;
-const READ_TRIES = 64;
+/** Some microseconds at most: longer than a change takes, shorter than it would matter to a burst. */
+const READ_TRIES = 1024;
 
 export function sourceHome(addressWord: number): number {
   const mixed = Math.imul(addressWord, 0x9e3779b1);
