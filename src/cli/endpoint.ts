@@ -1,0 +1,162 @@
+/** `vtep attach`, `vtep detach` and `vtep endpoint ls`: containers on networks. */
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { checkInput } from '../control/api/check-input.js';
+import {
+  attachSchema,
+  detachSchema,
+  type Endpoint,
+  endpointSchema,
+  networkQuerySchema,
+} from '../control/api/schema.js';
+import { type ContextOf, given, numberOrText } from './context.js';
+import { formatTable } from './table.js';
+
+export const ENDPOINT_LABELS = {
+  network: '--network',
+  netns: '--netns',
+  pid: '--pid',
+  ip: '--ip',
+  mac: '--mac',
+  name: '--name',
+  id: '--id',
+  interface: '--interface',
+};
+
+interface AttachOptions {
+  network: string;
+  netns?: string;
+  pid?: string;
+  ip?: string;
+  mac?: string;
+  name?: string;
+  interface?: string;
+}
+
+interface DetachOptions {
+  network: string;
+  netns?: string;
+  pid?: string;
+  name?: string;
+  id?: string;
+}
+
+export function addEndpointCommands(program: Command, contextOf: ContextOf): void {
+  program
+    .command('attach')
+    .description('give a container on this host an interface and an address in a network')
+    .requiredOption('--network <name>', 'the network')
+    .option('--netns <name>', 'the container, by its network namespace: a name in /run/netns or an absolute path')
+    .option('--pid <pid>', 'the container, by the id of a process in it')
+    .option('--ip <address>', 'the address (default: the next free one of the pool)')
+    .option('--mac <address>', 'the MAC address (default: a random one)')
+    .option('--name <name>', 'a name for the endpoint')
+    .option('--interface <name>', "the interface's name in the container (default: the first free of eth0, eth1, ...)")
+    .addHelpText(
+      'after',
+      `
+Examples:
+  vtep attach --network my_overlay --netns master
+  vtep attach --network my_overlay --pid 4711 --ip 10.0.0.20 --name web
+  vtep attach --network my_overlay --pid "$(docker inspect -f '{{.State.Pid}}' web)"`,
+    )
+    .action(async (options: AttachOptions, command: Command) => {
+      const { client, print } = contextOf(command);
+      const fields = given({ ...attachFields(options), pid: numberOrText(options.pid) });
+      const body = checkInput(attachSchema, fields, ENDPOINT_LABELS);
+      const { raw, value } = await client.call(endpointSchema, 'POST', '/v1/endpoints', body);
+      print(raw, () => attachedText(value));
+    });
+
+  program
+    .command('detach')
+    .description('take a container on this host off a network')
+    .requiredOption('--network <name>', 'the network')
+    .option('--netns <name>', 'by the network namespace')
+    .option('--pid <pid>', 'by the id of a process in the container')
+    .option('--name <name>', "by the endpoint's name")
+    .option('--id <id>', "by the endpoint's id")
+    .addHelpText(
+      'after',
+      `
+Examples:
+  vtep detach --network my_overlay --netns master
+  vtep detach --network my_overlay --name web`,
+    )
+    .action(async (options: DetachOptions, command: Command) => {
+      const { client, print } = contextOf(command);
+      const { network, netns, name, id } = options;
+      const fields = given({ network, netns, name, id, pid: numberOrText(options.pid) });
+      const body = checkInput(detachSchema, fields, ENDPOINT_LABELS);
+      const { raw, value } = await client.call(z.array(endpointSchema), 'POST', '/v1/detach', body);
+      print(raw, () => value.map(detachedText).join(''));
+    });
+
+  const endpoint = program
+    .command('endpoint')
+    .description('list the containers on the networks')
+    .usage('ls')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  vtep endpoint ls`,
+    );
+  endpoint
+    .command('ls')
+    .description('list the endpoints of all hosts')
+    .option('--network <name>', 'of this network only')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  vtep endpoint ls
+  vtep endpoint ls --network my_overlay --json`,
+    )
+    .action(async (options: { network?: string }, command: Command) => {
+      const { client, print } = contextOf(command);
+      const path = withNetwork('/v1/endpoints', options.network);
+      const { raw, value } = await client.call(z.array(endpointSchema), 'GET', path);
+      print(raw, () => endpointTable(value));
+    });
+}
+
+/** The path with its `?network=` filter, checked. */
+export function withNetwork(path: string, network: string | undefined): string {
+  const query = checkInput(networkQuerySchema, given({ network }), ENDPOINT_LABELS);
+  return query.network === undefined ? path : `${path}?network=${encodeURIComponent(query.network)}`;
+}
+
+export function endpointTable(endpoints: readonly Endpoint[]): string {
+  const rows = endpoints.map((e) => [
+    e.network,
+    e.name || '-',
+    e.addresses.join(','),
+    e.mac,
+    e.node,
+    e.local
+      ? `${e.local.sandbox} ${e.local.containerInterface}${e.local.state === 'waiting' ? ' (waiting)' : ''}`
+      : '-',
+    e.id,
+  ]);
+  return formatTable(['NETWORK', 'NAME', 'ADDRESS', 'MAC', 'NODE', 'HERE', 'ID'], rows);
+}
+
+/** Only what the API knows: --socket and --json are not part of the request. */
+function attachFields(options: AttachOptions): Record<string, unknown> {
+  const { network, netns, ip, mac, name, interface: interfaceName } = options;
+  return { network, netns, ip, mac, name, interface: interfaceName };
+}
+
+function attachedText(endpoint: Endpoint): string {
+  const { local } = endpoint;
+  const where = local === undefined ? '' : `${local.containerInterface} in ${local.sandbox}: `;
+  const waiting =
+    local?.state === 'waiting' ? ' (not yet known to the other hosts: the registry is not reachable)' : '';
+  const facts = `${endpoint.addresses.join(', ')}, MAC ${endpoint.mac}, endpoint ${endpoint.id}`;
+  return `attached to ${endpoint.network}: ${where}${facts}${waiting}\n`;
+}
+
+function detachedText(endpoint: Endpoint): string {
+  return `detached from ${endpoint.network}: ${endpoint.addresses.join(', ')}, endpoint ${endpoint.id}\n`;
+}

@@ -1,0 +1,125 @@
+/** `vtep node ls`, `vtep fdb` and `vtep status`: what this host knows and does. */
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { fdbSchema, nodeSchema, type Status, statusSchema } from '../control/api/schema.js';
+import type { ContextOf } from './context.js';
+import { withNetwork } from './endpoint.js';
+import { formatDuration, formatFields, formatTable } from './table.js';
+
+export function addHostCommands(program: Command, contextOf: ContextOf): void {
+  const node = program
+    .command('node')
+    .description('list the hosts')
+    .usage('ls')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  vtep node ls`,
+    );
+  node
+    .command('ls')
+    .description('list the hosts that run vtepd; * marks this one')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  vtep node ls
+  vtep node ls --json`,
+    )
+    .action(async (_options: unknown, command: Command) => {
+      const { client, print } = contextOf(command);
+      const { raw, value } = await client.call(z.array(nodeSchema), 'GET', '/v1/nodes');
+      print(raw, () => {
+        const rows = value.map((n) => [n.name, `${n.vtep.ip}:${n.vtep.port}`, n.self ? '*' : '']);
+        return formatTable(['NAME', 'VTEP', 'SELF'], rows);
+      });
+    });
+
+  program
+    .command('fdb')
+    .description('show where this host sends frames: MAC address to VTEP')
+    .option('--network <name>', 'of this network only')
+    .addHelpText(
+      'after',
+      `
+Kinds: local (a container on this host), static (from the registry), dynamic (learnt from the tunnel).
+
+Examples:
+  vtep fdb
+  vtep fdb --network my_overlay --json`,
+    )
+    .action(async (options: { network?: string }, command: Command) => {
+      const { client, print } = contextOf(command);
+      const { raw, value } = await client.call(z.array(fdbSchema), 'GET', withNetwork('/v1/fdb', options.network));
+      print(raw, () => {
+        const rows = value.map((e) => [
+          e.network,
+          String(e.vni),
+          e.mac,
+          e.kind,
+          e.vtep ? `${e.vtep.address}:${e.vtep.port}` : '-',
+          e.idleSeconds === undefined ? '-' : formatDuration(e.idleSeconds),
+        ]);
+        return formatTable(['NETWORK', 'VNI', 'MAC', 'KIND', 'VTEP', 'IDLE'], rows);
+      });
+    });
+
+  program
+    .command('status')
+    .description('show how vtepd is: registry, workers, counters')
+    .option('--drops', 'only the frames that were dropped, by cause')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  vtep status
+  vtep status --drops
+  vtep status --json`,
+    )
+    .action(async (options: { drops?: boolean }, command: Command) => {
+      const { client, print } = contextOf(command);
+      const { raw, value } = await client.call(statusSchema, 'GET', '/v1/status');
+      print(raw, () => (options.drops === true ? dropsText(value) : statusText(value)));
+    });
+}
+
+function statusText(status: Status): string {
+  const { vtep, underlay, counts } = status;
+  const drops = Object.values(status.drops).reduce((sum, count) => sum + count, 0);
+  const fields = formatFields([
+    ['node', status.node],
+    ['version', status.version],
+    ['up', formatDuration(status.uptimeSeconds)],
+    ['vtep', `${vtep.ip}:${vtep.port}`],
+    ['underlay', `${underlay.interface}, mtu ${underlay.mtuBytes} bytes`],
+    ['registry', registryText(status)],
+    ['networks', `${counts.networks}, ${counts.localNetworks} on this host`],
+    ['endpoints', `${counts.localEndpoints} on this host`],
+    ['nodes', String(counts.nodes)],
+    ['workers', status.workers.map((w) => `${w.id} ${w.state}`).join(', ') || 'none'],
+    ['drops', drops === 0 ? '0' : `${drops} (vtep status --drops)`],
+  ]);
+  const totals = counterRows(status.totals);
+  return totals.length === 0 ? fields : `${fields}\n${formatTable(['COUNTER', 'VALUE'], totals)}`;
+}
+
+function registryText({ registry }: Status): string {
+  if (registry.connected) return `${registry.url}, connected`;
+  const since = registry.staleSeconds === undefined ? 'never yet' : `${formatDuration(registry.staleSeconds)} ago`;
+  const reason = registry.error === undefined ? '' : `: ${registry.error}`;
+  return `${registry.url}, NOT connected, last answer ${since}${reason}`;
+}
+
+function dropsText(status: Status): string {
+  const rows = counterRows(status.drops);
+  return rows.length === 0 ? 'no frame was dropped\n' : formatTable(['CAUSE', 'FRAMES'], rows);
+}
+
+/** Those above zero, the largest first. */
+function counterRows(counters: Readonly<Record<string, number>>): string[][] {
+  return Object.entries(counters)
+    .filter(([, count]) => count > 0)
+    .sort(([, a], [, b]) => b - a)
+    .map(([name, count]) => [name, String(count)]);
+}

@@ -1,0 +1,222 @@
+/**
+ * The HTTP API's requests and answers, as zod schemas: the one contract between vtepd, the CLI, the veth script and
+ * whatever else speaks to the unix socket. Control plane, main thread.
+ *
+ * | route | request | answer |
+ * |---|---|---|
+ * | GET /v1/status | | Status |
+ * | GET /v1/networks | | Network[] |
+ * | POST /v1/networks | CreateNetwork | 201 Network |
+ * | GET /v1/networks/:name | | NetworkDetail |
+ * | DELETE /v1/networks/:name | | 204 |
+ * | GET /v1/endpoints?network= | | Endpoint[] (all hosts) |
+ * | POST /v1/endpoints | Attach | 201 Endpoint |
+ * | DELETE /v1/endpoints/:id | | 204 |
+ * | POST /v1/detach | Detach | Endpoint[] that went |
+ * | GET /v1/nodes | | Node[] |
+ * | GET /v1/peers?network= | | Peer[] |
+ * | POST /v1/peers | Peer input | 201 Peer |
+ * | POST /v1/peers/remove | Peer input | 204 |
+ * | GET /v1/fdb?network= | | Fdb[] |
+ * | GET /healthz | | `{ "ok": true }` |
+ *
+ * An error is `{ "error": { "code", "message", "retryable" } }` with the status of its code (errors.ts).
+ */
+import { isIP, isIPv4 } from 'node:net';
+import { z } from 'zod';
+
+const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/;
+const NAME_RULE = 'must be 1 to 63 letters, digits, "_", "." or "-", and begin with a letter or a digit';
+const VNI_RULE = 'must be a whole number from 1 to 16777215';
+const MTU_RULE = 'must be a whole number of bytes from 576 to 65485';
+const PORT_RULE = 'must be a UDP port from 1 to 65535';
+const PID_RULE = 'must be a process id: a whole number above 0';
+const MAC_RULE = 'must be six hexadecimal bytes, such as 02:00:5e:10:00:01';
+const IPV4_RULE = 'must be an IPv4 address, such as 10.0.2.7';
+const SUBNET_RULE = 'must be an IPv4 network in CIDR form, such as 10.0.2.0/24';
+const INTERFACE_RULE = 'must be 1 to 15 characters without white space, "/" or ":"';
+const NETNS_RULE = 'must be the name of a network namespace or an absolute path to one';
+
+function isIpv4Cidr(text: string): boolean {
+  const [address = '', prefix = '', ...rest] = text.split('/');
+  return rest.length === 0 && isIPv4(address) && /^\d{1,2}$/.test(prefix) && Number(prefix) <= 32;
+}
+
+/** 1.0.0.0 to 223.255.255.255: what an underlay datagram can be sent to as one host. */
+function isUnicastIpv4(ip: string): boolean {
+  const first = Number(ip.split('.')[0]);
+  return first >= 1 && first <= 223;
+}
+
+export const nameSchema = z.string(NAME_RULE).regex(NAME, NAME_RULE);
+export const vniSchema = z.number(VNI_RULE).int(VNI_RULE).min(1, VNI_RULE).max(16_777_215, VNI_RULE);
+export const portSchema = z.number(PORT_RULE).int(PORT_RULE).min(1, PORT_RULE).max(65_535, PORT_RULE);
+export const macSchema = z
+  .string(MAC_RULE)
+  .transform((mac) => mac.toLowerCase())
+  .refine((mac) => /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/.test(mac), MAC_RULE)
+  .refine((mac) => (Number.parseInt(mac.slice(0, 2), 16) & 1) === 0, 'must be a unicast address: the first byte even')
+  .refine((mac) => mac !== '00:00:00:00:00:00', 'must not be zero');
+export const ipv4Schema = z.string(IPV4_RULE).refine(isIPv4, IPV4_RULE);
+export const ipSchema = z.string().refine((ip) => isIP(ip) !== 0, 'must be an IP address');
+/** The form only; networks/ says more (host bits, size, overlap). */
+export const subnetSchema = z.string(SUBNET_RULE).refine(isIpv4Cidr, SUBNET_RULE);
+
+export const createNetworkSchema = z.strictObject({
+  name: nameSchema,
+  subnet: subnetSchema.optional(),
+  vni: vniSchema.optional(),
+  mtuBytes: z.number(MTU_RULE).int(MTU_RULE).min(576, MTU_RULE).max(65_485, MTU_RULE).optional(),
+  learning: z.boolean('must be true or false').optional(),
+});
+export type CreateNetwork = z.infer<typeof createNetworkSchema>;
+
+export const networkSchema = z.object({
+  name: z.string(),
+  id: z.string(),
+  vni: z.number(),
+  subnets: z.array(z.string()),
+  gateway: z.string(),
+  /** 0: from the underlay of each host. */
+  mtuBytes: z.number(),
+  flood: z.literal('replicate'),
+  scope: z.literal('global'),
+  learning: z.boolean(),
+  createdAt: z.string(),
+});
+export type Network = z.infer<typeof networkSchema>;
+
+export const endpointSchema = z.object({
+  id: z.string(),
+  /** Container's or person's name for it; unique only by habit. */
+  name: z.string(),
+  network: z.string(),
+  node: z.string(),
+  mac: z.string(),
+  /** With prefix length: 10.0.0.2/24. */
+  addresses: z.array(z.string()),
+  /** On the endpoint's own host only. */
+  local: z
+    .object({
+      hostInterface: z.string(),
+      containerInterface: z.string(),
+      /** What was asked for: `netns:NAME` or `pid:N`. */
+      sandbox: z.string(),
+      mtuBytes: z.number(),
+      state: z.enum(['published', 'waiting']),
+    })
+    .optional(),
+});
+export type Endpoint = z.infer<typeof endpointSchema>;
+
+export const networkDetailSchema = networkSchema.extend({
+  endpoints: z.array(endpointSchema),
+  peers: z.array(z.object({ address: z.string(), port: z.number() })),
+  local: z.object({ bridge: z.string(), tap: z.string(), mtuBytes: z.number() }).optional(),
+});
+export type NetworkDetail = z.infer<typeof networkDetailSchema>;
+
+const sandboxFields = {
+  /** A name in /run/netns, or an absolute path to a network namespace. */
+  netns: z.string(NETNS_RULE).min(1, NETNS_RULE).optional(),
+  pid: z.number(PID_RULE).int(PID_RULE).positive(PID_RULE).optional(),
+};
+
+export const attachSchema = z
+  .strictObject({
+    network: nameSchema,
+    ...sandboxFields,
+    ip: ipv4Schema.optional(),
+    mac: macSchema.optional(),
+    name: nameSchema.optional(),
+    /** The interface's name inside the container. @default the first free of eth0, eth1, ... */
+    interface: z
+      .string(INTERFACE_RULE)
+      .regex(/^[^\s/:]{1,15}$/, INTERFACE_RULE)
+      .optional(),
+  })
+  .refine((a) => (a.netns === undefined) !== (a.pid === undefined), 'give one of netns and pid');
+export type Attach = z.infer<typeof attachSchema>;
+
+export const detachSchema = z
+  .strictObject({ network: nameSchema, ...sandboxFields, id: z.string().optional(), name: nameSchema.optional() })
+  .refine(
+    (d) => [d.netns, d.pid, d.id, d.name].filter((v) => v !== undefined).length === 1,
+    'give one of netns, pid, id and name',
+  );
+export type Detach = z.infer<typeof detachSchema>;
+
+export const nodeSchema = z.object({
+  name: z.string(),
+  vtep: z.object({ ip: z.string(), port: z.number() }),
+  /** This daemon's own. */
+  self: z.boolean(),
+});
+export type Node = z.infer<typeof nodeSchema>;
+
+/** A VTEP that runs no vtepd (the kernel's VXLAN, a switch): in the flood list of the network on every host. */
+export const peerInputSchema = z.strictObject({
+  network: nameSchema,
+  address: ipv4Schema.refine(isUnicastIpv4, 'must be the unicast address of one VTEP'),
+  port: portSchema.default(4789),
+});
+export const peerSchema = z.object({ network: z.string(), address: z.string(), port: z.number() });
+export type Peer = z.infer<typeof peerSchema>;
+
+export const fdbSchema = z.object({
+  network: z.string(),
+  vni: z.number(),
+  mac: z.string(),
+  kind: z.enum(['local', 'static', 'dynamic']),
+  vtep: z.object({ address: z.string(), port: z.number() }).optional(),
+  idleSeconds: z.number().optional(),
+});
+
+const counters = z.record(z.string(), z.number());
+export const statusSchema = z.object({
+  version: z.string(),
+  node: z.string(),
+  vtep: z.object({ ip: z.string(), port: z.number() }),
+  underlay: z.object({ interface: z.string(), mtuBytes: z.number() }),
+  uptimeSeconds: z.number(),
+  registry: z.object({
+    url: z.string(),
+    connected: z.boolean(),
+    /** Seconds since the registry last answered; absent before the first answer. */
+    staleSeconds: z.number().optional(),
+    error: z.string().optional(),
+  }),
+  counts: z.object({ networks: z.number(), localNetworks: z.number(), localEndpoints: z.number(), nodes: z.number() }),
+  workers: z.array(z.object({ id: z.number(), state: z.enum(['running', 'stopped', 'failed']), turns: z.number() })),
+  totals: counters,
+  drops: counters,
+  networks: z.array(z.object({ vni: z.number(), network: z.string(), counters })),
+  vteps: z.array(z.object({ address: z.string(), port: z.number(), counters })),
+});
+export type Status = z.infer<typeof statusSchema>;
+
+/** The `network` filter of the list routes. */
+export const networkQuerySchema = z.strictObject({ network: nameSchema.optional() });
+
+/** The body of every answer that is not 2xx. */
+export const errorBodySchema = z.object({
+  error: z.object({ code: z.string(), message: z.string(), retryable: z.boolean() }),
+});
+
+/** What stands behind the routes; host.ts implements it. Every method rejects with VtepError. */
+export interface HostOperations {
+  status(): Promise<Status>;
+  listNetworks(): Promise<Network[]>;
+  createNetwork(input: CreateNetwork): Promise<Network>;
+  inspectNetwork(name: string): Promise<NetworkDetail>;
+  removeNetwork(name: string): Promise<void>;
+  listEndpoints(network?: string): Promise<Endpoint[]>;
+  attach(input: Attach): Promise<Endpoint>;
+  detachById(id: string): Promise<void>;
+  detach(input: Detach): Promise<Endpoint[]>;
+  listNodes(): Promise<Node[]>;
+  listPeers(network?: string): Promise<Peer[]>;
+  addPeer(input: Peer): Promise<Peer>;
+  removePeer(input: Peer): Promise<void>;
+  fdb(network?: string): Promise<z.infer<typeof fdbSchema>[]>;
+}

@@ -1,0 +1,201 @@
+/**
+ * The table of vtepd's options: name, help, and how its text becomes a value. config.ts reads the sources with it.
+ *
+ * Place: control plane, cold. A parser answers the value or what would be right ("must be ..."); the table's `read` makes
+ * the one line of it. To add an option: one type in ConfigValues, one row here, one field in DaemonConfig.
+ */
+import { isIP, isIPv4 } from 'node:net';
+import { resolve } from 'node:path';
+import { showValue } from './api/check-input.js';
+import { nameSchema } from './api/schema.js';
+import { VtepError } from './errors.js';
+import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './log.js';
+
+export interface ConfigValues {
+  registry?: string;
+  embeddedRegistry?: string;
+  underlay?: string;
+  advertise?: string;
+  port?: number;
+  node?: string;
+  socket?: string;
+  stateDir?: string;
+  sessionTtl?: number;
+  workers?: number;
+  token?: string;
+  datacenter?: string;
+  registryPrefix?: string;
+  logLevel?: LogLevel;
+  logFormat?: LogFormat;
+}
+export type ConfigKey = keyof ConfigValues;
+
+export interface ConfigOption {
+  /** The name in camelCase: the key of the values. */
+  readonly key: ConfigKey;
+  /** The flag without its dashes. */
+  readonly name: string;
+  readonly env: string;
+  readonly argument: string;
+  readonly help: string;
+  /** @throws VtepError VTEP_ERR_INVALID that begins with `where` and the text. */
+  read(text: string, where: string, into: ConfigValues): void;
+}
+
+/** A parser's refusal: what would be right. */
+class Refusal {
+  constructor(readonly rule: string) {}
+}
+
+/** sockaddr_un.sun_path is 108 bytes with its closing zero (unix(7)). */
+const SOCKET_PATH_BYTES_MAX = 107;
+const CONSUL_PORT = 8500;
+
+function option<K extends ConfigKey>(
+  key: K,
+  argument: string,
+  help: string,
+  parse: (text: string) => NonNullable<ConfigValues[K]> | Refusal,
+): ConfigOption {
+  const name = key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  return {
+    key,
+    name,
+    env: `VTEP_${name.replace(/-/g, '_').toUpperCase()}`,
+    argument,
+    help,
+    read(text, where, into) {
+      const value = parse(text);
+      if (!(value instanceof Refusal)) {
+        into[key] = value;
+        return;
+      }
+      // The token is a secret: it is in no message.
+      const shown = key === 'token' ? '' : ` ${showValue(text)}`;
+      throw new VtepError('VTEP_ERR_INVALID', `${where}${shown} ${value.rule}`);
+    },
+  };
+}
+
+function wholeNumber(min: number, max: number, rule: string): (text: string) => number | Refusal {
+  return (text) => {
+    const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+    return value >= min && value <= max ? value : new Refusal(rule);
+  };
+}
+
+function matching(pattern: RegExp, rule: string): (text: string) => string | Refusal {
+  return (text) => (pattern.test(text) ? text : new Refusal(rule));
+}
+
+function oneOf<T extends string>(choices: readonly T[]): (text: string) => T | Refusal {
+  return (text) => choices.find((choice) => choice === text) ?? new Refusal(`must be one of ${choices.join(', ')}`);
+}
+
+/** `http://host:port`, without a closing slash. Without a scheme it is http, and without a port Consul's own. */
+function parseRegistryUrl(text: string): string | Refusal {
+  const bare = !text.includes('://');
+  const rule = 'must be the URL of a Consul server, such as http://10.30.10.111:8500';
+  const url = URL.canParse(bare ? `http://${text}` : text) ? new URL(bare ? `http://${text}` : text) : undefined;
+  if (url === undefined || text.trim() !== text || url.hostname === '') return new Refusal(rule);
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') return new Refusal(`${rule}: the scheme is http or https`);
+  if (url.username !== '' || url.password !== '') return new Refusal(`${rule}: a secret goes in --token`);
+  if (url.pathname !== '/' || url.search !== '' || url.hash !== '') return new Refusal(`${rule}: without a path`);
+  const hasPort = url.port !== '' || /:\d+\/?$/.test(text);
+  return bare && !hasPort ? `http://${url.hostname}:${CONSUL_PORT}` : url.origin;
+}
+
+function parseListen(text: string): string | Refusal {
+  const refusal = new Refusal('must be HOST:PORT to listen on, such as 10.30.10.111:8500 or 127.0.0.1:8500');
+  const match = /^(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9.-]+):(\d{1,5})$/.exec(text);
+  if (match === null) return refusal;
+  const host = match[1]!;
+  const looksNumeric = /^[\d.]+$/.test(host);
+  if (looksNumeric && !isIPv4(host)) return refusal;
+  if (host.startsWith('[') && isIP(host.slice(1, -1)) !== 6) return refusal;
+  return Number(match[2]) <= 65_535 ? text : refusal;
+}
+
+function parseSocket(text: string): string | Refusal {
+  if (text === '' || text.endsWith('/')) return new Refusal('must be the path of a socket file');
+  const path = resolve(text);
+  const fits = Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX;
+  return fits
+    ? path
+    : new Refusal(`must be at most ${SOCKET_PATH_BYTES_MAX} bytes long: the kernel takes no longer one`);
+}
+
+function parseNode(text: string): string | Refusal {
+  const result = nameSchema.safeParse(text);
+  return result.success ? result.data : new Refusal(result.error.issues[0]!.message);
+}
+
+function parsePrefix(text: string): string | Refusal {
+  const path = text.replace(/^\/+|\/+$/g, '');
+  const right = /^[\w.-]+(\/[\w.-]+)*$/.test(path);
+  return right ? `${path}/` : new Refusal('must be a key prefix of letters, digits, "_", "." and "-", such as vtep/v1');
+}
+
+function parseAdvertise(text: string): string | Refusal {
+  if (isIP(text) === 6) return new Refusal('must be an IPv4 address: an IPv6 underlay is not supported');
+  const first = Number(text.split('.')[0]);
+  const usable = isIPv4(text) && first >= 1 && first <= 223;
+  return usable ? text : new Refusal('must be an IPv4 address of this host, such as 10.30.10.111');
+}
+
+export const CONFIG_OPTIONS: readonly ConfigOption[] = [
+  option(
+    'registry',
+    'url',
+    'the Consul server that keeps the networks, such as http://10.30.10.111:8500',
+    parseRegistryUrl,
+  ),
+  option(
+    'embeddedRegistry',
+    'host:port',
+    'serve a registry here, in this process, and use it if no --registry is given',
+    parseListen,
+  ),
+  option(
+    'underlay',
+    'interface',
+    'the interface to the other hosts; its first global IPv4 address is used',
+    matching(/^[^\s/:]{1,15}$/, 'must be the name of a network interface, such as eth0'),
+  ),
+  option('advertise', 'ip', "this host's address for the other hosts; its interface is found by it", parseAdvertise),
+  option(
+    'port',
+    'port',
+    'the UDP port of VXLAN, the same on every host (default: 4789)',
+    wholeNumber(1, 65_535, 'must be a UDP port from 1 to 65535'),
+  ),
+  option('node', 'name', "this host's name in the registry (default: the host name)", parseNode),
+  option('socket', 'path', 'the unix socket of the API (default: /run/vtep/vtepd.sock)', parseSocket),
+  option('stateDir', 'path', 'where the local copy of the registry is kept (default: /var/lib/vtep)', (text) =>
+    text === '' ? new Refusal('must be the path of a directory') : resolve(text),
+  ),
+  option(
+    'sessionTtl',
+    'seconds',
+    'after how long without a sign of life this host counts as gone, 10 to 3600 (default: 15)',
+    wholeNumber(10, 3600, 'must be a whole number of seconds from 10 to 3600'),
+  ),
+  option('workers', 'count', 'threads that move frames; only 1 for now (default: 1)', (text) =>
+    text === '1' ? 1 : new Refusal('must be 1: more than one worker is not supported yet'),
+  ),
+  option(
+    'token',
+    'token',
+    'the ACL token for Consul; better in VTEP_TOKEN, since other users can read flags',
+    matching(/^[\x21-\x7e]+$/, 'must be printable ASCII without spaces'),
+  ),
+  option(
+    'datacenter',
+    'name',
+    "the Consul datacenter (default: the server's own)",
+    matching(/^[a-zA-Z0-9_-]+$/, 'must be letters, digits, "_" and "-"'),
+  ),
+  option('registryPrefix', 'prefix', 'where the keys are in the registry (default: vtep/v1/)', parsePrefix),
+  option('logLevel', 'level', `${LOG_LEVELS.join(', ')} (default: info)`, oneOf(LOG_LEVELS)),
+  option('logFormat', 'format', 'json or text (default: text on a terminal, else json)', oneOf(LOG_FORMATS)),
+];

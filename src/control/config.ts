@@ -1,0 +1,195 @@
+/**
+ * vtepd's options: one table that flags, environment and file are all read by.
+ *
+ * Place: control plane, first thing the daemon does; pure but for reading the file. A flag beats the environment, which
+ * beats the file. Every wrong value ends in one VTEP_ERR_INVALID whose line names where it was given. Values are text
+ * until the table's parser has seen them, also those of the file, so that `010` means the same in all three places.
+ */
+import { readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { Command, CommanderError } from 'commander';
+import { parseDocument } from 'yaml';
+import { CONFIG_OPTIONS, type ConfigKey, type ConfigValues } from './config-options.js';
+import { VtepError } from './errors.js';
+import type { LogFormat, LogLevel } from './log.js';
+import { VERSION } from './version.js';
+
+export interface DaemonConfig {
+  /** `http://host:port`. Absent: the embedded registry's own. */
+  readonly registryUrl?: string;
+  /** HOST:PORT that the embedded registry listens on. Absent: none is served. */
+  readonly embeddedRegistry?: string;
+  /** At least one of underlay and advertise is there. */
+  readonly underlay?: string;
+  readonly advertise?: string;
+  readonly port: number;
+  readonly node: string;
+  readonly socketPath: string;
+  readonly stateDirectory: string;
+  readonly sessionTtlSeconds: number;
+  readonly workers: number;
+  readonly token?: string;
+  readonly datacenter?: string;
+  readonly registryPrefix?: string;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+}
+
+export interface ConfigSources {
+  /** Without the interpreter and the script. */
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly stderrIsTty: boolean;
+  /** Where --help and --version go. */
+  readonly print: (text: string) => void;
+}
+
+const EXAMPLES = `
+Every option can also be given in the environment (VTEP_ and its name in capitals: VTEP_REGISTRY, VTEP_STATE_DIR) and in
+a YAML file (--config), by the same name: "state-dir" or "stateDir". A flag beats the environment, the environment the
+file; an empty variable counts as not given.
+
+Examples:
+  # join the networks that a Consul server keeps, over the interface eth0
+  vtepd --registry http://10.30.10.111:8500 --underlay eth0
+
+  # the first host serves the registry itself, without Consul; the others point at it
+  vtepd --embedded-registry 10.30.10.111:8500 --underlay eth0
+  vtepd --registry 10.30.10.111:8500 --underlay eth0
+
+  # by address instead of by interface, and with everything in a file
+  vtepd --registry http://10.30.10.111:8500 --advertise 10.30.10.112
+  vtepd --config /etc/vtep.yaml
+`;
+
+/**
+ * @returns the configuration, or undefined if --help or --version was asked for and printed.
+ * @throws VtepError VTEP_ERR_INVALID
+ */
+export function loadConfig(sources: ConfigSources): DaemonConfig | undefined {
+  const flags = readFlags(sources);
+  if (flags === undefined) return undefined;
+  const given: GivenOptions = new Map();
+  const configPath = flags.config ?? nonEmpty(sources.env.VTEP_CONFIG);
+  if (configPath !== undefined) readFile(configPath, given);
+  for (const { key, env } of CONFIG_OPTIONS) {
+    const text = nonEmpty(sources.env[env]);
+    if (text !== undefined) given.set(key, { text, where: env });
+  }
+  for (const { key, name } of CONFIG_OPTIONS) {
+    const text = flags[key];
+    if (text !== undefined) given.set(key, { text, where: `--${name}` });
+  }
+  return complete(given, sources);
+}
+
+/** What was given for a key, and where: the last source that set it wins. */
+type GivenOptions = Map<ConfigKey, { readonly text: string; readonly where: string }>;
+
+function readFlags(sources: ConfigSources): Record<string, string | undefined> | undefined {
+  const command = new Command('vtepd')
+    .description(
+      "The host process of vtep: carries the frames of this host's containers to the other hosts over VXLAN.",
+    )
+    .version(VERSION, '--version', 'print the version and exit')
+    .helpOption('-h, --help', 'print this help and exit')
+    .addHelpText('after', EXAMPLES)
+    .exitOverride()
+    .configureOutput({ writeOut: sources.print, writeErr: () => {} });
+  for (const { name, argument, help } of CONFIG_OPTIONS) command.option(`--${name} <${argument}>`, help);
+  command.option('--config <file>', 'a YAML file with any of these options');
+  try {
+    command.parse([...sources.argv], { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return undefined;
+    throw new VtepError('VTEP_ERR_INVALID', `${usageMessage(error)}; see vtepd --help`);
+  }
+  return command.opts<Record<string, string | undefined>>();
+}
+
+/** Commander's message on one line, without its prefix. */
+export function usageMessage(error: CommanderError): string {
+  return error.message
+    .replace(/^error: /, '')
+    .replace(/\s+/g, ' ')
+    .replace(/\.$/, '')
+    .trim();
+}
+
+function readFile(path: string, given: GivenOptions): void {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (cause) {
+    const reason = (cause as NodeJS.ErrnoException).code ?? String(cause);
+    throw new VtepError('VTEP_ERR_INVALID', `--config "${path}": can't be read (${reason})`, { cause });
+  }
+  // The failsafe schema keeps every scalar as the text that was typed.
+  const document = parseDocument(text, { schema: 'failsafe', logLevel: 'error' });
+  const problem = document.errors[0];
+  if (problem !== undefined) {
+    const line = problem.message.split('\n')[0]?.replace(/:$/, '') ?? 'malformed';
+    throw new VtepError('VTEP_ERR_INVALID', `--config "${path}": is not valid YAML: ${line}`, { cause: problem });
+  }
+  const content: unknown = document.toJS();
+  if (content === null || content === undefined || content === '') return;
+  if (typeof content !== 'object' || Array.isArray(content)) {
+    throw new VtepError('VTEP_ERR_INVALID', `--config "${path}": must hold keys and values, such as "underlay: eth0"`);
+  }
+  for (const [name, value] of Object.entries(content)) {
+    const option = CONFIG_OPTIONS.find((o) => o.key === name || o.name === name);
+    if (option === undefined) {
+      const known = CONFIG_OPTIONS.map((o) => o.name).join(', ');
+      throw new VtepError('VTEP_ERR_INVALID', `unknown key "${name}" in "${path}"; known: ${known}`);
+    }
+    if (given.has(option.key)) {
+      throw new VtepError('VTEP_ERR_INVALID', `"${option.name}" and "${option.key}" in "${path}": give one of them`);
+    }
+    if (typeof value !== 'string') {
+      throw new VtepError('VTEP_ERR_INVALID', `"${name}" in "${path}": must be a single value`);
+    }
+    given.set(option.key, { text: value, where: `"${name}" in "${path}":` });
+  }
+}
+
+function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
+  const values: ConfigValues = {};
+  for (const option of CONFIG_OPTIONS) {
+    const entry = given.get(option.key);
+    if (entry !== undefined) option.read(entry.text, entry.where, values);
+  }
+  if (values.registry === undefined && values.embeddedRegistry === undefined) {
+    const hint = 'give --registry URL (a Consul server) or --embedded-registry HOST:PORT (served by this vtepd)';
+    throw new VtepError('VTEP_ERR_INVALID', `no registry: ${hint}`);
+  }
+  if (values.underlay === undefined && values.advertise === undefined) {
+    const hint = 'give --underlay INTERFACE or --advertise IP: where the other hosts reach this one';
+    throw new VtepError('VTEP_ERR_INVALID', `no underlay: ${hint}`);
+  }
+  if (values.node === undefined) {
+    const node = CONFIG_OPTIONS.find((o) => o.key === 'node');
+    node?.read(hostname(), 'the host name (give --node NAME instead):', values);
+  }
+  return {
+    ...(values.registry !== undefined && { registryUrl: values.registry }),
+    ...(values.embeddedRegistry !== undefined && { embeddedRegistry: values.embeddedRegistry }),
+    ...(values.underlay !== undefined && { underlay: values.underlay }),
+    ...(values.advertise !== undefined && { advertise: values.advertise }),
+    port: values.port ?? 4789,
+    node: values.node ?? '',
+    socketPath: values.socket ?? '/run/vtep/vtepd.sock',
+    stateDirectory: values.stateDir ?? '/var/lib/vtep',
+    sessionTtlSeconds: values.sessionTtl ?? 15,
+    workers: values.workers ?? 1,
+    ...(values.token !== undefined && { token: values.token }),
+    ...(values.datacenter !== undefined && { datacenter: values.datacenter }),
+    ...(values.registryPrefix !== undefined && { registryPrefix: values.registryPrefix }),
+    logLevel: values.logLevel ?? 'info',
+    logFormat: values.logFormat ?? (sources.stderrIsTty ? 'text' : 'json'),
+  };
+}
+
+function nonEmpty(text: string | undefined): string | undefined {
+  return text === undefined || text === '' ? undefined : text;
+}

@@ -1,0 +1,382 @@
+/**
+ * This host's endpoints: attached, detached, restored, published. Control plane, main thread.
+ *
+ *     attach  network active ─▶ namespace, interface name ─▶ address ─▶ bridge, TAP ─▶ veth ─▶ local copy ─▶ publish ─▶ data plane
+ *     detach  unpublish ─▶ data plane ─▶ veth ─▶ address ─▶ local copy ─▶ (last one: the network closes)
+ *
+ * A failure of attach undoes what was made, in reverse. A detach succeeds without the registry: what is owed to it is
+ * done when it is back. Operations on one network follow one another.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { Attach, Detach } from '../api/schema.js';
+import { VtepError } from '../errors.js';
+import type { Forwarding } from '../forwarding.js';
+import type { AddressPool } from '../ipam/address-pool.js';
+import { randomMac } from '../ipam/mac.js';
+import type { NetworkStore } from '../networks/network-store.js';
+import type { Iproute } from '../ports/iproute.js';
+import { hostInterfaceName } from '../ports/names.js';
+import { resolveSandbox, type Sandbox, sandboxIdentity, sandboxLabel } from '../ports/namespace.js';
+import { adoptHostEnd, chooseInterface, createVeth, removeVeth } from '../ports/veth.js';
+import { type NetworkValue, networkValueSchema } from '../registry/schema.js';
+import type { LocalEndpoint, LocalState } from '../state/local-state.js';
+import { KeyedMutex } from './keyed-mutex.js';
+import type { LocalNetworks } from './local-networks.js';
+import type { Publisher } from './publisher.js';
+
+export interface EndpointManagerOptions {
+  readonly networks: NetworkStore;
+  readonly locals: LocalNetworks;
+  readonly addresses: AddressPool;
+  readonly publisher: Publisher;
+  readonly iproute: Iproute;
+  readonly forwarding: Forwarding;
+  readonly state: LocalState;
+  readonly logger: Logger;
+}
+
+export class EndpointManager {
+  private readonly options: EndpointManagerOptions;
+  private readonly endpoints = new Map<string, LocalEndpoint>();
+  private readonly published = new Set<string>();
+  private readonly mutex = new KeyedMutex();
+
+  constructor(options: EndpointManagerOptions) {
+    this.options = options;
+  }
+
+  all(): LocalEndpoint[] {
+    return [...this.endpoints.values()];
+  }
+
+  get(id: string): LocalEndpoint | undefined {
+    return this.endpoints.get(id);
+  }
+
+  isPublished(id: string): boolean {
+    return this.published.has(id);
+  }
+
+  /**
+   * From the local copy, without the registry: what stood when the last run ended works when this returns. Endpoints
+   * whose veth is gone (the container ended, the host was booted) are forgotten; the registry is told by publishAll.
+   */
+  async restore(): Promise<void> {
+    const { state, logger } = this.options;
+    const links = new Set((await this.options.iproute.links()).map((link) => link.ifname));
+    for (const endpoint of state.endpoints()) {
+      if (links.has(endpoint.hostInterface)) this.endpoints.set(endpoint.id, endpoint);
+      else {
+        logger.info({ endpoint: endpoint.id, name: endpoint.name }, 'an endpoint has gone while vtepd did not run');
+        await state.removeEndpoint(endpoint.id);
+      }
+    }
+    for (const name of state.networks().keys()) {
+      try {
+        await this.adoptNetwork(name);
+      } catch (error) {
+        const text = `network "${name}" could not be restored: ${(error as Error).message}`;
+        logger.error({ err: error, network: name }, text);
+      }
+    }
+  }
+
+  /** @throws VtepError as its steps do; nothing of the endpoint is left then. */
+  attach(input: Attach): Promise<LocalEndpoint> {
+    return this.mutex.run(input.network, async () => {
+      const { value: network } = await this.options.networks.require(input.network);
+      if (network.state !== 'active') {
+        throw new VtepError(
+          'VTEP_ERR_CONFLICT',
+          `network "${network.name}" is being removed: it takes no more endpoints`,
+        );
+      }
+      const open = this.options.locals.get(network.name);
+      if (open !== undefined && open.id !== network.id) {
+        throw new VtepError(
+          'VTEP_ERR_CONFLICT',
+          `network "${network.name}" was made anew while endpoints of the earlier one are still here: detach them first`,
+        );
+      }
+      const sandbox = await resolveSandbox(this.options.iproute, input);
+      // Inside the network's turn: two networks must not choose one interface name for the same container.
+      return this.mutex.run(`namespace ${sandbox.identity}`, () => this.attachTo(network, sandbox, input));
+    });
+  }
+
+  /** @throws VtepError VTEP_ERR_ENDPOINT_UNKNOWN */
+  async detachById(id: string): Promise<void> {
+    const endpoint = this.endpoints.get(id);
+    if (endpoint === undefined) throw endpointUnknown(`with id "${id}"`);
+    await this.mutex.run(endpoint.network, () => this.detachNow(endpoint));
+  }
+
+  /** @returns those that went. @throws VtepError VTEP_ERR_ENDPOINT_UNKNOWN if none fits. */
+  async detach(input: Detach): Promise<LocalEndpoint[]> {
+    const bySandbox = input.netns !== undefined || input.pid !== undefined;
+    const label = sandboxLabel(input);
+    // The same namespace by another name is meant too; one that is gone is known by its label only.
+    const identity = bySandbox ? await sandboxIdentity(input) : undefined;
+    const fits = (endpoint: LocalEndpoint): boolean => {
+      if (input.id !== undefined) return endpoint.id === input.id;
+      if (input.name !== undefined) return endpoint.name === input.name;
+      return endpoint.sandbox === label || endpoint.sandboxIdentity === identity;
+    };
+    return this.mutex.run(input.network, async () => {
+      const going = this.on(input.network).filter(fits);
+      if (going.length === 0) {
+        const what = input.id ?? input.name ?? label;
+        throw endpointUnknown(`"${what}" on network "${input.network}"`);
+      }
+      for (const endpoint of going) await this.detachNow(endpoint);
+      return going;
+    });
+  }
+
+  /** After a new session or the registry's return: all of this host's endpoints, and its addresses, as they are here. */
+  async publishAll(): Promise<void> {
+    let failure: unknown;
+    for (const network of this.options.locals.all()) {
+      await this.publishNetwork(network.name).catch((error: unknown) => {
+        this.options.logger.error({ err: error, network: network.name }, (error as Error).message);
+        if (!(error instanceof VtepError) || error.retryable) failure = error;
+      });
+    }
+    await this.unpublishForgotten();
+    const held = this.all()
+      .filter((endpoint) => this.published.has(endpoint.id))
+      .flatMap(({ id, network, addresses }) =>
+        addresses.map((text) => ({ network, address: bare(text), endpointId: id })),
+      );
+    await this.options.addresses.sweep(held, (id) => this.endpoints.has(id));
+    if (failure !== undefined) throw failure;
+  }
+
+  /** Publishes one network's endpoints as they are now. */
+  publishNetwork(name: string): Promise<void> {
+    return this.mutex.run(name, async () => {
+      const network = this.options.locals.get(name);
+      if (network !== undefined) await this.publish(network);
+    });
+  }
+
+  /** The registry's listing lacks what was published: whether this host thinks it is there. */
+  hasPublished(network: string): boolean {
+    return this.on(network).some((endpoint) => this.published.has(endpoint.id));
+  }
+
+  /** Looks at the kernel: detaches endpoints whose veth is gone, rebuilds bridges and TAPs that are. Never rejects. */
+  async checkLinks(): Promise<void> {
+    const { iproute, locals, logger } = this.options;
+    const names = new Set([...locals.all().map(({ name }) => name), ...this.all().map(({ network }) => network)]);
+    for (const name of names) {
+      try {
+        await this.mutex.run(name, async () => {
+          // Read inside the turn: an attach under way is not half seen.
+          const links = new Map((await iproute.links()).map((link) => [link.ifname, link]));
+          for (const endpoint of this.on(name)) {
+            if (links.has(endpoint.hostInterface)) continue;
+            logger.info(
+              { endpoint: endpoint.id, name: endpoint.name, network: name },
+              'the container is gone: detached',
+            );
+            await this.detachNow(endpoint);
+          }
+          if (locals.get(name) === undefined) await this.adoptNetwork(name);
+          const network = locals.get(name);
+          if (network === undefined) return;
+          const lacking = locals.lacks(network, links);
+          if (lacking !== undefined) {
+            logger.warn(
+              { network: name, lacking },
+              `the ${lacking} of network "${name}" was changed or removed: made again`,
+            );
+            await locals.rebuild(network, lacking, this.macs(name));
+          }
+          for (const endpoint of this.on(name)) {
+            const link = links.get(endpoint.hostInterface);
+            const inPlace = link?.master === `vtep-b${endpoint.vni}` && link.flags.includes('UP');
+            if (lacking !== undefined || !inPlace) await adoptHostEnd(iproute, hostEnd(endpoint));
+          }
+        });
+      } catch (error) {
+        logger.error(
+          { err: error, network: name },
+          `the links of network "${name}" could not be put right: ${(error as Error).message}`,
+        );
+      }
+    }
+  }
+
+  private async attachTo(network: NetworkValue, sandbox: Sandbox, input: Attach): Promise<LocalEndpoint> {
+    const { addresses, locals, iproute, state, forwarding } = this.options;
+    const there = this.on(network.name).find((endpoint) => endpoint.sandboxIdentity === sandbox.identity);
+    if (there !== undefined) {
+      throw new VtepError(
+        'VTEP_ERR_INTERFACE_EXISTS',
+        `${sandbox.label} is already attached to network "${network.name}" (${there.containerInterface}, ${there.addresses.join(', ')}): detach it first`,
+      );
+    }
+    const mac = input.mac ?? randomMac();
+    if (this.macs(network.name).includes(mac)) {
+      throw new VtepError(
+        'VTEP_ERR_INVALID',
+        `MAC ${mac} is in use on network "${network.name}" on this host: give another, or none`,
+      );
+    }
+    const containerInterface = await chooseInterface(iproute, sandbox, input.interface);
+    const id = this.newId();
+    const undo: (() => Promise<unknown> | unknown)[] = [];
+    undo.push(() => addresses.settled(id));
+    try {
+      const address = await addresses.claim(network, id, input.ip);
+      undo.push(() => addresses.release(network.name, bare(address), id));
+      await locals.open(network);
+      undo.push(() => this.closeIfUnused(network.name));
+      const endpoint: LocalEndpoint = {
+        id,
+        name: input.name ?? sandbox.defaultName,
+        network: network.name,
+        vni: network.vni,
+        mac,
+        addresses: [address],
+        mtuBytes: locals.mtuBytes(network),
+        sandbox: sandbox.label,
+        sandboxIdentity: sandbox.identity,
+        hostInterface: hostInterfaceName(id),
+        containerInterface,
+      };
+      await createVeth(iproute, sandbox, { ...endpoint, endpointId: id });
+      undo.push(() => removeVeth(iproute, id));
+      await state.putEndpoint(endpoint);
+      this.endpoints.set(id, endpoint);
+      undo.push(async () => {
+        this.endpoints.delete(id);
+        await state.removeEndpoint(id);
+      });
+      undo.push(() => this.publish(network));
+      // A publication that failed may have arrived all the same; so what is undone first is the endpoint, then the key.
+      undo.push(() => {
+        this.endpoints.delete(id);
+        this.published.delete(id);
+      });
+      await this.publish(network);
+      forwarding.setLocal(network.vni, this.macs(network.name));
+      addresses.settled(id);
+      return endpoint;
+    } catch (error) {
+      for (const step of undo.reverse()) {
+        try {
+          await step();
+        } catch (why) {
+          this.options.logger.warn(
+            { err: why, endpoint: id },
+            `an attach could not be undone in full: ${(why as Error).message}`,
+          );
+        }
+      }
+      throw error;
+    }
+  }
+
+  private async detachNow(endpoint: LocalEndpoint): Promise<void> {
+    if (this.endpoints.get(endpoint.id) !== endpoint) return;
+    const { locals, iproute, addresses, state, logger, forwarding } = this.options;
+    const owed = (error: unknown) =>
+      logger.warn(
+        { err: error, endpoint: endpoint.id },
+        `detached; the registry is told when it is back: ${(error as Error).message}`,
+      );
+    this.endpoints.delete(endpoint.id);
+    this.published.delete(endpoint.id);
+    const network = locals.get(endpoint.network);
+    if (network !== undefined) {
+      await this.publish(network).catch(owed);
+      forwarding.setLocal(network.vni, this.macs(endpoint.network));
+    }
+    try {
+      await removeVeth(iproute, endpoint.id);
+    } catch (error) {
+      this.endpoints.set(endpoint.id, endpoint);
+      throw error;
+    }
+    for (const address of endpoint.addresses)
+      await addresses.release(endpoint.network, bare(address), endpoint.id).catch(owed);
+    await state.removeEndpoint(endpoint.id);
+    await this.closeIfUnused(endpoint.network);
+  }
+
+  private async publish(network: NetworkValue): Promise<void> {
+    const endpoints = this.on(network.name);
+    try {
+      await this.options.publisher.publish(network, endpoints);
+      for (const { id } of endpoints) this.published.add(id);
+    } catch (error) {
+      const gone = error instanceof VtepError && error.code === 'VTEP_ERR_NETWORK_UNKNOWN';
+      if (gone) for (const { id } of endpoints) this.published.delete(id);
+      throw error;
+    }
+  }
+
+  /** Opens a network of the local copy if it has endpoints here; removes what is left of it if it has none. */
+  private async adoptNetwork(name: string): Promise<void> {
+    const text = this.options.state.networks().get(name);
+    if (text === undefined) return;
+    const network = networkValueSchema.parse(JSON.parse(text));
+    if (this.on(name).length === 0) {
+      await this.options.locals.close(network);
+      return;
+    }
+    await this.options.locals.adopt(network);
+    for (const endpoint of this.on(name)) await adoptHostEnd(this.options.iproute, hostEnd(endpoint));
+    this.options.forwarding.setLocal(network.vni, this.macs(name));
+  }
+
+  /** Keys of this node for networks that have no endpoint here any more: detached while the registry was away. */
+  private async unpublishForgotten(): Promise<void> {
+    for (const network of await this.options.publisher.publishedNetworks()) {
+      if (this.on(network).length > 0) continue;
+      await this.mutex.run(network, async () => {
+        if (this.on(network).length === 0) await this.options.publisher.unpublish(network);
+      });
+    }
+  }
+
+  private async closeIfUnused(name: string): Promise<void> {
+    const network = this.options.locals.get(name);
+    if (network !== undefined && this.on(name).length === 0) await this.options.locals.close(network);
+  }
+
+  private on(network: string): LocalEndpoint[] {
+    return this.all().filter((endpoint) => endpoint.network === network);
+  }
+
+  private macs(network: string): string[] {
+    return this.on(network).map((endpoint) => endpoint.mac);
+  }
+
+  /** The host interface is named after the first 8 digits: they must be free here. */
+  private newId(): string {
+    for (;;) {
+      const id = randomBytes(16).toString('hex');
+      if (!this.all().some((endpoint) => endpoint.hostInterface === hostInterfaceName(id))) return id;
+    }
+  }
+}
+
+export function endpointUnknown(what: string): VtepError {
+  return new VtepError(
+    'VTEP_ERR_ENDPOINT_UNKNOWN',
+    `no endpoint ${what} on this host: "vtep endpoint ls" shows each endpoint with its node`,
+  );
+}
+
+function hostEnd({ id, vni, mtuBytes }: LocalEndpoint): { endpointId: string; vni: number; mtuBytes: number } {
+  return { endpointId: id, vni, mtuBytes };
+}
+
+/** 10.0.0.2/24 without its prefix length. */
+function bare(address: string): string {
+  return address.slice(0, address.indexOf('/'));
+}

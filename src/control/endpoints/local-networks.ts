@@ -1,0 +1,119 @@
+/**
+ * The networks that have an endpoint on this host, each with its TAP, its bridge and its place in the data plane.
+ *
+ *     open    data plane makes the TAP ─▶ bridge ─▶ reconciler follows the network's keys
+ *     close   reconciler stops ─▶ data plane lets go of the TAP ─▶ bridge and TAP go ─▶ local copy forgets
+ *
+ * Control plane, main thread; the caller serialises the calls for one network.
+ */
+import { VtepError } from '../errors.js';
+import type { Forwarding } from '../forwarding.js';
+import { ensureBridge, removeBridge } from '../ports/bridge.js';
+import type { Iproute, Link } from '../ports/iproute.js';
+import { bridgeName, tapName } from '../ports/names.js';
+import type { Reconciler } from '../reconcile/reconciler.js';
+import type { NetworkValue } from '../registry/schema.js';
+import type { LocalState } from '../state/local-state.js';
+
+/** Outer Ethernet, IPv4, UDP and VXLAN headers less the outer Ethernet that the underlay MTU does not count, plus the
+ * inner Ethernet header that it does: 20 + 8 + 8 + 14. */
+const VXLAN_OVERHEAD_BYTES = 50;
+
+export class LocalNetworks {
+  private readonly options: {
+    readonly iproute: Iproute;
+    readonly forwarding: Forwarding;
+    readonly reconciler: Reconciler;
+    readonly state: LocalState;
+    readonly underlayMtuBytes: number;
+  };
+  private readonly networks = new Map<string, NetworkValue>();
+
+  constructor(options: LocalNetworks['options']) {
+    this.options = options;
+  }
+
+  get(name: string): NetworkValue | undefined {
+    return this.networks.get(name);
+  }
+
+  all(): NetworkValue[] {
+    return [...this.networks.values()];
+  }
+
+  mtuBytes(network: NetworkValue): number {
+    return network.mtuBytes === 0 ? this.options.underlayMtuBytes - VXLAN_OVERHEAD_BYTES : network.mtuBytes;
+  }
+
+  /** Idempotent. @throws VtepError of the data plane or the kernel; nothing is left of a network that was not open. */
+  async open(network: NetworkValue): Promise<void> {
+    if (this.networks.has(network.name)) return;
+    try {
+      await this.adopt(network);
+    } catch (error) {
+      await this.close(network).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** As open, for a network that has containers on it: a failure leaves what there is, and it can be tried again. */
+  async adopt(network: NetworkValue): Promise<void> {
+    if (this.networks.has(network.name)) return;
+    this.openForwarding(network);
+    // What others bring needs no bridge: frames may come before the last port stands.
+    this.options.reconciler.openNetwork(network.name, network.vni);
+    await this.ensurePorts(network);
+    await this.options.state.putNetwork(network.name, JSON.stringify(network));
+    this.networks.set(network.name, network);
+  }
+
+  async close(network: NetworkValue): Promise<void> {
+    this.networks.delete(network.name);
+    await this.options.reconciler.closeNetwork(network.name);
+    await this.options.forwarding.closeNetwork(network.vni);
+    await removeBridge(this.options.iproute, network.vni);
+    await this.options.state.removeNetwork(network.name);
+  }
+
+  /** What `links` lacks for the network to work here; undefined: nothing. */
+  lacks(network: NetworkValue, links: ReadonlyMap<string, Link>): 'tap' | 'bridge' | undefined {
+    const tap = links.get(tapName(network.vni));
+    if (tap === undefined) return 'tap';
+    const bridge = links.get(bridgeName(network.vni));
+    if (bridge === undefined || !bridge.flags.includes('UP')) return 'bridge';
+    return tap.master === bridge.ifname && tap.flags.includes('UP') ? undefined : 'bridge';
+  }
+
+  /** Makes again what was removed by hand. */
+  async rebuild(network: NetworkValue, lacking: 'tap' | 'bridge', localMacs: readonly string[]): Promise<void> {
+    const { forwarding, reconciler } = this.options;
+    if (lacking === 'tap') {
+      await forwarding.closeNetwork(network.vni);
+      this.openForwarding(network);
+      forwarding.setLocal(network.vni, localMacs);
+      reconciler.reapply(network.name);
+    }
+    await this.ensurePorts(network);
+  }
+
+  private openForwarding(network: NetworkValue): void {
+    this.options.forwarding.openNetwork({
+      name: network.name,
+      vni: network.vni,
+      tapName: tapName(network.vni),
+      mtuBytes: this.mtuBytes(network),
+      learning: network.learning,
+    });
+  }
+
+  private async ensurePorts(network: NetworkValue): Promise<void> {
+    const mtuBytes = this.mtuBytes(network);
+    if (mtuBytes < 576) {
+      throw new VtepError(
+        'VTEP_ERR_UNDERLAY',
+        `the underlay's MTU of ${this.options.underlayMtuBytes} leaves ${mtuBytes} bytes for network "${network.name}": 576 are needed`,
+      );
+    }
+    await ensureBridge(this.options.iproute, { vni: network.vni, network: network.name, mtuBytes });
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * This node's endpoints in the registry: endpoints/<network>/<node>, one key per network, held by the node's session.
+ *
+ * A write checks the index of networks/<name> in the same transaction: a network that is being removed takes none.
+ * Control plane; the caller serialises the calls for one network.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { VtepError } from '../errors.js';
+import { type NetworkStore, networkUnknown } from '../networks/network-store.js';
+import type { Registry } from '../registry/registry.js';
+import {
+  ENDPOINTS_PREFIX,
+  encodeValue,
+  endpointsKey,
+  endpointsValueSchema,
+  type NetworkValue,
+  networkKey,
+  parseEndpointsKey,
+} from '../registry/schema.js';
+import type { LocalEndpoint } from '../state/local-state.js';
+
+const TRIES_MAX = 5;
+/** A remover that finds endpoints puts the network back to active within one round trip. */
+const REMOVING_WAIT_MS = 200;
+
+export class Publisher {
+  private readonly registry: Registry;
+  private readonly node: string;
+  private readonly networks: NetworkStore;
+  private readonly logger: Logger;
+  private readonly session: () => string | undefined;
+
+  constructor(options: {
+    readonly registry: Registry;
+    readonly node: string;
+    readonly networks: NetworkStore;
+    readonly logger: Logger;
+    readonly session: () => string | undefined;
+  }) {
+    this.registry = options.registry;
+    this.node = options.node;
+    this.networks = options.networks;
+    this.logger = options.logger;
+    this.session = options.session;
+  }
+
+  /** The networks that the registry has endpoints of this node for. */
+  async publishedNetworks(): Promise<string[]> {
+    const keys = (await this.registry.list(ENDPOINTS_PREFIX)).entries.map((entry) => parseEndpointsKey(entry.key));
+    return keys.filter((key) => key?.node === this.node).map((key) => key!.network);
+  }
+
+  async unpublish(network: string): Promise<void> {
+    await this.registry.delete(endpointsKey(network, this.node));
+  }
+
+  /**
+   * Makes the key say `endpoints`; none: the key goes. A network that the registry has lost is put back first.
+   * @throws VtepError VTEP_ERR_REGISTRY_UNREACHABLE, VTEP_ERR_NETWORK_UNKNOWN (gone, or another of the same name),
+   *   VTEP_ERR_CONFLICT (it is being removed, or changes all the time)
+   */
+  async publish(network: NetworkValue, endpoints: readonly LocalEndpoint[]): Promise<void> {
+    const session = this.session();
+    if (session === undefined) {
+      throw new VtepError(
+        'VTEP_ERR_REGISTRY_UNREACHABLE',
+        `the registry at ${this.registry.url} has not taken this node in yet: try again`,
+      );
+    }
+    const key = endpointsKey(network.name, this.node);
+    if (endpoints.length === 0) {
+      await this.unpublish(network.name);
+      return;
+    }
+    const value = encodeValue(endpointsValueSchema, {
+      v: 1,
+      endpoints: endpoints.map(({ id, name, mac, addresses }) => ({ id, name, mac, addresses: [...addresses] })),
+    });
+    for (let tries = 0; tries < TRIES_MAX; tries++) {
+      const found = await this.networks.find(network.name);
+      if (found === undefined) {
+        if (!(await this.networks.restore(network))) throw networkUnknown(network.name);
+        this.logger.warn(
+          { network: network.name },
+          `network "${network.name}" was gone from the registry while it has endpoints here: put back`,
+        );
+        continue;
+      }
+      if (found.value.id !== network.id) {
+        throw new VtepError(
+          'VTEP_ERR_NETWORK_UNKNOWN',
+          `network "${network.name}" was removed and made anew while it had endpoints here: detach and attach them again`,
+        );
+      }
+      if (found.value.state === 'removing') {
+        await sleep(REMOVING_WAIT_MS);
+        continue;
+      }
+      const done = await this.registry.transaction([
+        { verb: 'check-index', key: networkKey(network.name), casIndex: found.modifyIndex },
+        { verb: 'lock', key, value, session },
+      ]);
+      if (done) return;
+      const holder = (await this.registry.get(key))?.session;
+      // nodes/<node> is ours, so a key of this node that another session holds is an earlier run's leftover.
+      if (holder !== undefined && holder !== session) await this.registry.delete(key);
+    }
+    throw new VtepError(
+      'VTEP_ERR_CONFLICT',
+      `network "${network.name}" is being removed or changes all the time; try again`,
+    );
+  }
+}

@@ -1,0 +1,40 @@
+/**
+ * What workers learn becomes FDB entries here, and entries that fall silent go: 300 s, looked at every 10 s, as in the
+ * kernel's VXLAN. Main thread.
+ */
+import { EVENT_CONFLICT, type EventRing } from '../shared/event-ring.js';
+
+export const AGEING_SECONDS = 300;
+const AGEING_SCAN_MS = 10_000;
+
+export interface LearningTarget {
+  learnt(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void;
+  conflict(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void;
+  age(ageingSeconds: number): void;
+}
+
+export class FdbLearning {
+  readonly #rings: readonly EventRing[];
+  readonly #target: LearningTarget;
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(rings: readonly EventRing[], target: LearningTarget) {
+    this.#rings = rings;
+    this.#target = target;
+    this.#timer = setInterval(() => target.age(AGEING_SECONDS), AGEING_SCAN_MS);
+  }
+
+  /** A worker has said that its ring is no longer empty. */
+  drain(): void {
+    for (const ring of this.#rings) {
+      ring.drain((type, networkIndex, macLow, macHigh16, vtepIndex) => {
+        if (type === EVENT_CONFLICT) this.#target.conflict(networkIndex, macLow, macHigh16, vtepIndex);
+        else this.#target.learnt(networkIndex, macLow, macHigh16, vtepIndex);
+      });
+    }
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+}

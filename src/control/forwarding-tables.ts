@@ -1,0 +1,361 @@
+/**
+ * Forwarding over the shared tables: each call of the reconciler becomes rows, bits and entries, in the order that keeps
+ * readers right (docs/shared-memory.md): VTEP, member bit, FDB entry; and the reverse on removal. Main thread.
+ */
+import type { Logger } from 'pino';
+import { EventRing } from '../shared/event-ring.js';
+import { fdbKeyHigh, fdbKind, KIND_DYNAMIC, KIND_LOCAL, KIND_STATIC } from '../shared/fdb.js';
+import { SELF_VTEP } from '../shared/layout.js';
+import { allocateTables } from '../shared/tables.js';
+import { TOKEN_UNDERLAY, TOKEN_WAKE, type WorkerInput } from '../shared/worker-input.js';
+import { EpochWriter } from '../shared/writers/epoch-writer.js';
+import { FdbWriter } from '../shared/writers/fdb-writer.js';
+import { NetworkWriter } from '../shared/writers/network-writer.js';
+import { VtepWriter } from '../shared/writers/vtep-writer.js';
+import { closeEventfd, openEventfd, signalEventfd } from '../sys/eventfd.js';
+import { addToEpoll, closeEpoll, openEpoll, removeFromEpoll } from '../sys/poll.js';
+import { closeTap, isTapAlive, openTap, TUN_F_CSUM } from '../sys/tap.js';
+import { formatMac, parseMac } from '../wire/mac.js';
+import { VtepError } from './errors.js';
+import { FdbLearning } from './fdb-learning.js';
+import type { FdbEntry, FdbKind, Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from './forwarding.js';
+import { CounterReader } from './forwarding-counters.js';
+import { Supervisor } from './supervisor.js';
+import { closeUnderlaySockets, openUnderlaySockets, type UnderlaySockets } from './underlay-sockets.js';
+import { VtepRegistrar } from './vtep-registrar.js';
+
+const LOCAL_SOURCE = 'local';
+const CLOCK_MS = 1000;
+
+interface MacKey {
+  readonly low: number;
+  readonly high16: number;
+}
+
+interface OpenNetwork {
+  readonly index: number;
+  network: ForwardingNetwork;
+  tapFd: number;
+  /** What each source brings: its VTEP and its MACs. */
+  readonly sources: Map<string, { vtepIndex: number; macs: ReadonlySet<string> }>;
+  /** Who claims a MAC, in the order in which they came: the last one has it, unless it is local. */
+  readonly claims: Map<string, Map<string, number>>;
+}
+
+export interface ForwardingOptions {
+  readonly listen: VtepAddress;
+  readonly logger: Logger;
+}
+
+/** Opens the underlay and starts the worker. @throws VtepError VTEP_ERR_PORT_IN_USE, VTEP_ERR_UNDERLAY, VTEP_ERR_KERNEL */
+export async function createForwarding(options: ForwardingOptions): Promise<Forwarding> {
+  const sockets = openUnderlaySockets(options.listen);
+  const forwarding = new ForwardingTables(options, sockets);
+  await forwarding.start();
+  return forwarding;
+}
+
+class ForwardingTables implements Forwarding {
+  readonly #options: ForwardingOptions;
+  readonly #sockets: UnderlaySockets;
+  readonly #tables = allocateTables(1);
+  readonly #fdb = new FdbWriter(this.#tables.fdb);
+  readonly #networkWriter = new NetworkWriter(this.#tables.networks, this.#tables.vnis, this.#tables.membership);
+  readonly #wakeFd = openEventfd();
+  readonly #epollFd = openEpoll();
+  readonly #epoch = new EpochWriter(this.#tables.epoch, 1, () => signalEventfd(this.#wakeFd));
+  readonly #vteps = new VtepRegistrar(new VtepWriter(this.#tables.vteps), this.#epoch);
+  readonly #supervisor: Supervisor;
+  readonly #learning: FdbLearning;
+  readonly #clock: NodeJS.Timeout;
+  readonly #counters = new CounterReader(this.#tables.counters);
+  readonly #byVni = new Map<number, OpenNetwork>();
+  readonly #byIndex: (OpenNetwork | undefined)[] = [];
+  readonly #closing = new Map<number, Promise<void>>();
+
+  constructor(options: ForwardingOptions, sockets: UnderlaySockets) {
+    this.#options = options;
+    this.#sockets = sockets;
+    const startedAt = performance.now();
+    this.#clock = setInterval(() => this.#epoch.setClock(Math.floor((performance.now() - startedAt) / 1000)), CLOCK_MS);
+    this.#clock.unref();
+    const rings = this.#tables.events.map((buffer) => new EventRing(buffer));
+    const target = { learnt: this.#learnt.bind(this), conflict: this.#conflict.bind(this), age: this.#age.bind(this) };
+    this.#learning = new FdbLearning(rings, target);
+    this.#supervisor = new Supervisor(this.#epoch, () => this.#learning.drain(), options.logger);
+    // Row SELF_VTEP is this host: datagrams from its own address are known and dropped.
+    this.#vteps.acquire(options.listen);
+    addToEpoll(this.#epollFd, this.#wakeFd, TOKEN_WAKE);
+    addToEpoll(this.#epollFd, sockets.rxFd, TOKEN_UNDERLAY);
+  }
+
+  async start(): Promise<void> {
+    const input: WorkerInput = {
+      workerIndex: 0,
+      tables: this.#tables,
+      epollFd: this.#epollFd,
+      wakeFd: this.#wakeFd,
+      underlayFd: this.#sockets.rxFd,
+      txFds: this.#sockets.txFds,
+    };
+    this.#supervisor.start(input);
+    await this.#supervisor.running();
+  }
+
+  openNetwork(network: ForwardingNetwork): void {
+    const open = this.#byVni.get(network.vni);
+    if (open === undefined) {
+      this.#openNew(network);
+      return;
+    }
+    if (!isTapAlive(open.tapFd)) this.#replaceTap(open, network.tapName);
+    open.network = network;
+    this.#networkWriter.publish(open.index, { ...network, tapFd: open.tapFd });
+  }
+
+  #openNew(network: ForwardingNetwork): void {
+    const index = this.#networkWriter.reserve();
+    if (index === 0) {
+      throw new VtepError('VTEP_ERR_TABLE_FULL', `the network table is full: no room for "${network.name}"`);
+    }
+    let tapFd: number;
+    try {
+      tapFd = openTapOrExplain(network.tapName);
+    } catch (error) {
+      this.#networkWriter.release(index);
+      throw error;
+    }
+    const open: OpenNetwork = { index, network, tapFd, sources: new Map(), claims: new Map() };
+    this.#byVni.set(network.vni, open);
+    this.#byIndex[index] = open;
+    this.#counters.use(index);
+    this.#networkWriter.publish(index, { ...network, tapFd });
+    addToEpoll(this.#epollFd, tapFd, index);
+  }
+
+  /** Someone deleted the interface: a new one takes its place under the same index. */
+  #replaceTap(open: OpenNetwork, tapName: string): void {
+    const oldFd = open.tapFd;
+    open.tapFd = openTapOrExplain(tapName);
+    this.#networkWriter.publish(open.index, { ...open.network, tapFd: open.tapFd });
+    removeFromEpoll(this.#epollFd, oldFd);
+    addToEpoll(this.#epollFd, open.tapFd, open.index);
+    void this.#epoch.quiesce().then(() => closeTap(oldFd));
+  }
+
+  async closeNetwork(vni: number): Promise<void> {
+    const open = this.#byVni.get(vni);
+    if (open === undefined) return this.#closing.get(vni);
+    this.#byVni.delete(vni);
+    const closing = this.#close(vni, open).finally(() => this.#closing.delete(vni));
+    this.#closing.set(vni, closing);
+    return closing;
+  }
+
+  async #close(vni: number, open: OpenNetwork): Promise<void> {
+    removeFromEpoll(this.#epollFd, open.tapFd);
+    this.#networkWriter.unpublish(vni);
+    this.#fdb.removeWhere((keyHigh) => (keyHigh & 0xffff) === open.index);
+    for (const { vtepIndex } of open.sources.values()) this.#networkWriter.removeMember(open.index, vtepIndex);
+    await this.#epoch.quiesce();
+    closeTap(open.tapFd);
+    this.#byIndex[open.index] = undefined;
+    this.#counters.retire(open.index);
+    this.#networkWriter.release(open.index);
+    for (const { vtepIndex } of open.sources.values()) this.#vteps.release(vtepIndex);
+  }
+
+  setLocal(vni: number, macs: readonly string[]): void {
+    const open = this.#byVni.get(vni);
+    if (open === undefined) return;
+    this.#replaceClaims(open, LOCAL_SOURCE, SELF_VTEP, new Set(macs));
+  }
+
+  setRemote(vni: number, source: string, vtep: VtepAddress, macs: readonly string[]): void {
+    const open = this.#byVni.get(vni);
+    if (open === undefined) return;
+    const vtepIndex = this.#vteps.acquire(vtep);
+    if (vtepIndex === SELF_VTEP) {
+      this.#vteps.release(vtepIndex);
+      throw new VtepError('VTEP_ERR_INVALID', `${source}: VTEP ${vtep.address} is this host's own address`);
+    }
+    const before = open.sources.get(source);
+    open.sources.set(source, { vtepIndex, macs: new Set(macs) });
+    this.#networkWriter.addMember(open.index, vtepIndex);
+    this.#replaceClaims(open, source, vtepIndex, new Set(macs), before);
+    if (before !== undefined) this.#dropVtepUse(open, before.vtepIndex);
+  }
+
+  removeRemote(vni: number, source: string): void {
+    const open = this.#byVni.get(vni);
+    const before = open?.sources.get(source);
+    if (open === undefined || before === undefined) return;
+    open.sources.delete(source);
+    this.#replaceClaims(open, source, before.vtepIndex, new Set(), before);
+    this.#dropVtepUse(open, before.vtepIndex);
+  }
+
+  /** A source has let go of the VTEP; the last one on the network takes its membership and what was learnt from it. */
+  #dropVtepUse(open: OpenNetwork, vtepIndex: number): void {
+    const stillUsed = [...open.sources.values()].some((source) => source.vtepIndex === vtepIndex);
+    if (!stillUsed) {
+      this.#fdb.removeWhere((keyHigh, _kind, vtep) => vtep === vtepIndex && (keyHigh & 0xffff) === open.index);
+      this.#networkWriter.removeMember(open.index, vtepIndex);
+    }
+    this.#vteps.release(vtepIndex);
+  }
+
+  #replaceClaims(
+    open: OpenNetwork,
+    source: string,
+    vtepIndex: number,
+    macs: ReadonlySet<string>,
+    before?: { vtepIndex: number; macs: ReadonlySet<string> },
+  ): void {
+    const previous = before?.macs ?? this.#localMacs(open, source);
+    for (const mac of macs) {
+      let claims = open.claims.get(mac);
+      if (claims === undefined) {
+        claims = new Map();
+        open.claims.set(mac, claims);
+      }
+      if (claims.get(source) === vtepIndex) continue;
+      claims.delete(source);
+      claims.set(source, vtepIndex);
+      this.#writeEntry(open, mac, claims);
+    }
+    for (const mac of previous) {
+      const claims = open.claims.get(mac);
+      if (macs.has(mac) || claims === undefined || !claims.delete(source)) continue;
+      if (claims.size === 0) open.claims.delete(mac);
+      this.#writeEntry(open, mac, claims);
+    }
+  }
+
+  #localMacs(open: OpenNetwork, source: string): string[] {
+    if (source !== LOCAL_SOURCE) return [];
+    return [...open.claims].filter(([, claims]) => claims.has(LOCAL_SOURCE)).map(([mac]) => mac);
+  }
+
+  #writeEntry(open: OpenNetwork, mac: string, claims: ReadonlyMap<string, number>): void {
+    const { low, high16 } = macKey(mac);
+    const keyHigh = fdbKeyHigh(high16, open.index);
+    if (claims.size === 0) {
+      this.#fdb.remove(low, keyHigh);
+      return;
+    }
+    const isLocal = claims.has(LOCAL_SOURCE);
+    const vtepIndex = isLocal ? SELF_VTEP : ([...claims.values()].at(-1) as number);
+    if (!this.#fdb.set(low, keyHigh, isLocal ? KIND_LOCAL : KIND_STATIC, vtepIndex, 0)) {
+      this.#options.logger.error({ event: 'fdb_full', network: open.network.name, mac }, 'the FDB is full');
+    }
+  }
+
+  #learnt(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void {
+    const open = this.#byIndex[networkIndex];
+    if (open === undefined || ![...open.sources.values()].some((source) => source.vtepIndex === vtepIndex)) return;
+    const keyHigh = fdbKeyHigh(macHigh16, networkIndex);
+    const kind = fdbKind(this.#fdb.get(macLow, keyHigh));
+    if (kind === KIND_LOCAL || kind === KIND_STATIC) return;
+    this.#fdb.set(macLow, keyHigh, KIND_DYNAMIC, vtepIndex, this.#epoch.clock());
+  }
+
+  #conflict(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void {
+    this.#options.logger.warn(
+      {
+        event: 'mac_conflict',
+        network: this.#byIndex[networkIndex]?.network.name,
+        mac: macText(macLow, macHigh16),
+        vtep: this.#vteps.get(vtepIndex)?.address,
+      },
+      'a VTEP sends frames with a MAC that is registered elsewhere',
+    );
+  }
+
+  #age(ageingSeconds: number): void {
+    this.#fdb.removeIdle(this.#epoch.clock() - ageingSeconds);
+  }
+
+  fdb(vni?: number): FdbEntry[] {
+    const entries: FdbEntry[] = [];
+    this.#fdb.forEach((keyLow, keyHigh, kind, vtepIndex, seconds) => {
+      const network = this.#byIndex[keyHigh & 0xffff]?.network;
+      if (network === undefined || (vni !== undefined && network.vni !== vni)) return;
+      const vtep = kind === KIND_LOCAL ? undefined : this.#vteps.get(vtepIndex);
+      entries.push({
+        vni: network.vni,
+        network: network.name,
+        mac: macText(keyLow, keyHigh >>> 16),
+        kind: kindName(kind),
+        ...(vtep === undefined ? {} : { vtep: { address: vtep.address, port: vtep.port } }),
+        ...(kind === KIND_DYNAMIC ? { idleSeconds: Math.max(0, this.#epoch.clock() - seconds) } : {}),
+      });
+    });
+    return entries.sort((a, b) => a.vni - b.vni || (a.mac < b.mac ? -1 : 1));
+  }
+
+  status(): ForwardingStatus {
+    return {
+      workers: [{ id: 0, state: this.#supervisor.state(0), turns: this.#epoch.turns(0) }],
+      listen: this.#options.listen,
+      ...this.#counters.totals(),
+      networks: [...this.#byVni.values()].map(({ index, network }) => ({
+        vni: network.vni,
+        network: network.name,
+        counters: this.#counters.network(index),
+      })),
+      vteps: [...this.#vteps.rows()]
+        .filter(([index]) => index !== SELF_VTEP)
+        .map(([index, { address, port }]) => ({ address, port, counters: this.#counters.vtep(index) })),
+    };
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#clock);
+    this.#learning.close();
+    await this.#supervisor.stop();
+    await Promise.all(this.#closing.values());
+    for (const open of this.#byVni.values()) closeTap(open.tapFd);
+    this.#byVni.clear();
+    closeUnderlaySockets(this.#sockets);
+    closeEpoll(this.#epollFd);
+    closeEventfd(this.#wakeFd);
+  }
+}
+
+function openTapOrExplain(tapName: string): number {
+  try {
+    return openTap(tapName, TUN_F_CSUM);
+  } catch (cause) {
+    const { code, message } = cause as { code?: string; message: string };
+    if (code === 'ENOENT' || code === 'ENODEV' || code === 'ENXIO') {
+      throw new VtepError('VTEP_ERR_NO_TUN', `/dev/net/tun can't be opened (${code}): load it with "modprobe tun"`, {
+        cause,
+      });
+    }
+    if (code === 'EPERM' || code === 'EACCES') {
+      throw new VtepError('VTEP_ERR_NOT_ROOT', `TAP ${tapName} can't be opened (${code}): run vtepd as root`, {
+        cause,
+      });
+    }
+    throw new VtepError('VTEP_ERR_KERNEL', `TAP ${tapName} can't be opened: ${message}`, { cause });
+  }
+}
+
+function macKey(mac: string): MacKey {
+  const bytes = parseMac(mac);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, 6);
+  return { high16: view.getUint16(0), low: view.getInt32(2) };
+}
+
+function macText(low: number, high16: number): string {
+  const bytes = new Uint8Array(6);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(0, high16);
+  view.setInt32(2, low);
+  return formatMac(bytes);
+}
+
+function kindName(kind: number): FdbKind {
+  return kind === KIND_LOCAL ? 'local' : kind === KIND_STATIC ? 'static' : 'dynamic';
+}

@@ -1,0 +1,76 @@
+/**
+ * What the reconciler tells the data plane, in the control plane's words. The implementation (forwarding-tables.ts)
+ * translates each call into the shared tables, in the publish order that docs/shared-memory.md states.
+ *
+ * Main thread only. All calls are idempotent: the same call twice changes nothing.
+ */
+
+/** A tunnel end point's underlay address. `address` is textual IPv4 or IPv6. */
+export interface VtepAddress {
+  readonly address: string;
+  readonly port: number;
+}
+
+export interface ForwardingNetwork {
+  readonly name: string;
+  /** 1 to 16,777,215. */
+  readonly vni: number;
+  /** The persistent TAP; created if it is not there, adopted if it is. */
+  readonly tapName: string;
+  readonly mtuBytes: number;
+  /** Learn source MACs from the tunnel (for VTEPs that do not publish endpoints). */
+  readonly learning: boolean;
+}
+
+export type FdbKind = 'local' | 'static' | 'dynamic';
+
+export interface FdbEntry {
+  readonly vni: number;
+  readonly network: string;
+  readonly mac: string;
+  readonly kind: FdbKind;
+  /** Absent for a local entry. */
+  readonly vtep?: VtepAddress;
+  /** Seconds since the last frame from this MAC; dynamic entries only. */
+  readonly idleSeconds?: number;
+}
+
+export interface Forwarding {
+  /** Opens (creates or adopts) the TAP and starts to move frames. @throws VtepError VTEP_ERR_NO_TUN, VTEP_ERR_KERNEL, VTEP_ERR_TABLE_FULL */
+  openNetwork(network: ForwardingNetwork): void;
+  /** Stops the network's frames and closes the TAP. The TAP device itself stays; ports/ removes it. */
+  closeNetwork(vni: number): Promise<void>;
+  /** The MACs of this host's own endpoints on the network. */
+  setLocal(vni: number, macs: readonly string[]): void;
+  /**
+   * Replaces what `source` (`node/<name>` or `peer/<ip>`) brings to the network: its VTEP becomes a member (gets floods,
+   * may send) and `macs` become static FDB entries that name it.
+   */
+  setRemote(vni: number, source: string, vtep: VtepAddress, macs: readonly string[]): void;
+  /** The source leaves the network; its VTEP stays while another source of the network names it. */
+  removeRemote(vni: number, source: string): void;
+  fdb(vni?: number): FdbEntry[];
+  status(): ForwardingStatus;
+  /** Stops the workers and waits for them. Kernel objects stay. */
+  close(): Promise<void>;
+}
+
+export interface NetworkCounters {
+  readonly vni: number;
+  readonly network: string;
+  readonly counters: Readonly<Record<string, number>>;
+}
+
+export interface ForwardingStatus {
+  readonly workers: readonly {
+    readonly id: number;
+    readonly state: 'running' | 'stopped' | 'failed';
+    readonly turns: number;
+  }[];
+  readonly listen: VtepAddress;
+  /** Frames, bytes and drops by cause, summed over the workers, that belong to no known network or to all. */
+  readonly totals: Readonly<Record<string, number>>;
+  readonly drops: Readonly<Record<string, number>>;
+  readonly networks: readonly NetworkCounters[];
+  readonly vteps: readonly (VtepAddress & { readonly counters: Readonly<Record<string, number>> })[];
+}

@@ -1,0 +1,318 @@
+/**
+ * One host of the overlay: all of the control plane behind the API. Main thread; docs/architecture.md draws it.
+ *
+ *     API ─▶ Host ─┬─ NetworkStore, PeerStore, AddressPool      keys of the registry
+ *                  ├─ EndpointManager ─ LocalNetworks ─ ports/  kernel objects of this host
+ *                  ├─ NodeSession                               this node's presence
+ *                  └─ Reconciler ─▶ Forwarding                  what other hosts bring
+ *
+ * Start: the local copy is put to work first, then the registry is asked. Close: watches and timers end; the kernel
+ * objects, the registry's keys (until the session's TTL) and Forwarding, which is the caller's, stay.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Logger } from 'pino';
+import type {
+  Attach,
+  CreateNetwork,
+  Detach,
+  Endpoint,
+  HostOperations,
+  Network,
+  NetworkDetail,
+  Node,
+  Peer,
+  Status,
+} from './api/schema.js';
+import { EndpointManager } from './endpoints/endpoint-manager.js';
+import { LocalNetworks } from './endpoints/local-networks.js';
+import { Publisher } from './endpoints/publisher.js';
+import { VtepError } from './errors.js';
+import type { FdbEntry, Forwarding } from './forwarding.js';
+import { AddressPool } from './ipam/address-pool.js';
+import { NetworkStore } from './networks/network-store.js';
+import { PeerStore } from './networks/peer-store.js';
+import { NodeSession } from './nodes/node-session.js';
+import { Iproute } from './ports/iproute.js';
+import { LinkMonitor } from './ports/link-monitor.js';
+import { bridgeName, INTERFACE_PREFIX, tapName } from './ports/names.js';
+import { Reconciler } from './reconcile/reconciler.js';
+import type { Registry } from './registry/registry.js';
+import {
+  ENDPOINTS_PREFIX,
+  endpointsPrefix,
+  type NetworkValue,
+  NODES_PREFIX,
+  parseEndpoints,
+  parseEndpointsKey,
+  parseNode,
+  parseNodeKey,
+} from './registry/schema.js';
+import { type LocalEndpoint, LocalState } from './state/local-state.js';
+
+export interface HostOptions {
+  /** This host's name in the registry. */
+  readonly node: string;
+  readonly registry: Registry;
+  /** The underlay address that other hosts send to. */
+  readonly vtep: { readonly ip: string; readonly port: number };
+  readonly underlay: { readonly interface: string; readonly mtuBytes: number };
+  readonly stateDirectory: string;
+  readonly forwarding: Forwarding;
+  readonly logger: Logger;
+  /** @default 15 */
+  readonly sessionTtlSeconds?: number | undefined;
+  readonly version: string;
+  /** Put before each iproute2 command, for instance `nsenter --net=PATH`. @default none: this process's namespace */
+  readonly ipCommandPrefix?: readonly string[] | undefined;
+  /** How long a node that left without a word stays in forwarding. @default 30 000 */
+  readonly holdMs?: number | undefined;
+}
+
+const SESSION_TTL_SECONDS = 15;
+
+export class Host implements HostOperations {
+  private readonly options: HostOptions;
+  private readonly state: LocalState;
+  private readonly networks: NetworkStore;
+  private readonly peers: PeerStore;
+  private readonly locals: LocalNetworks;
+  private readonly endpoints: EndpointManager;
+  private readonly session: NodeSession;
+  private readonly reconciler: Reconciler;
+  private readonly iproute: Iproute;
+  private monitor: LinkMonitor | undefined;
+  private linkCheck: Promise<void> = Promise.resolve();
+  private readonly startedMs = performance.now();
+  private contact: { answeredMs?: number; error?: string | undefined } = {};
+
+  /** @throws VtepError VTEP_ERR_NODE_NAME_IN_USE. A registry that is not reachable is no error: it is tried for ever. */
+  static async start(options: HostOptions): Promise<Host> {
+    const host = new Host(options);
+    try {
+      await host.endpoints.restore();
+      host.monitor = new LinkMonitor(host.iproute, () => {
+        host.linkCheck = host.linkCheck.then(() => host.endpoints.checkLinks());
+      });
+      await host.session.start();
+      host.reconciler.start();
+      // What changed before the monitor listened.
+      host.linkCheck = host.linkCheck.then(() => host.endpoints.checkLinks());
+      return host;
+    } catch (error) {
+      await host.close();
+      throw error;
+    }
+  }
+
+  private constructor(options: HostOptions) {
+    this.options = options;
+    const { registry, node, forwarding, logger } = options;
+    const onContact = (error?: unknown) => this.noteContact(error);
+    const state = new LocalState(options.stateDirectory);
+    const iproute = new Iproute(options.ipCommandPrefix);
+    this.state = state;
+    this.iproute = iproute;
+    this.networks = new NetworkStore(registry, () => hostRoutes(iproute));
+    this.peers = new PeerStore(registry, this.networks);
+    this.session = new NodeSession({
+      ...{ registry, node, state, logger, onContact },
+      vtep: options.vtep,
+      ttlSeconds: options.sessionTtlSeconds ?? SESSION_TTL_SECONDS,
+      instanceId: randomBytes(16).toString('hex'),
+      onLive: () => this.endpoints.publishAll(),
+    });
+    this.reconciler = new Reconciler({
+      ...{ registry, node, forwarding, state, logger, onContact },
+      holdMs: options.holdMs,
+      onOwnNodeMissing: () => this.session.republish(),
+      onOwnEndpointsMissing: (network) => {
+        if (this.endpoints.hasPublished(network)) this.session.republish();
+      },
+      onNetworks: (entries) => {
+        const there = new Set(entries.map((entry) => entry.key));
+        if (this.locals.all().some(({ name }) => !there.has(`networks/${name}`))) this.session.republish();
+      },
+    });
+    const underlayMtuBytes = options.underlay.mtuBytes;
+    this.locals = new LocalNetworks({ iproute, forwarding, reconciler: this.reconciler, state, underlayMtuBytes });
+    this.endpoints = new EndpointManager({
+      ...{ iproute, forwarding, state, logger, networks: this.networks, locals: this.locals },
+      addresses: new AddressPool(registry, node, logger),
+      publisher: new Publisher({ registry, node, networks: this.networks, logger, session: () => this.session.id }),
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.monitor?.close();
+    await this.linkCheck;
+    await this.session.close();
+    await this.reconciler.close();
+    await this.state.close();
+  }
+
+  async status(): Promise<Status> {
+    const { version, node, vtep, underlay, forwarding, registry } = this.options;
+    const { workers, totals, drops, networks, vteps } = forwarding.status();
+    const { answeredMs, error } = this.contact;
+    return {
+      ...{ version, node, vtep: { ...vtep }, underlay: { ...underlay } },
+      uptimeSeconds: secondsSince(this.startedMs),
+      registry: {
+        url: registry.url,
+        connected: answeredMs !== undefined && error === undefined,
+        ...(answeredMs === undefined ? {} : { staleSeconds: secondsSince(answeredMs) }),
+        ...(error === undefined ? {} : { error }),
+      },
+      counts: {
+        ...this.reconciler.counts(),
+        localNetworks: this.locals.all().length,
+        localEndpoints: this.endpoints.all().length,
+      },
+      workers: workers.map((worker) => ({ ...worker })),
+      totals: { ...totals },
+      drops: { ...drops },
+      networks: networks.map((network) => ({ ...network, counters: { ...network.counters } })),
+      vteps: vteps.map((remote) => ({ ...remote, counters: { ...remote.counters } })),
+    };
+  }
+
+  async listNetworks(): Promise<Network[]> {
+    return (await this.networks.list()).map(toNetwork);
+  }
+
+  async createNetwork(input: CreateNetwork): Promise<Network> {
+    return toNetwork(await this.networks.create(input));
+  }
+
+  async inspectNetwork(name: string): Promise<NetworkDetail> {
+    const { value } = await this.networks.require(name);
+    const [endpoints, peers] = await Promise.all([this.listEndpoints(name), this.peers.list(name)]);
+    const local = this.locals.get(name);
+    return {
+      ...toNetwork(value),
+      endpoints,
+      peers: peers.map(({ address, port }) => ({ address, port })),
+      ...(local === undefined
+        ? {}
+        : { local: { bridge: bridgeName(local.vni), tap: tapName(local.vni), mtuBytes: this.locals.mtuBytes(local) } }),
+    };
+  }
+
+  async removeNetwork(name: string): Promise<void> {
+    // Endpoints that the registry has not heard of count too.
+    const here = this.endpoints.all().filter((endpoint) => endpoint.network === name);
+    if (here.length > 0) await this.endpoints.publishNetwork(name);
+    await this.networks.remove(name);
+  }
+
+  async listEndpoints(network?: string): Promise<Endpoint[]> {
+    if (network !== undefined) await this.networks.require(network);
+    const { registry, node, logger } = this.options;
+    const listing = await registry.list(network === undefined ? ENDPOINTS_PREFIX : endpointsPrefix(network));
+    const mine = this.endpoints.all().filter((endpoint) => network === undefined || endpoint.network === network);
+    const endpoints = mine.map((endpoint) => this.toEndpoint(endpoint));
+    for (const entry of listing.entries) {
+      const key = parseEndpointsKey(entry.key);
+      const value = parseEndpoints(entry, (error) => logger.warn({ err: error }, error.message));
+      // One's own are told from what is here, which is never behind.
+      if (key === undefined || value === undefined || key.node === node) continue;
+      for (const { id, name, mac, addresses } of value.endpoints) {
+        endpoints.push({ id, name, network: key.network, node: key.node, mac, addresses });
+      }
+    }
+    return endpoints.sort(
+      (a, b) => compare(a.network, b.network) || compare(a.node, b.node) || compare(a.name, b.name),
+    );
+  }
+
+  async attach(input: Attach): Promise<Endpoint> {
+    return this.toEndpoint(await this.endpoints.attach(input));
+  }
+
+  async detachById(id: string): Promise<void> {
+    await this.endpoints.detachById(id);
+  }
+
+  async detach(input: Detach): Promise<Endpoint[]> {
+    try {
+      return (await this.endpoints.detach(input)).map((endpoint) => this.toEndpoint(endpoint));
+    } catch (error) {
+      // The clearer word, where the network is what does not exist.
+      if (error instanceof VtepError && error.code === 'VTEP_ERR_ENDPOINT_UNKNOWN')
+        await this.networks.require(input.network);
+      throw error;
+    }
+  }
+
+  async listNodes(): Promise<Node[]> {
+    const nodes: Node[] = [];
+    for (const entry of (await this.options.registry.list(NODES_PREFIX)).entries) {
+      const name = parseNodeKey(entry.key);
+      const value = parseNode(entry, (error) => this.options.logger.warn({ err: error }, error.message));
+      if (name === undefined || value === undefined) continue;
+      nodes.push({ name, vtep: { ip: value.vtep.ip, port: value.vtep.port }, self: name === this.options.node });
+    }
+    return nodes.sort((a, b) => compare(a.name, b.name));
+  }
+
+  async listPeers(network?: string): Promise<Peer[]> {
+    if (network !== undefined) await this.networks.require(network);
+    return this.peers.list(network);
+  }
+
+  async addPeer(input: Peer): Promise<Peer> {
+    if (input.address === this.options.vtep.ip) {
+      throw new VtepError(
+        'VTEP_ERR_INVALID',
+        `peer ${input.address} is this host's own VTEP: give the address of a VTEP without vtepd`,
+      );
+    }
+    await this.peers.add(input);
+    return { network: input.network, address: input.address, port: input.port };
+  }
+
+  removePeer(input: Peer): Promise<void> {
+    return this.peers.remove(input.network, input.address);
+  }
+
+  async fdb(network?: string): Promise<FdbEntry[]> {
+    if (network === undefined) return this.options.forwarding.fdb();
+    const local = this.locals.get(network);
+    if (local !== undefined) return this.options.forwarding.fdb(local.vni);
+    await this.networks.require(network);
+    return [];
+  }
+
+  private toEndpoint(endpoint: LocalEndpoint): Endpoint {
+    const { id, name, network, mac, addresses, hostInterface, containerInterface, sandbox, mtuBytes } = endpoint;
+    const state = this.endpoints.isPublished(id) ? 'published' : 'waiting';
+    const local = { hostInterface, containerInterface, sandbox, mtuBytes, state } as const;
+    return { id, name, network, node: this.options.node, mac, addresses: [...addresses], local };
+  }
+
+  private noteContact(error?: unknown): void {
+    if (error === undefined) this.contact = { answeredMs: performance.now() };
+    else this.contact = { ...this.contact, error: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** Destinations that a new subnet must not hide; those of vtep's own bridges do not count. */
+async function hostRoutes(iproute: Iproute): Promise<string[]> {
+  const routes = await iproute.routes();
+  return routes
+    .filter((route) => /^[0-9.]+(\/[0-9]+)?$/.test(route.dst) && route.dev?.startsWith(INTERFACE_PREFIX) !== true)
+    .map((route) => route.dst);
+}
+
+function toNetwork(value: NetworkValue): Network {
+  const { name, id, vni, subnets, gateway, mtuBytes, flood, learning, createdAt } = value;
+  return { name, id, vni, subnets, gateway, mtuBytes, flood, scope: 'global', learning, createdAt };
+}
+
+function secondsSince(ms: number): number {
+  return Math.round((performance.now() - ms) / 100) / 10;
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

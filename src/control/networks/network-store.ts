@@ -1,0 +1,241 @@
+/**
+ * Networks in the registry: made, found and removed, each by one transaction. Control plane; no kernel object here.
+ *
+ *     create   networks/<name>, vnis/<vni> and, from the default pool, subnets/<cidr>: all new, or nothing
+ *     remove   active ─CAS▶ removing ─(no endpoints)▶ all keys go in one transaction
+ *                              └─(endpoints)─CAS▶ active
+ *
+ * Whoever publishes an endpoint checks the index of networks/<name> in the same transaction, so that none slips into a
+ * network that is being removed. A remover that died is finished by the next `remove`.
+ */
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { CreateNetwork } from '../api/schema.js';
+import { VtepError } from '../errors.js';
+import type { Registry, RegistryEntry, RegistryOperation } from '../registry/registry.js';
+import {
+  addressesPrefix,
+  encodeValue,
+  endpointsPrefix,
+  NETWORKS_PREFIX,
+  type NetworkValue,
+  networkKey,
+  networkValueSchema,
+  parseEndpoints,
+  parseEndpointsKey,
+  parseNetwork,
+  parseSubnet,
+  parseVni,
+  parseVniKey,
+  peersPrefix,
+  subnetKey,
+  subnetValueSchema,
+  VNIS_PREFIX,
+  vniKey,
+  vniValueSchema,
+} from '../registry/schema.js';
+import { checkSubnet, gatewayOf, nextFreeSubnet } from './subnet-pool.js';
+
+const VNI = { first: 256, last: 16_777_215 };
+/** Each lost race is another host's success. */
+const CREATE_TRIES_MAX = 100;
+const REMOVE_TRIES_MAX = 10;
+
+/** A network as it was read: `modifyIndex` is what a transaction that relies on it checks. */
+export interface StoredNetwork {
+  readonly value: NetworkValue;
+  readonly modifyIndex: number;
+}
+
+export class NetworkStore {
+  private readonly registry: Registry;
+  private readonly hostRoutes: () => Promise<string[]>;
+
+  /** @param hostRoutes destinations (CIDR) of the host's routes other than vtep's own: the default pool avoids them. */
+  constructor(registry: Registry, hostRoutes: () => Promise<string[]>) {
+    this.registry = registry;
+    this.hostRoutes = hostRoutes;
+  }
+
+  async list(): Promise<NetworkValue[]> {
+    return parseAll((await this.registry.list(NETWORKS_PREFIX)).entries);
+  }
+
+  async find(name: string): Promise<StoredNetwork | undefined> {
+    const entry = await this.registry.get(networkKey(name));
+    if (entry === undefined) return undefined;
+    let malformed: VtepError | undefined;
+    const value = parseNetwork(entry, (error) => {
+      malformed = error;
+    });
+    if (value === undefined) throw malformed!;
+    return { value, modifyIndex: entry.modifyIndex };
+  }
+
+  /** @throws VtepError VTEP_ERR_NETWORK_UNKNOWN */
+  async require(name: string): Promise<StoredNetwork> {
+    const found = await this.find(name);
+    if (found !== undefined) return found;
+    throw networkUnknown(name);
+  }
+
+  /**
+   * @throws VtepError VTEP_ERR_NETWORK_EXISTS, VTEP_ERR_VNI_IN_USE, VTEP_ERR_VNI_EXHAUSTED, VTEP_ERR_POOL_EXHAUSTED,
+   *   VTEP_ERR_INVALID (subnet), VTEP_ERR_CONFLICT (too many lost races)
+   */
+  async create(input: CreateNetwork): Promise<NetworkValue> {
+    const givenSubnet = input.subnet === undefined ? undefined : checkSubnet(input.subnet);
+    for (let tries = 0; tries < CREATE_TRIES_MAX; tries++) {
+      const existing = await this.find(input.name);
+      if (existing !== undefined) throw networkExists(existing.value);
+      const vni = await this.chooseVni(input.vni);
+      const subnet = givenSubnet ?? (await this.chooseSubnet());
+      const value: NetworkValue = {
+        v: 1,
+        name: input.name,
+        id: randomBytes(16).toString('hex'),
+        vni,
+        subnets: [subnet],
+        gateway: gatewayOf(subnet),
+        mtuBytes: input.mtuBytes ?? 0,
+        flood: 'replicate',
+        learning: input.learning ?? true,
+        state: 'active',
+        createdAt: new Date().toISOString(),
+        options: {},
+      };
+      const claims = claimsOf(value);
+      if (givenSubnet === undefined) {
+        const claim = encodeValue(subnetValueSchema, { v: 1, network: input.name });
+        claims.push({ verb: 'cas', key: subnetKey(subnet), value: claim, casIndex: 0 });
+      }
+      if (await this.registry.transaction(claims)) return value;
+      await sleep(Math.random() * Math.min(50, 2 * (tries + 1)));
+    }
+    throw new VtepError(
+      'VTEP_ERR_CONFLICT',
+      `network "${input.name}": other hosts made networks at the same moment; try again`,
+    );
+  }
+
+  /**
+   * Puts back a network that the registry has lost, as this host knows it. @returns false if its name or VNI now belongs
+   * to another network.
+   */
+  async restore(value: NetworkValue): Promise<boolean> {
+    return this.registry.transaction(claimsOf({ ...value, state: 'active' }));
+  }
+
+  /** @throws VtepError VTEP_ERR_NETWORK_UNKNOWN, VTEP_ERR_NETWORK_IN_USE naming the endpoints, VTEP_ERR_CONFLICT */
+  async remove(name: string): Promise<void> {
+    await this.require(name);
+    for (let tries = 0; tries < REMOVE_TRIES_MAX; tries++) {
+      const found = await this.find(name);
+      if (found === undefined) return;
+      if (found.value.state === 'active') {
+        // The index of the new state is needed for what follows: read it again.
+        await this.writeState(found, 'removing');
+        continue;
+      }
+      const users = await this.endpointNames(name);
+      if (users.length > 0) {
+        await this.writeState(found, 'active');
+        throw new VtepError(
+          'VTEP_ERR_NETWORK_IN_USE',
+          `network "${name}" is in use by ${users.join(', ')}: detach ${users.length === 1 ? 'it' : 'them'} first`,
+        );
+      }
+      if (await this.registry.transaction(await this.removal(found))) return;
+    }
+    throw new VtepError('VTEP_ERR_CONFLICT', `network "${name}" changed while it was being removed; try again`);
+  }
+
+  private writeState(found: StoredNetwork, state: NetworkValue['state']): Promise<boolean> {
+    const value = encodeValue(networkValueSchema, { ...found.value, state });
+    return this.registry.compareAndSet(networkKey(found.value.name), value, found.modifyIndex);
+  }
+
+  private async removal({ value, modifyIndex }: StoredNetwork): Promise<RegistryOperation[]> {
+    const operations: RegistryOperation[] = [
+      { verb: 'delete-cas', key: networkKey(value.name), casIndex: modifyIndex },
+      { verb: 'delete-tree', key: addressesPrefix(value.name) },
+      { verb: 'delete-tree', key: peersPrefix(value.name) },
+    ];
+    // Only what is claimed for this network: a subnet that was given by hand has no claim, or another network's.
+    const vni = await this.registry.get(vniKey(value.vni));
+    if (vni !== undefined && parseVni(vni)?.network === value.name) {
+      operations.push({ verb: 'delete-cas', key: vni.key, casIndex: vni.modifyIndex });
+    }
+    for (const subnet of value.subnets) {
+      const claim = await this.registry.get(subnetKey(subnet));
+      if (claim !== undefined && parseSubnet(claim)?.network === value.name) {
+        operations.push({ verb: 'delete-cas', key: claim.key, casIndex: claim.modifyIndex });
+      }
+    }
+    return operations;
+  }
+
+  private async endpointNames(network: string): Promise<string[]> {
+    const names: string[] = [];
+    for (const entry of (await this.registry.list(endpointsPrefix(network))).entries) {
+      const node = parseEndpointsKey(entry.key)?.node ?? entry.key;
+      const value = parseEndpoints(entry);
+      // A value that cannot be read still says that the node has endpoints here.
+      if (value === undefined) names.push(`?@${node}`);
+      else names.push(...value.endpoints.map((endpoint) => `${endpoint.name}@${node}`));
+    }
+    return names;
+  }
+
+  private async chooseVni(given: number | undefined): Promise<number> {
+    if (given !== undefined) {
+      const entry = await this.registry.get(vniKey(given));
+      if (entry === undefined) return given;
+      const holder = parseVni(entry)?.network;
+      throw new VtepError(
+        'VTEP_ERR_VNI_IN_USE',
+        `VNI ${given} is in use by network "${holder ?? '?'}": give another, or none to get the lowest free one`,
+      );
+    }
+    const taken = new Set<number | undefined>();
+    for (const entry of (await this.registry.list(VNIS_PREFIX)).entries) taken.add(parseVniKey(entry.key));
+    for (let vni = VNI.first; vni <= VNI.last; vni++) if (!taken.has(vni)) return vni;
+    throw new VtepError(
+      'VTEP_ERR_VNI_EXHAUSTED',
+      `each VNI of ${VNI.first} to ${VNI.last} is in use: remove a network`,
+    );
+  }
+
+  private async chooseSubnet(): Promise<string> {
+    const networks = await this.list();
+    const blocked = networks.flatMap((network) => network.subnets).filter((subnet) => !subnet.includes(':'));
+    return nextFreeSubnet([...blocked, ...(await this.hostRoutes())]);
+  }
+}
+
+export function networkUnknown(name: string): VtepError {
+  return new VtepError(
+    'VTEP_ERR_NETWORK_UNKNOWN',
+    `network "${name}" does not exist: "vtep network ls" shows those there are, "vtep network create ${name}" makes it`,
+  );
+}
+
+export function parseAll(entries: readonly RegistryEntry[]): NetworkValue[] {
+  return entries.map((entry) => parseNetwork(entry)).filter((value) => value !== undefined);
+}
+
+function networkExists(value: NetworkValue): VtepError {
+  const text =
+    value.state === 'removing'
+      ? `network "${value.name}" is being removed: "vtep network rm ${value.name}" finishes it`
+      : `network "${value.name}" exists already (VNI ${value.vni}, ${value.subnets.join(', ')}): use it, or give another name`;
+  return new VtepError('VTEP_ERR_NETWORK_EXISTS', text);
+}
+
+function claimsOf(value: NetworkValue): RegistryOperation[] {
+  const vni = encodeValue(vniValueSchema, { v: 1, network: value.name });
+  return [
+    { verb: 'cas', key: networkKey(value.name), value: encodeValue(networkValueSchema, value), casIndex: 0 },
+    { verb: 'cas', key: vniKey(value.vni), value: vni, casIndex: 0 },
+  ];
+}

@@ -1,0 +1,135 @@
+/**
+ * iproute2 as the control plane calls it: argument lists, never a shell string; JSON out, batches in.
+ *
+ * Errors: VTEP_ERR_KERNEL with the command and the tool's own first line; the tool missing is named too.
+ */
+import { execa } from 'execa';
+import { VtepError } from '../errors.js';
+
+/** One interface, of what `ip -json -details link` prints; only what ports/ looks at. */
+export interface Link {
+  readonly ifindex: number;
+  readonly ifname: string;
+  readonly address?: string;
+  readonly mtu?: number;
+  readonly master?: string;
+  readonly ifalias?: string;
+  readonly flags: readonly string[];
+  readonly inet6_addr_gen_mode?: string;
+  readonly linkinfo?: {
+    readonly info_kind?: string;
+    readonly info_data?: {
+      readonly stp_state?: number;
+      readonly forward_delay?: number;
+      readonly mcast_snooping?: number;
+    };
+  };
+}
+
+export interface Route {
+  readonly dst: string;
+  readonly dev?: string;
+}
+
+interface Outcome {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** What a program gets from us: a fixed language, so that its messages can be told apart. */
+const ENVIRONMENT = { LC_ALL: 'C' };
+const COMMAND_TIMEOUT_MS = 20_000;
+
+export class Iproute {
+  /** Put before each command, for instance `nsenter --net=PATH`: whose kernel objects these are. @default none */
+  readonly prefix: readonly string[];
+
+  constructor(prefix: readonly string[] = []) {
+    this.prefix = prefix;
+  }
+
+  /** All links of the host's namespace. */
+  async links(): Promise<Link[]> {
+    return parseJson(await this.run([...this.prefix, 'ip', '-json', '-details', 'link', 'show'])) as Link[];
+  }
+
+  /** The routes of the host's main table, IPv4. */
+  async routes(): Promise<Route[]> {
+    return parseJson(await this.run([...this.prefix, 'ip', '-4', '-json', 'route', 'show'])) as Route[];
+  }
+
+  async ip(...args: string[]): Promise<void> {
+    await this.run([...this.prefix, 'ip', ...args]);
+  }
+
+  /** Runs the lines as one `ip -batch`; stops at the first that fails. */
+  async batch(lines: readonly string[]): Promise<void> {
+    if (lines.length > 0) await this.run([...this.prefix, 'ip', '-batch', '-'], `${lines.join('\n')}\n`);
+  }
+
+  async linksIn(namespacePath: string): Promise<Link[]> {
+    return parseJson(await this.run(inside(namespacePath, ['ip', '-json', '-details', 'link', 'show']))) as Link[];
+  }
+
+  /** Not a batch: an interface's name may hold "#", which a batch takes for a comment. */
+  async ipIn(namespacePath: string, ...args: string[]): Promise<void> {
+    await this.run(inside(namespacePath, ['ip', ...args]));
+  }
+
+  /** Writes a setting of the namespace's own /proc/sys/net. */
+  async setSysctlIn(namespacePath: string, path: string, value: string): Promise<void> {
+    await this.run(inside(namespacePath, ['tee', `/proc/sys/net/${path}`]), value);
+  }
+
+  /** Whether nsenter can go into the path: only a network namespace lets it. */
+  async isNetworkNamespace(path: string): Promise<boolean> {
+    return (await this.attempt(inside(path, ['true']))).exitCode === 0;
+  }
+
+  /** Removes the link if it is there. @returns whether it was. */
+  async removeLink(name: string): Promise<boolean> {
+    const command = [...this.prefix, 'ip', 'link', 'delete', 'dev', name];
+    const outcome = await this.attempt(command);
+    if (outcome.exitCode === 0) return true;
+    if (/Cannot find device/.test(outcome.stderr)) return false;
+    throw failure(command, outcome);
+  }
+
+  private async run(command: readonly string[], input?: string): Promise<string> {
+    const outcome = await this.attempt(command, input);
+    if (outcome.exitCode !== 0) throw failure(command, outcome);
+    return outcome.stdout;
+  }
+
+  private async attempt(command: readonly string[], input?: string): Promise<Outcome> {
+    const [file, ...args] = command;
+    const result = await execa(file!, args, {
+      reject: false,
+      timeout: COMMAND_TIMEOUT_MS,
+      env: ENVIRONMENT,
+      ...(input === undefined ? { stdin: 'ignore' as const } : { input }),
+    });
+    if (result.code === 'ENOENT') {
+      throw new VtepError('VTEP_ERR_KERNEL', `${file} is not installed: install iproute2 and util-linux`);
+    }
+    return { exitCode: result.exitCode ?? 1, stdout: String(result.stdout ?? ''), stderr: String(result.stderr ?? '') };
+  }
+}
+
+function inside(namespacePath: string, command: readonly string[]): string[] {
+  return ['nsenter', `--net=${namespacePath}`, ...command];
+}
+
+function failure(command: readonly string[], outcome: Outcome): VtepError {
+  const lines = outcome.stderr.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('Command failed'));
+  return new VtepError(
+    'VTEP_ERR_KERNEL',
+    `"${command.join(' ')}" failed: ${lines[0] ?? `exit code ${outcome.exitCode}`}`,
+  );
+}
+
+function parseJson(text: string): unknown {
+  // iproute2 prints nothing at all, not [], where there is nothing to list.
+  return text.trim() === '' ? [] : JSON.parse(text);
+}

@@ -1,0 +1,116 @@
+/**
+ * What an operator calls a container (`--netns NAME`, `--netns /path`, `--pid N`), turned into a network namespace.
+ *
+ * The inode of a namespace is its identity while it lives: a name and a pid may mean the same one.
+ */
+import { stat } from 'node:fs/promises';
+import { VtepError } from '../errors.js';
+import type { Iproute } from './iproute.js';
+
+export interface SandboxInput {
+  readonly netns?: string | undefined;
+  readonly pid?: number | undefined;
+}
+
+export interface Sandbox {
+  /** `netns:NAME` or `pid:N`: what was asked for. */
+  readonly label: string;
+  /** Absolute path that nsenter takes. */
+  readonly path: string;
+  /** Identity of the namespace: `device:inode`. */
+  readonly identity: string;
+  /** A name for an endpoint that was given none. */
+  readonly defaultName: string;
+}
+
+const NAMED_DIRECTORY = '/run/netns';
+
+/** The label alone: what detach goes by when the namespace is no more. */
+export function sandboxLabel(input: SandboxInput): string {
+  return input.netns === undefined ? `pid:${input.pid}` : `netns:${input.netns}`;
+}
+
+/** @throws VtepError VTEP_ERR_NAMESPACE_UNKNOWN (no such thing, or not a network namespace), VTEP_ERR_INVALID (the host's own) */
+export async function resolveSandbox(iproute: Iproute, input: SandboxInput): Promise<Sandbox> {
+  const label = sandboxLabel(input);
+  const path = sandboxPath(input);
+  const identity = await namespaceIdentity(path);
+  if (identity === undefined) throw unknown(input, path);
+  if (!(await iproute.isNetworkNamespace(path))) {
+    throw new VtepError(
+      'VTEP_ERR_NAMESPACE_UNKNOWN',
+      `${path} is no network namespace: "ip netns list" shows those with a name`,
+    );
+  }
+  if (identity === (await namespaceIdentity(hostPath(iproute)))) {
+    throw new VtepError(
+      'VTEP_ERR_INVALID',
+      `${describe(input)} is the host's own network namespace: give a container's, such as one made by "ip netns add NAME"`,
+    );
+  }
+  return { label, path, identity, defaultName: defaultName(input) };
+}
+
+/** @returns undefined if nothing is there. */
+export async function namespaceIdentity(path: string): Promise<string | undefined> {
+  try {
+    const found = await stat(path);
+    return `${found.dev}:${found.ino}`;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The identity of what the input means now, or undefined. Never throws. */
+export async function sandboxIdentity(input: SandboxInput): Promise<string | undefined> {
+  try {
+    return await namespaceIdentity(sandboxPath(input));
+  } catch {
+    return undefined;
+  }
+}
+
+function sandboxPath(input: SandboxInput): string {
+  if (input.netns === undefined) return `/proc/${input.pid}/ns/net`;
+  if (input.netns.startsWith('/')) return input.netns;
+  if (input.netns.includes('/') || input.netns === '.' || input.netns === '..') {
+    throw new VtepError(
+      'VTEP_ERR_NAMESPACE_UNKNOWN',
+      `netns "${input.netns}" is neither a name that "ip netns list" shows nor an absolute path`,
+    );
+  }
+  return `${NAMED_DIRECTORY}/${input.netns}`;
+}
+
+function unknown(input: SandboxInput, path: string): VtepError {
+  if (input.netns === undefined) {
+    return new VtepError(
+      'VTEP_ERR_NAMESPACE_UNKNOWN',
+      `process ${input.pid} does not run: give the pid of a running container`,
+    );
+  }
+  if (input.netns.startsWith('/')) {
+    return new VtepError('VTEP_ERR_NAMESPACE_UNKNOWN', `${path} does not exist: give the path of a network namespace`);
+  }
+  return new VtepError(
+    'VTEP_ERR_NAMESPACE_UNKNOWN',
+    `network namespace "${input.netns}" does not exist: "ip netns list" shows those there are, "ip netns add ${input.netns}" makes it`,
+  );
+}
+
+function describe(input: SandboxInput): string {
+  return input.netns === undefined ? `process ${input.pid}` : `netns "${input.netns}"`;
+}
+
+/** Names are 1 to 63 letters, digits, "_", "." or "-". */
+function defaultName(input: SandboxInput): string {
+  if (input.netns === undefined) return `pid-${input.pid}`;
+  const base = input.netns.slice(input.netns.lastIndexOf('/') + 1).replace(/[^a-zA-Z0-9_.-]/g, '-');
+  return base.replace(/^[^a-zA-Z0-9]+/, '').slice(0, 63) || 'endpoint';
+}
+
+/** The namespace that the commands of `iproute` work in. */
+function hostPath(iproute: Iproute): string {
+  const entered = iproute.prefix.find((word) => word.startsWith('--net='));
+  return entered === undefined ? '/proc/self/ns/net' : entered.slice('--net='.length);
+}

@@ -1,0 +1,83 @@
+/**
+ * An endpoint's cable: one end in the host's bridge, the other in the container with its MAC and address.
+ *
+ *     vtep-p<id> (host, in vtep-b<vni>)  ═══ veth ═══  ethN (container, 10.0.0.2/24)
+ */
+import { VtepError } from '../errors.js';
+import { portSteps } from './bridge.js';
+import type { Iproute } from './iproute.js';
+import { bridgeName, hostInterfaceName } from './names.js';
+import type { Sandbox } from './namespace.js';
+
+export interface EndpointPort {
+  readonly endpointId: string;
+  readonly network: string;
+  readonly vni: number;
+  readonly mtuBytes: number;
+  readonly mac: string;
+  /** With prefix length. */
+  readonly addresses: readonly string[];
+  readonly containerInterface: string;
+}
+
+/**
+ * The interface's name in the container: the wanted one, or the first free of eth0, eth1, ...
+ * @throws VtepError VTEP_ERR_INTERFACE_EXISTS if the wanted one is taken.
+ */
+export async function chooseInterface(iproute: Iproute, sandbox: Sandbox, wanted: string | undefined): Promise<string> {
+  const taken = new Set((await iproute.linksIn(sandbox.path)).map((link) => link.ifname));
+  if (wanted !== undefined) {
+    if (taken.has(wanted)) {
+      throw new VtepError(
+        'VTEP_ERR_INTERFACE_EXISTS',
+        `${sandbox.label} already has an interface "${wanted}": give another name, or none to get the first free of eth0, eth1, ...`,
+      );
+    }
+    return wanted;
+  }
+  for (let number = 0; ; number++) if (!taken.has(`eth${number}`)) return `eth${number}`;
+}
+
+/** The bridge must stand. @throws VtepError VTEP_ERR_KERNEL; nothing of the veth is left then. */
+export async function createVeth(iproute: Iproute, sandbox: Sandbox, port: EndpointPort): Promise<void> {
+  const host = hostInterfaceName(port.endpointId);
+  const inner = port.containerInterface;
+  const mtu = String(port.mtuBytes);
+  // One request: the container's end never shows up in the host's namespace.
+  await iproute.ip(
+    ...['link', 'add', 'name', host, 'mtu', mtu, 'type', 'veth'],
+    ...['peer', 'name', inner, 'address', port.mac, 'mtu', mtu, 'netns', sandbox.path],
+  );
+  try {
+    await adoptHostEnd(iproute, port);
+    await iproute.ip('link', 'set', 'dev', host, 'alias', `vtep endpoint=${port.endpointId} network=${port.network}`);
+    // The kernel itself then announces the address (gratuitous ARP) when the interface comes up. A namespace whose
+    // /proc/sys is read-only goes without: peers ask.
+    await iproute.setSysctlIn(sandbox.path, `ipv4/conf/${inner}/arp_notify`, '1').catch(() => undefined);
+    await iproute.ipIn(sandbox.path, 'link', 'set', 'dev', 'lo', 'up');
+    for (const address of port.addresses) {
+      await iproute.ipIn(sandbox.path, 'address', 'add', address, 'broadcast', '+', 'dev', inner);
+    }
+    await iproute.ipIn(sandbox.path, 'link', 'set', 'dev', inner, 'up');
+  } catch (error) {
+    await iproute.removeLink(host).catch(() => false);
+    throw error;
+  }
+}
+
+/** Makes the host's end a port of the bridge, as far as it is not. @returns false if the veth is not there. */
+export async function adoptHostEnd(
+  iproute: Iproute,
+  port: Pick<EndpointPort, 'endpointId' | 'vni' | 'mtuBytes'>,
+): Promise<boolean> {
+  const name = hostInterfaceName(port.endpointId);
+  const link = (await iproute.links()).find((candidate) => candidate.ifname === name);
+  if (link === undefined) return false;
+  await iproute.batch(portSteps(link, bridgeName(port.vni), port.mtuBytes));
+  return true;
+}
+
+/** Both ends go. Nothing happens if they are gone. @throws VtepError VTEP_ERR_KERNEL */
+export async function removeVeth(iproute: Iproute, endpointId: string): Promise<void> {
+  await iproute.removeLink(hostInterfaceName(endpointId));
+}

@@ -1,0 +1,111 @@
+/**
+ * What must be so on the host before vtepd starts, each check with one line on how to make it so.
+ *
+ * Place: control plane, called by daemon.ts in this order, before anything is created.
+ */
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { access, constants, lstat, unlink } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { execa } from 'execa';
+import { makeDirectory } from './directory.js';
+import { VtepError } from './errors.js';
+
+/** capability(7): bit numbers in CapEff. */
+const REQUIRED_CAPABILITIES = [
+  { name: 'NET_ADMIN', bit: 12n, why: 'to make interfaces' },
+  { name: 'SYS_ADMIN', bit: 21n, why: 'to enter network namespaces' },
+] as const;
+
+/** @throws VtepError VTEP_ERR_NOT_ROOT, also for a root that a container has taken the capabilities from. */
+export function checkPrivileges(): void {
+  const uid = process.geteuid?.() ?? 0;
+  if (uid !== 0) {
+    throw new VtepError(
+      'VTEP_ERR_NOT_ROOT',
+      `vtepd must run as root, not as user ${uid}: start it with sudo vtepd ...`,
+    );
+  }
+  const effective = BigInt(
+    `0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'}`,
+  );
+  for (const { name, bit, why } of REQUIRED_CAPABILITIES) {
+    if ((effective & (1n << bit)) !== 0n) continue;
+    const hint = `in a container, start it with --cap-add ${name} (docker run)`;
+    throw new VtepError('VTEP_ERR_NOT_ROOT', `vtepd has no capability CAP_${name}, which it needs ${why}: ${hint}`);
+  }
+}
+
+/** @throws VtepError VTEP_ERR_NO_TUN */
+export function checkTun(path = '/dev/net/tun'): void {
+  try {
+    closeSync(openSync(path, 'r+'));
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    const make = `modprobe tun; if the file is still missing: mkdir -p /dev/net && mknod ${path} c 10 200`;
+    const hint =
+      code === 'EPERM' || code === 'EACCES'
+        ? `in a container, start it with --device ${path} (docker run)`
+        : `${make}; in a container: --device ${path} (docker run)`;
+    const what = code === 'ENOENT' ? 'is missing' : `can't be opened (${code})`;
+    throw new VtepError('VTEP_ERR_NO_TUN', `${path} ${what}: ${hint}`, { cause });
+  }
+}
+
+/** @throws VtepError VTEP_ERR_NO_IPROUTE: no `ip`, or one that speaks no JSON (BusyBox). */
+export async function checkIproute2(): Promise<void> {
+  const result = await execa('ip', ['-json', 'link', 'show', 'dev', 'lo'], { reject: false });
+  const install = 'install it (apt-get install iproute2)';
+  if (result.code === 'ENOENT') throw new VtepError('VTEP_ERR_NO_IPROUTE', `the command "ip" is missing: ${install}`);
+  if (result.failed || !result.stdout.startsWith('[')) {
+    throw new VtepError('VTEP_ERR_NO_IPROUTE', `the command "ip" on this host is not iproute2: ${install}`);
+  }
+}
+
+/** Makes the directory if it is not there. @throws VtepError VTEP_ERR_INVALID */
+export async function prepareStateDirectory(path: string): Promise<void> {
+  try {
+    await makeDirectory(path, 0o700);
+    await access(path, constants.R_OK | constants.W_OK | constants.X_OK);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    const hint = 'must be a directory that vtepd can write in';
+    throw new VtepError('VTEP_ERR_INVALID', `state-dir "${path}": ${hint} (${code})`, { cause });
+  }
+}
+
+/**
+ * Leaves the path free: a socket that nobody serves (after SIGKILL) is removed, anything else stays and is told.
+ *
+ * @throws VtepError VTEP_ERR_SOCKET_IN_USE, VTEP_ERR_INVALID
+ */
+export async function freeSocketPath(path: string): Promise<void> {
+  let isSocket: boolean;
+  try {
+    isSocket = (await lstat(path)).isSocket();
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return;
+    throw new VtepError('VTEP_ERR_INVALID', `socket "${path}": can't be used (${code})`, { cause });
+  }
+  if (!isSocket) {
+    throw new VtepError('VTEP_ERR_INVALID', `socket "${path}": is there and is not a socket; give another --socket`);
+  }
+  if (await answersConnection(path)) {
+    const hint = 'another vtepd serves it; stop that one or give another --socket';
+    throw new VtepError('VTEP_ERR_SOCKET_IN_USE', `socket "${path}" is in use: ${hint}`);
+  }
+  await unlink(path).catch(() => {});
+}
+
+function answersConnection(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    const end = (answer: boolean) => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.once('connect', () => end(true));
+    // EAGAIN is a full backlog: somebody listens. Only a refusal says that nobody does.
+    socket.once('error', (error: NodeJS.ErrnoException) => end(error.code !== 'ECONNREFUSED'));
+  });
+}

@@ -1,0 +1,108 @@
+/**
+ * The local copy: what this host must know to go on without the registry, in LMDB under the state directory.
+ *
+ *     identity/session        the registry session that holds this node's keys
+ *     network/<name>          networks that have an endpoint here: the registry's value
+ *     endpoint/<id>           this host's endpoints with their kernel objects
+ *     snapshot/<prefix>       the last listing of a watched prefix
+ *
+ * One writer: the daemon's main thread. A write is on disk when its promise resolves.
+ */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { open, type RootDatabase } from 'lmdb';
+import type { RegistryEntry } from '../registry/registry.js';
+
+export interface LocalEndpoint {
+  readonly id: string;
+  readonly name: string;
+  readonly network: string;
+  readonly vni: number;
+  readonly mac: string;
+  /** With prefix length. */
+  readonly addresses: readonly string[];
+  readonly mtuBytes: number;
+  /** `netns:NAME` or `pid:N`. */
+  readonly sandbox: string;
+  /** `device:inode` of the namespace. */
+  readonly sandboxIdentity: string;
+  readonly hostInterface: string;
+  readonly containerInterface: string;
+}
+
+export class LocalState {
+  private readonly database: RootDatabase<unknown, string>;
+
+  /** @param directory made if it is not there. */
+  constructor(directory: string) {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    this.database = open<unknown, string>({ path: join(directory, 'state.lmdb'), encoding: 'json', maxReaders: 16 });
+  }
+
+  get session(): string | undefined {
+    return this.database.get('identity/session') as string | undefined;
+  }
+
+  async setSession(session: string | undefined): Promise<void> {
+    if (session === undefined) await this.database.remove('identity/session');
+    else await this.database.put('identity/session', session);
+    await this.database.flushed;
+  }
+
+  endpoints(): LocalEndpoint[] {
+    return this.values<LocalEndpoint>('endpoint/');
+  }
+
+  async putEndpoint(endpoint: LocalEndpoint): Promise<void> {
+    await this.database.put(`endpoint/${endpoint.id}`, endpoint);
+    await this.database.flushed;
+  }
+
+  async removeEndpoint(id: string): Promise<void> {
+    await this.database.remove(`endpoint/${id}`);
+    await this.database.flushed;
+  }
+
+  /** The registry's values (JSON text) of the networks that have an endpoint here, by name. */
+  networks(): Map<string, string> {
+    const networks = new Map<string, string>();
+    for (const { key, value } of this.range('network/')) networks.set(key.slice('network/'.length), value as string);
+    return networks;
+  }
+
+  async putNetwork(name: string, value: string): Promise<void> {
+    await this.database.put(`network/${name}`, value);
+    await this.database.flushed;
+  }
+
+  async removeNetwork(name: string): Promise<void> {
+    await this.database.remove(`network/${name}`);
+    await this.database.flushed;
+  }
+
+  /** The last listing that was stored for the prefix; empty if none was. */
+  snapshot(prefix: string): RegistryEntry[] {
+    return (this.database.get(`snapshot/${prefix}`) as RegistryEntry[] | undefined) ?? [];
+  }
+
+  /** Not awaited by anyone: an old snapshot does no harm, the registry's next answer corrects it. */
+  saveSnapshot(prefix: string, entries: readonly RegistryEntry[]): void {
+    void this.database.put(`snapshot/${prefix}`, entries).catch(() => undefined);
+  }
+
+  removeSnapshot(prefix: string): void {
+    void this.database.remove(`snapshot/${prefix}`).catch(() => undefined);
+  }
+
+  async close(): Promise<void> {
+    await this.database.close();
+  }
+
+  private values<T>(prefix: string): T[] {
+    return [...this.range(prefix)].map(({ value }) => value as T);
+  }
+
+  private range(prefix: string): Iterable<{ key: string; value: unknown }> {
+    return this.database.getRange({ start: prefix, end: `${prefix}\uffff` });
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * Rows of the VTEP table with the number of users of each. Main thread.
+ *
+ * A row whose last user goes is unpublished at once and reused only after every worker has passed the epoch.
+ */
+import { isIPv4 } from 'node:net';
+import type { EpochWriter } from '../shared/writers/epoch-writer.js';
+import type { VtepWriter } from '../shared/writers/vtep-writer.js';
+import { parseIPv4 } from '../wire/ip-address.js';
+import { VtepError } from './errors.js';
+import type { VtepAddress } from './forwarding.js';
+
+interface Row {
+  readonly index: number;
+  readonly address: string;
+  port: number;
+  users: number;
+}
+
+export class VtepRegistrar {
+  readonly #writer: VtepWriter;
+  readonly #epoch: EpochWriter;
+  readonly #byAddress = new Map<string, Row>();
+  readonly #byIndex: (Row | undefined)[] = [];
+
+  constructor(writer: VtepWriter, epoch: EpochWriter) {
+    this.#writer = writer;
+    this.#epoch = epoch;
+  }
+
+  /** @returns the VTEP's index, one user more. @throws VtepError VTEP_ERR_INVALID, VTEP_ERR_TABLE_FULL */
+  acquire(vtep: VtepAddress): number {
+    const known = this.#byAddress.get(vtep.address);
+    if (known !== undefined) {
+      if (known.port !== vtep.port) {
+        this.#writer.setPort(known.index, vtep.port);
+        known.port = vtep.port;
+      }
+      known.users++;
+      return known.index;
+    }
+    if (!isIPv4(vtep.address)) {
+      throw new VtepError('VTEP_ERR_INVALID', `VTEP address "${vtep.address}" must be an IPv4 address`);
+    }
+    const index = this.#writer.add(Uint8Array.from(parseIPv4(vtep.address)), vtep.port);
+    if (index < 0) throw new VtepError('VTEP_ERR_TABLE_FULL', `the VTEP table is full: no room for ${vtep.address}`);
+    const row = { index, address: vtep.address, port: vtep.port, users: 1 };
+    this.#byAddress.set(vtep.address, row);
+    this.#byIndex[index] = row;
+    return index;
+  }
+
+  release(index: number): void {
+    const row = this.#byIndex[index];
+    if (row === undefined || --row.users > 0) return;
+    this.#byAddress.delete(row.address);
+    this.#byIndex[index] = undefined;
+    this.#writer.unpublish(index);
+    void this.#epoch.quiesce().then(() => this.#writer.release(index));
+  }
+
+  get(index: number): VtepAddress | undefined {
+    return this.#byIndex[index];
+  }
+
+  *rows(): IterableIterator<readonly [number, VtepAddress]> {
+    for (const row of this.#byAddress.values()) yield [row.index, row];
+  }
+}

@@ -1,0 +1,142 @@
+#!/usr/bin/env node
+/**
+ * vtepd: the host process as a table of contents.
+ *
+ * Read the options → check the host → embedded registry (if asked for) → forwarding (the data plane) → host (the control
+ * plane) → API → wait for a signal → stop in reverse. Exit codes: 0 stopped by a signal, 1 a failure, 2 a wrong option.
+ * Containers keep their interfaces when the process ends: they are persistent kernel objects, adopted at the next start.
+ */
+import type { Logger } from 'pino';
+import { startApi } from './control/api/server.js';
+import { type DaemonConfig, loadConfig } from './control/config.js';
+import { VtepError } from './control/errors.js';
+import { createForwarding } from './control/forwarding-tables.js';
+import { Host } from './control/host.js';
+import { Lifecycle, StopRequested } from './control/lifecycle.js';
+import { createLogger } from './control/log.js';
+import { createRegistryClient } from './control/registry/client.js';
+import { startEmbeddedRegistry } from './control/registry/embedded/server.js';
+import {
+  checkIproute2,
+  checkPrivileges,
+  checkTun,
+  freeSocketPath,
+  prepareStateDirectory,
+} from './control/startup-checks.js';
+import { explainPortInUse, findUnderlay, type Underlay } from './control/underlay.js';
+import { VERSION } from './control/version.js';
+
+async function main(): Promise<number> {
+  let config: DaemonConfig | undefined;
+  try {
+    config = loadConfig({
+      argv: process.argv.slice(2),
+      env: process.env,
+      stderrIsTty: process.stderr.isTTY === true,
+      print: (text) => process.stdout.write(text),
+    });
+  } catch (error) {
+    complain(error);
+    return 2;
+  }
+  if (config === undefined) return 0;
+
+  const logger = createLogger({ level: config.logLevel, format: config.logFormat });
+  endOnDefect(logger);
+  const lifecycle = new Lifecycle({ logger });
+  let failed = false;
+  try {
+    const underlay = await checkHost(config);
+    await start(config, underlay, lifecycle, logger);
+    const signal = await lifecycle.untilStopRequested();
+    logger.info({ event: 'daemon.stopping', signal }, `stops: ${signal}`);
+  } catch (error) {
+    failed = !(error instanceof StopRequested);
+    if (failed) {
+      complain(error);
+      logger.debug({ event: 'daemon.start-failed', err: error }, 'start-up failed');
+    }
+  }
+  const clean = await lifecycle.stop();
+  if (!failed) logger.info({ event: 'daemon.ended' }, 'vtepd has stopped; the containers keep their interfaces');
+  return failed || !clean ? 1 : 0;
+}
+
+async function checkHost(config: DaemonConfig): Promise<Underlay> {
+  checkPrivileges();
+  checkTun();
+  await checkIproute2();
+  const underlay = await findUnderlay(config);
+  await prepareStateDirectory(config.stateDirectory);
+  await freeSocketPath(config.socketPath);
+  return underlay;
+}
+
+async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecycle, logger: Logger): Promise<void> {
+  const { stateDirectory, socketPath, port, node } = config;
+  const vtep = { ip: underlay.ip, port };
+
+  let registryUrl = config.registryUrl;
+  if (config.embeddedRegistry !== undefined) {
+    const listen = config.embeddedRegistry;
+    const embedded = await lifecycle.start('embedded registry', () =>
+      startEmbeddedRegistry({ listen, stateDirectory }),
+    );
+    registryUrl ??= embedded.url;
+  }
+  const registry = createRegistryClient({
+    url: registryUrl ?? '',
+    ...(config.token !== undefined && { token: config.token }),
+    ...(config.datacenter !== undefined && { datacenter: config.datacenter }),
+    ...(config.registryPrefix !== undefined && { prefix: config.registryPrefix }),
+  });
+
+  const listen = { address: vtep.ip, port };
+  const forwarding = await lifecycle
+    .start('forwarding', () => createForwarding({ listen, logger }))
+    .catch(async (error: unknown) => Promise.reject(await explainPortInUse(error, port)));
+
+  const host = await lifecycle.start('host', () =>
+    Host.start({
+      node,
+      registry,
+      vtep,
+      underlay: { interface: underlay.interface, mtuBytes: underlay.mtuBytes },
+      stateDirectory,
+      forwarding,
+      logger,
+      sessionTtlSeconds: config.sessionTtlSeconds,
+      version: VERSION,
+    }),
+  );
+  await lifecycle.start('API', () => startApi({ host, socketPath, logger }));
+
+  const facts = {
+    node,
+    vtep: `${vtep.ip}:${port}`,
+    underlay: underlay.interface,
+    registry: registry.url,
+    socket: socketPath,
+  };
+  logger.info({ event: 'daemon.ready', version: VERSION, ...facts }, 'vtepd is ready');
+}
+
+/** One line on standard error, whatever the log's level and format. */
+function complain(error: unknown): void {
+  const known = error instanceof VtepError;
+  const message = error instanceof Error ? error.message : String(error);
+  const suffix = known && error.code !== 'VTEP_ERR_INVALID' ? ` [${error.code}]` : '';
+  process.stderr.write(`vtepd: ${known ? '' : 'unexpected failure: '}${message.replace(/\s+/g, ' ')}${suffix}\n`);
+}
+
+/** A defect leaves the state unknown: better a restart that adopts what the kernel has than going on. */
+function endOnDefect(logger: Logger): void {
+  const end = (error: unknown) => {
+    logger.fatal({ event: 'daemon.defect', err: error }, 'vtepd ends on a defect');
+    process.exit(1);
+  };
+  process.on('uncaughtException', end);
+  process.on('unhandledRejection', end);
+}
+
+process.exit(await main());

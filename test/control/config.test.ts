@@ -1,0 +1,271 @@
+/** vtepd's options: where they come from, who wins, and the one line for each wrong value. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { type DaemonConfig, loadConfig } from '../../src/control/config.js';
+import { CONFIG_OPTIONS } from '../../src/control/config-options.js';
+import { VtepError } from '../../src/control/errors.js';
+
+const directory = mkdtempSync(join(tmpdir(), 'vtep-config-'));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+let printed = '';
+function load(argv: string[], env: Record<string, string> = {}, stderrIsTty = false): DaemonConfig | undefined {
+  printed = '';
+  return loadConfig({
+    argv,
+    env,
+    stderrIsTty,
+    print: (text) => {
+      printed += text;
+    },
+  });
+}
+
+function file(text: string): string {
+  const path = join(directory, 'vtep.yaml');
+  writeFileSync(path, text);
+  return path;
+}
+
+const LEAST = ['--registry', 'http://192.0.2.1:8500', '--underlay', 'eth0'];
+
+function refusal(argv: string[], env: Record<string, string> = {}): string {
+  try {
+    load(argv, env);
+  } catch (error) {
+    expect(error).toBeInstanceOf(VtepError);
+    expect(error).toMatchObject({ code: 'VTEP_ERR_INVALID' });
+    expect((error as VtepError).message).not.toContain('\n');
+    return (error as VtepError).message;
+  }
+  throw new Error(`accepted: ${argv.join(' ')}`);
+}
+
+describe('values', () => {
+  it('defaults', () => {
+    expect(load(LEAST)).toEqual({
+      registryUrl: 'http://192.0.2.1:8500',
+      underlay: 'eth0',
+      port: 4789,
+      node: hostname(),
+      socketPath: '/run/vtep/vtepd.sock',
+      stateDirectory: '/var/lib/vtep',
+      sessionTtlSeconds: 15,
+      workers: 1,
+      logLevel: 'info',
+      logFormat: 'json',
+    });
+  });
+
+  it('everything, from the flags', () => {
+    const argv = [
+      ...[
+        '--registry',
+        'https://consul.example:8501',
+        '--embedded-registry',
+        '127.0.0.1:8500',
+        '--advertise',
+        '192.0.2.7',
+      ],
+      ...[
+        '--underlay',
+        'eth1',
+        '--port',
+        '8472',
+        '--node',
+        'cdh1',
+        '--socket',
+        '/tmp/v.sock',
+        '--state-dir',
+        '/tmp/state',
+      ],
+      ...['--session-ttl', '3600', '--workers', '1', '--token', 's3cret', '--datacenter', 'dc1'],
+      ...['--registry-prefix', '/lab/vtep/', '--log-level', 'debug', '--log-format', 'text'],
+    ];
+    expect(load(argv)).toEqual({
+      registryUrl: 'https://consul.example:8501',
+      embeddedRegistry: '127.0.0.1:8500',
+      underlay: 'eth1',
+      advertise: '192.0.2.7',
+      port: 8472,
+      node: 'cdh1',
+      socketPath: '/tmp/v.sock',
+      stateDirectory: '/tmp/state',
+      sessionTtlSeconds: 3600,
+      workers: 1,
+      token: 's3cret',
+      datacenter: 'dc1',
+      registryPrefix: 'lab/vtep/',
+      logLevel: 'debug',
+      logFormat: 'text',
+    });
+  });
+
+  it('a flag beats the environment, which beats the file', () => {
+    const path = file('registry: http://file:1\nunderlay: eth0\nport: 1001\nsessionTtl: 11\nstate-dir: /file\n');
+    const env = { VTEP_PORT: '1002', VTEP_SESSION_TTL: '12', VTEP_STATE_DIR: '' };
+    expect(load(['--config', path, '--port', '1003'], env)).toMatchObject({
+      registryUrl: 'http://file:1',
+      port: 1003,
+      sessionTtlSeconds: 12,
+      stateDirectory: '/file',
+    });
+  });
+
+  it('every option is read from the environment and from the file, in both spellings', () => {
+    const samples: Record<string, string> = {
+      registry: 'http://192.0.2.1:8500',
+      embeddedRegistry: '127.0.0.1:8500',
+      underlay: 'eth0',
+      advertise: '192.0.2.7',
+      port: '8472',
+      node: 'cdh1',
+      socket: '/tmp/v.sock',
+      stateDir: '/tmp/state',
+      sessionTtl: '20',
+      workers: '1',
+      token: '0123',
+      datacenter: 'dc1',
+      registryPrefix: 'lab/',
+      logLevel: 'warn',
+      logFormat: 'text',
+    };
+    expect(CONFIG_OPTIONS.map((o) => o.key).sort()).toEqual(Object.keys(samples).sort());
+    const flags = CONFIG_OPTIONS.flatMap((o) => [`--${o.name}`, samples[o.key] ?? '']);
+    const expected = load(flags);
+    expect(expected?.token).toBe('0123');
+    expect(load([], Object.fromEntries(CONFIG_OPTIONS.map((o) => [o.env, samples[o.key] ?? ''])))).toEqual(expected);
+    const yaml = (spelling: 'key' | 'name') =>
+      CONFIG_OPTIONS.map((o) => `${o[spelling]}: ${samples[o.key]}\n`).join('');
+    expect(load(['--config', file(yaml('key'))])).toEqual(expected);
+    expect(load([], { VTEP_CONFIG: file(yaml('name')) })).toEqual(expected);
+  });
+
+  it.each([
+    ['10.30.10.111:8500', 'http://10.30.10.111:8500'],
+    ['10.30.10.111', 'http://10.30.10.111:8500'],
+    ['consul', 'http://consul:8500'],
+    ['consul:80', 'http://consul'],
+    ['http://consul', 'http://consul'],
+    ['http://consul:8500/', 'http://consul:8500'],
+    ['https://consul:8501', 'https://consul:8501'],
+    ['http://[::1]:8500', 'http://[::1]:8500'],
+  ])('--registry %s is %s', (given, expected) => {
+    expect(load(['--registry', given, '--underlay', 'eth0'])?.registryUrl).toBe(expected);
+  });
+
+  it('the log is text on a terminal, unless told otherwise', () => {
+    expect(load(LEAST, {}, true)?.logFormat).toBe('text');
+    expect(load([...LEAST, '--log-format', 'json'], {}, true)?.logFormat).toBe('json');
+  });
+
+  it('an empty file is no mistake', () => {
+    for (const text of ['', '# nothing\n', '---\n']) expect(load([...LEAST, '--config', file(text)])?.port).toBe(4789);
+  });
+});
+
+describe('help and version', () => {
+  it('--help names every option and has examples', () => {
+    expect(load(['--help'])).toBeUndefined();
+    for (const { name } of CONFIG_OPTIONS) expect(printed).toContain(`--${name} `);
+    expect(printed).toContain('Examples:');
+    expect(printed).toContain('vtepd --registry http://10.30.10.111:8500 --underlay eth0');
+  });
+
+  it('--version', () => {
+    expect(load(['--version'])).toBeUndefined();
+    expect(printed).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+});
+
+describe('wrong values: one line that names the option, the value and what would be right', () => {
+  const socketTooLong = `/${'x'.repeat(107)}`;
+  it.each<[string, string, string]>([
+    ['--registry', 'ftp://x:1', 'http or https'],
+    ['--registry', 'http://x:99999', 'must be the URL of a Consul server'],
+    ['--registry', 'http://x/v1/kv', 'without a path'],
+    ['--registry', 'http://u:p@x', '--token'],
+    ['--registry', '', 'must be the URL'],
+    ['--registry', ':8500', 'must be the URL'],
+    ['--embedded-registry', '8500', 'must be HOST:PORT'],
+    ['--embedded-registry', '300.0.0.1:8500', 'must be HOST:PORT'],
+    ['--embedded-registry', '127.0.0.1:70000', 'must be HOST:PORT'],
+    ['--embedded-registry', '[127.0.0.1]:80', 'must be HOST:PORT'],
+    ['--underlay', 'an-interface-name-too-long', 'name of a network interface'],
+    ['--underlay', 'a/b', 'name of a network interface'],
+    ['--advertise', '10.0.0.300', 'must be an IPv4 address'],
+    ['--advertise', '0.0.0.0', 'must be an IPv4 address'],
+    ['--advertise', '239.0.0.1', 'must be an IPv4 address'],
+    ['--advertise', 'fd00::1', 'IPv6 underlay is not supported'],
+    ['--port', '0', 'from 1 to 65535'],
+    ['--port', '65536', 'from 1 to 65535'],
+    ['--port', '-1', 'from 1 to 65535'],
+    ['--port', '4789x', 'from 1 to 65535'],
+    ['--port', '0x12', 'from 1 to 65535'],
+    ['--port', '', 'from 1 to 65535'],
+    ['--node', 'a b', 'must be 1 to 63 letters'],
+    ['--node', 'n'.repeat(64), 'must be 1 to 63 letters'],
+    ['--socket', '/run/', 'path of a socket'],
+    ['--socket', socketTooLong, 'at most 107 bytes'],
+    ['--state-dir', '', 'path of a directory'],
+    ['--session-ttl', '9', 'from 10 to 3600'],
+    ['--session-ttl', '3601', 'from 10 to 3600'],
+    ['--session-ttl', '15s', 'from 10 to 3600'],
+    ['--workers', '2', 'must be 1'],
+    ['--workers', '0', 'must be 1'],
+    ['--datacenter', 'a b', 'must be letters'],
+    ['--registry-prefix', 'a//b', 'must be a key prefix'],
+    ['--registry-prefix', '/', 'must be a key prefix'],
+    ['--log-level', 'loud', 'one of trace, debug, info, warn, error, fatal, silent'],
+    ['--log-format', 'xml', 'one of json, text'],
+  ])('%s "%s"', (flag, value, rule) => {
+    const line = refusal([...LEAST, `${flag}=${value}`]);
+    expect(line.startsWith(`${flag} "${value.slice(0, 70)}`), line).toBe(true);
+    expect(line).toContain(rule);
+    // The same from the environment (where empty is "not given") and from the file, each named as it was given.
+    const option = CONFIG_OPTIONS.find((o) => `--${o.name}` === flag);
+    const without = LEAST.filter((word, i) => word !== flag && LEAST[i - 1] !== flag);
+    if (value !== '') expect(refusal(without, { [option?.env ?? '']: value })).toContain(`${option?.env} "`);
+    const path = file(`${option?.name}: "${value}"\n`);
+    expect(refusal([...without, '--config', path])).toContain(`"${option?.name}" in "${path}": "`);
+  });
+
+  it('the token is not repeated', () => {
+    const line = refusal([...LEAST, '--token', 'top secret']);
+    expect(line).toBe('--token must be printable ASCII without spaces');
+  });
+
+  it.each<[string, string[], string]>([
+    ['no registry', ['--underlay', 'eth0'], 'give --registry URL'],
+    ['no underlay', ['--registry', 'x:1'], 'give --underlay INTERFACE or --advertise IP'],
+    ['an unknown option', [...LEAST, '--colour'], "unknown option '--colour'; see vtepd --help"],
+    ['a mistyped option', [...LEAST, '--prot', '1'], '--port'],
+    ['no value', [...LEAST, '--port'], "option '--port <port>' argument missing"],
+    ['an argument', [...LEAST, 'extra'], 'too many arguments'],
+    [
+      'no such file',
+      [...LEAST, '--config', '/nonexistent/vtep.yaml'],
+      '--config "/nonexistent/vtep.yaml": can\'t be read (ENOENT)',
+    ],
+  ])('%s', (_title, argv, expected) => {
+    expect(refusal(argv)).toContain(expected);
+  });
+
+  it.each<[string, string, string]>([
+    ['an unknown key', 'prot: 1', 'unknown key "prot" in'],
+    ['an option that only the command line has', 'config: x', 'unknown key "config" in'],
+    ['both spellings', 'state-dir: /a\nstateDir: /b', 'give one of them'],
+    ['a list for a value', 'port: [1, 2]', '"port" in'],
+    ['a map for a value', 'port: {a: 1}', 'must be a single value'],
+    ['a list', '- port', 'must hold keys and values'],
+    ['text', 'just text', 'must hold keys and values'],
+    ['a key twice', 'port: 1\nport: 2', 'is not valid YAML'],
+    ['broken YAML', 'port: "1', 'is not valid YAML'],
+  ])('in the file: %s', (_title, text, expected) => {
+    const line = refusal([...LEAST, '--config', file(text)]);
+    expect(line).toContain(expected);
+    expect(line).toContain(join(directory, 'vtep.yaml'));
+  });
+});
