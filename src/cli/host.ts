@@ -97,7 +97,7 @@ function statusText(status: Status): string {
     ['networks', `${counts.networks}, ${counts.localNetworks} on this host`],
     ['endpoints', `${counts.localEndpoints} on this host`],
     ['nodes', String(counts.nodes)],
-    ['workers', status.workers.map((w) => `${w.id} ${w.state}`).join(', ') || 'none'],
+    ['workers', status.workers.map((w) => `#${w.id} ${w.state}`).join(', ') || 'none'],
     ['drops', drops === 0 ? '0' : `${drops} (vtep status --drops)`],
   ]);
   const totals = counterRows(status.totals);

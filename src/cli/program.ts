@@ -4,8 +4,8 @@
  * Exit codes: 0 done, 1 a failure, 2 wrong input (also if it is vtepd that finds it wrong).
  */
 import { Command, CommanderError } from 'commander';
-import { usageMessage } from '../control/config.js';
 import { VtepError } from '../control/errors.js';
+import { usageMessage } from '../control/usage-message.js';
 import { VERSION } from '../control/version.js';
 import { type CliIo, contextFactory, SOCKET_DEFAULT } from './context.js';
 import { addEndpointCommands } from './endpoint.js';

@@ -12,6 +12,7 @@ import { parseDocument } from 'yaml';
 import { CONFIG_OPTIONS, type ConfigKey, type ConfigValues } from './config-options.js';
 import { VtepError } from './errors.js';
 import type { LogFormat, LogLevel } from './log.js';
+import { usageMessage } from './usage-message.js';
 import { VERSION } from './version.js';
 
 export interface DaemonConfig {
@@ -106,15 +107,6 @@ function readFlags(sources: ConfigSources): Record<string, string | undefined> |
     throw new VtepError('VTEP_ERR_INVALID', `${usageMessage(error)}; see vtepd --help`);
   }
   return command.opts<Record<string, string | undefined>>();
-}
-
-/** Commander's message on one line, without its prefix. */
-export function usageMessage(error: CommanderError): string {
-  return error.message
-    .replace(/^error: /, '')
-    .replace(/\s+/g, ' ')
-    .replace(/\.$/, '')
-    .trim();
 }
 
 function readFile(path: string, given: GivenOptions): void {

@@ -36,7 +36,10 @@ export interface FdbEntry {
 }
 
 export interface Forwarding {
-  /** Opens (creates or adopts) the TAP and starts to move frames. @throws VtepError VTEP_ERR_NO_TUN, VTEP_ERR_KERNEL, VTEP_ERR_TABLE_FULL */
+  /**
+   * Opens (creates or adopts) the TAP and starts to move frames. Called again, it makes the TAP anew if someone has
+   * deleted it. @throws VtepError VTEP_ERR_NO_TUN, VTEP_ERR_KERNEL, VTEP_ERR_TABLE_FULL
+   */
   openNetwork(network: ForwardingNetwork): void;
   /** Stops the network's frames and closes the TAP. The TAP device itself stays; ports/ removes it. */
   closeNetwork(vni: number): Promise<void>;

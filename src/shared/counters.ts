@@ -22,6 +22,10 @@ export const FLOODED_FRAMES = 4;
 export const FLOOD_COPIES = 5;
 export const CHECKSUMS_COMPLETED = 6;
 export const EVENTS_LOST = 7;
+/** Frames from the underlay whose checksum the sender's kernel had left unfinished. */
+export const CHECKSUMS_PARTIAL = 8;
+/** Datagrams that held a whole TCP superframe of the sender's kernel. */
+export const SUPERFRAMES_IN = 9;
 
 /** Names of the traffic counters, by index. */
 export const TRAFFIC_COUNTERS = [
@@ -33,6 +37,8 @@ export const TRAFFIC_COUNTERS = [
   'flood_copies',
   'checksums_completed',
   'events_lost',
+  'checksums_partial',
+  'superframes_in',
 ] as const;
 
 export const VTEP_TX_DATAGRAMS = 0;

@@ -35,6 +35,7 @@ export const DROP_ENTRY_EXISTS = 17;
 export const DROP_TAP_BUSY = 18;
 export const DROP_TAP_ERROR = 19;
 export const DROP_TRUNCATED = 20;
+export const DROP_INNER_OVERSIZE = 21;
 
 export const DROP_CAUSES: readonly DropCause[] = [
   cause(DROP_TAP_RUNT, 'tap_runt', 'encap', 'The frame from the TAP is shorter than an Ethernet header.'),
@@ -78,6 +79,7 @@ export const DROP_CAUSES: readonly DropCause[] = [
   cause(DROP_TAP_BUSY, 'tap_busy', 'decap', 'The TAP takes no more frames for now (EAGAIN, ENOBUFS).'),
   cause(DROP_TAP_ERROR, 'tap_error', 'decap', 'The TAP refused the frame: its interface is down or gone.'),
   cause(DROP_TRUNCATED, 'truncated', 'decap', 'The datagram is longer than the receive buffer.'),
+  cause(DROP_INNER_OVERSIZE, 'inner_oversize', 'decap', "The inner frame is longer than the network's MTU allows."),
 ];
 
 function cause(id: number, name: string, direction: 'encap' | 'decap', text: string): DropCause {

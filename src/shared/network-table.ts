@@ -41,6 +41,10 @@ export class NetworkTable {
     return this.rows[networkIndex * NETWORK_ROW_WORDS + NETWORK_TAP_FD_WORD] as number;
   }
 
+  mtuBytes(networkIndex: number): number {
+    return this.rows[networkIndex * NETWORK_ROW_WORDS + NETWORK_MTU_WORD] as number;
+  }
+
   flags(networkIndex: number): number {
     return this.rows[networkIndex * NETWORK_ROW_WORDS + NETWORK_FLAGS_WORD] as number;
   }

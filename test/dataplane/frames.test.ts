@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BURST_FRAMES } from '../../src/dataplane/arena.js';
 import {
   CHECKSUMS_COMPLETED,
+  CHECKSUMS_PARTIAL,
   DECAP_FRAMES,
   ENCAP_FRAMES,
   FLOOD_COPIES,
@@ -10,7 +11,12 @@ import {
 } from '../../src/shared/counters.js';
 import { EVENT_CONFLICT, EVENT_LEARN } from '../../src/shared/event-ring.js';
 import { fdbKeyHigh, KIND_DYNAMIC, KIND_LOCAL, KIND_STATIC } from '../../src/shared/fdb.js';
-import { isChecksumSound, pseudoHeaderSumIpv4 } from '../../src/wire/checksum.js';
+import {
+  completeChecksum,
+  isChecksumSound,
+  pseudoHeaderSumIpv4,
+  pseudoHeaderSumIpv6,
+} from '../../src/wire/checksum.js';
 import { frame, Harness, tapMessage, VNI, vxlanDatagram } from './harness.js';
 
 const PORT = 24_789;
@@ -123,7 +129,7 @@ describe('encapsulation', () => {
 describe('decapsulation', () => {
   it('hands the frame to the TAP behind an empty virtio header', () => {
     const peer = harness.addPeer(2);
-    for (const bytes of [0, 1, 18, 1408, 9000]) {
+    for (const bytes of [0, 1, 18, 1408, 1422]) {
       const inner = frame({ payload: new Uint8Array(bytes).fill(0xa5) });
       harness.fromPeer(peer, vxlanDatagram(inner));
       expect(harness.toContainer()).toEqual([tapMessage(inner)]);
@@ -131,6 +137,35 @@ describe('decapsulation', () => {
     expect(harness.counter(DECAP_FRAMES)).toBe(5);
     expect(harness.drops()).toEqual({});
   });
+
+  it('marks a checksum that the sender has left unfinished, and no finished one', () => {
+    const peer = harness.addPeer(2);
+    const inner = frame({ payload: Uint8Array.of(1, 2, 3) });
+    const view = new DataView(inner.buffer);
+    view.setUint16(40, pseudo(inner));
+    harness.fromPeer(peer, vxlanDatagram(inner));
+    expect(harness.toContainer()).toEqual([tapMessage(inner, '01000000000022000600')]);
+    completeChecksum(inner, 0, inner.length, 34, 6);
+    harness.fromPeer(peer, vxlanDatagram(inner));
+    expect(harness.toContainer()).toEqual([tapMessage(inner)]);
+    expect(harness.counter(CHECKSUMS_PARTIAL)).toBe(1);
+  });
+
+  it.each([
+    ['IPv4', '0800', 20, '01', 1410],
+    ['IPv6', '86dd', 40, '04', 1390],
+  ])(
+    'hands a TCP superframe over %s on with the segment size that the MTU allows',
+    (_name, type, ipBytes, gso, size) => {
+      const peer = harness.addPeer(2);
+      const inner = superframe(type, ipBytes, 20_000);
+      harness.fromPeer(peer, vxlanDatagram(inner));
+      const start = 14 + ipBytes;
+      const header = [0x01, Number.parseInt(gso, 16), ...le16(start + 20), ...le16(size), ...le16(start), ...le16(16)];
+      expect(harness.toContainer()).toEqual([tapMessage(inner, Buffer.from(header).toString('hex'))]);
+      expect(harness.drops()).toEqual({});
+    },
+  );
 
   it.each([
     ['invalid_hdr', () => new Uint8Array(0)],
@@ -146,6 +181,7 @@ describe('decapsulation', () => {
     ['inner_runt', () => vxlanDatagram(frame().slice(0, 13))],
     ['mac_invalid_source', () => vxlanDatagram(frame({ from: '010000000002' }))],
     ['mac_invalid_source', () => vxlanDatagram(frame({ from: '000000000000' }))],
+    ['inner_oversize', () => vxlanDatagram(frame({ payload: new Uint8Array(1431) }))],
   ])('drops and counts: %s', (cause, datagram) => {
     harness.fromPeer(harness.addPeer(2), datagram());
     expect(harness.toContainer()).toEqual([]);
@@ -220,6 +256,29 @@ function events(): number[][] {
     found.push([type, network, low, vtep]);
   });
   return found;
+}
+
+const le16 = (value: number) => [value & 0xff, value >> 8];
+
+/** Ethernet, IP and TCP with the pseudo-header's sum in the checksum field: what the kernel leaves for hardware. */
+function superframe(type: string, ipBytes: number, payloadBytes: number): Uint8Array {
+  const bytes = new Uint8Array(14 + ipBytes + 20 + payloadBytes).fill(0x5a, 14 + ipBytes + 20);
+  const view = new DataView(bytes.buffer);
+  bytes.set([2, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 2, ...Buffer.from(type, 'hex')]);
+  const tcpBytes = 20 + payloadBytes;
+  if (ipBytes === 20) {
+    bytes[14] = 0x45;
+    view.setUint16(16, ipBytes + tcpBytes);
+    bytes[23] = 6;
+    view.setUint16(14 + ipBytes + 16, pseudoHeaderSumIpv4(bytes, 14, 6, tcpBytes));
+  } else {
+    bytes[14] = 0x60;
+    view.setUint16(18, tcpBytes);
+    bytes[20] = 6;
+    view.setUint16(14 + ipBytes + 16, pseudoHeaderSumIpv6(bytes, 14, 6, tcpBytes));
+  }
+  bytes[14 + ipBytes + 12] = 0x50;
+  return bytes;
 }
 
 function pseudo(inner: Uint8Array): number {

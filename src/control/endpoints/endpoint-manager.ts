@@ -18,12 +18,14 @@ import type { NetworkStore } from '../networks/network-store.js';
 import type { Iproute } from '../ports/iproute.js';
 import { hostInterfaceName } from '../ports/names.js';
 import { resolveSandbox, type Sandbox, sandboxIdentity, sandboxLabel } from '../ports/namespace.js';
-import { adoptHostEnd, chooseInterface, createVeth, removeVeth } from '../ports/veth.js';
+import { adoptHostEnd, announce, chooseInterface, createVeth, removeVeth } from '../ports/veth.js';
 import { type NetworkValue, networkValueSchema } from '../registry/schema.js';
 import type { LocalEndpoint, LocalState } from '../state/local-state.js';
 import { KeyedMutex } from './keyed-mutex.js';
 import type { LocalNetworks } from './local-networks.js';
 import type { Publisher } from './publisher.js';
+
+const SECOND_ANNOUNCEMENT_MS = 1000;
 
 export interface EndpointManagerOptions {
   readonly networks: NetworkStore;
@@ -192,7 +194,7 @@ export class EndpointManager {
               { network: name, lacking },
               `the ${lacking} of network "${name}" was changed or removed: made again`,
             );
-            await locals.rebuild(network, lacking, this.macs(name));
+            await locals.rebuild(network);
           }
           for (const endpoint of this.on(name)) {
             const link = links.get(endpoint.hostInterface);
@@ -264,6 +266,7 @@ export class EndpointManager {
       await this.publish(network);
       forwarding.setLocal(network.vni, this.macs(network.name));
       addresses.settled(id);
+      this.announce(endpoint, sandbox);
       return endpoint;
     } catch (error) {
       for (const step of undo.reverse()) {
@@ -317,6 +320,16 @@ export class EndpointManager {
       if (gone) for (const { id } of endpoints) this.published.delete(id);
       throw error;
     }
+  }
+
+  /** Twice: the other hosts hear of a first endpoint on this host a moment after the registry does. Not waited for. */
+  private announce(endpoint: LocalEndpoint, sandbox: Sandbox): void {
+    const once = async () => {
+      if (this.endpoints.get(endpoint.id) !== endpoint) return;
+      await announce(this.options.iproute, sandbox.path, { ...endpoint, endpointId: endpoint.id });
+    };
+    void once();
+    setTimeout(() => void once(), SECOND_ANNOUNCEMENT_MS).unref();
   }
 
   /** Opens a network of the local copy if it has endpoints here; removes what is left of it if it has none. */

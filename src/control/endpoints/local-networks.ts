@@ -84,15 +84,9 @@ export class LocalNetworks {
     return tap.master === bridge.ifname && tap.flags.includes('UP') ? undefined : 'bridge';
   }
 
-  /** Makes again what was removed by hand. */
-  async rebuild(network: NetworkValue, lacking: 'tap' | 'bridge', localMacs: readonly string[]): Promise<void> {
-    const { forwarding, reconciler } = this.options;
-    if (lacking === 'tap') {
-      await forwarding.closeNetwork(network.vni);
-      this.openForwarding(network);
-      forwarding.setLocal(network.vni, localMacs);
-      reconciler.reapply(network.name);
-    }
+  /** Makes again what was removed by hand; the data plane takes a new TAP in the place of one that is gone. */
+  async rebuild(network: NetworkValue): Promise<void> {
+    this.openForwarding(network);
     await this.ensurePorts(network);
   }
 

@@ -18,6 +18,8 @@ export interface Link {
   readonly inet6_addr_gen_mode?: string;
   readonly linkinfo?: {
     readonly info_kind?: string;
+    /** Of a bridge's port. */
+    readonly info_slave_data?: { readonly state?: string };
     readonly info_data?: {
       readonly stp_state?: number;
       readonly forward_delay?: number;

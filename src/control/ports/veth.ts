@@ -3,11 +3,15 @@
  *
  *     vtep-p<id> (host, in vtep-b<vni>)  ═══ veth ═══  ethN (container, 10.0.0.2/24)
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { VtepError } from '../errors.js';
 import { portSteps } from './bridge.js';
 import type { Iproute } from './iproute.js';
 import { bridgeName, hostInterfaceName } from './names.js';
 import type { Sandbox } from './namespace.js';
+
+const PORT_LOOK_MS = 20;
+const PORT_LOOKS_MAX = 50;
 
 export interface EndpointPort {
   readonly endpointId: string;
@@ -51,9 +55,6 @@ export async function createVeth(iproute: Iproute, sandbox: Sandbox, port: Endpo
   try {
     await adoptHostEnd(iproute, port);
     await iproute.ip('link', 'set', 'dev', host, 'alias', `vtep endpoint=${port.endpointId} network=${port.network}`);
-    // The kernel itself then announces the address (gratuitous ARP) when the interface comes up. A namespace whose
-    // /proc/sys is read-only goes without: peers ask.
-    await iproute.setSysctlIn(sandbox.path, `ipv4/conf/${inner}/arp_notify`, '1').catch(() => undefined);
     await iproute.ipIn(sandbox.path, 'link', 'set', 'dev', 'lo', 'up');
     for (const address of port.addresses) {
       await iproute.ipIn(sandbox.path, 'address', 'add', address, 'broadcast', '+', 'dev', inner);
@@ -62,6 +63,29 @@ export async function createVeth(iproute: Iproute, sandbox: Sandbox, port: Endpo
   } catch (error) {
     await iproute.removeLink(host).catch(() => false);
     throw error;
+  }
+}
+
+/**
+ * Has the container's kernel announce its addresses (gratuitous ARP): who knew an address by an earlier endpoint's MAC
+ * learns the new one. Best effort: a namespace whose /proc/sys is read-only goes without. Never rejects.
+ */
+export async function announce(iproute: Iproute, namespacePath: string, port: EndpointPort): Promise<void> {
+  const inner = port.containerInterface;
+  const host = hostInterfaceName(port.endpointId);
+  try {
+    await iproute.setSysctlIn(namespacePath, `ipv4/conf/${inner}/arp_notify`, '1');
+    // A bridge opens a port some time after its carrier is there; until then the announcement would get no further.
+    for (let looks = 0; looks < PORT_LOOKS_MAX; looks++) {
+      const link = (await iproute.links()).find((candidate) => candidate.ifname === host);
+      if (link === undefined) return;
+      if (link.linkinfo?.info_slave_data?.state === 'forwarding') break;
+      await sleep(PORT_LOOK_MS);
+    }
+    // With arp_notify the kernel announces on a change of the MAC, and takes the same one for a change.
+    await iproute.ipIn(namespacePath, 'link', 'set', 'dev', inner, 'address', port.mac);
+  } catch {
+    // The peers find out when the entry that they hold no longer answers.
   }
 }
 

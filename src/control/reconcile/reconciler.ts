@@ -107,10 +107,6 @@ export class Reconciler {
     this.options.state.removeSnapshot(peersPrefix(name));
   }
 
-  reapply(name: string): void {
-    this.table.reapply(name);
-  }
-
   /** Stops asking; the data plane keeps what it has. */
   async close(): Promise<void> {
     this.table.stop();

@@ -69,14 +69,6 @@ export class RemoteTable {
     this.networks.delete(name);
   }
 
-  /** All that was told the data plane about the network, once more: it has lost it. */
-  reapply(name: string): void {
-    const network = this.networks.get(name);
-    for (const [source, remote] of network?.applied ?? []) {
-      this.options.forwarding.setRemote(network!.vni, source, remote.vtep, remote.macs);
-    }
-  }
-
   setNodes(entries: readonly RegistryEntry[]): void {
     const before = this.nodes;
     this.nodes = new Map(entries.map((entry) => [entry.key, entry]));

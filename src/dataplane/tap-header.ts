@@ -1,0 +1,63 @@
+/**
+ * The virtio header that a frame from the underlay gets before it goes into the TAP. @hot
+ *
+ * Empty for nearly all. The kernel's VXLAN on a veth or virtio underlay leaves two things undone, in the hope of hardware
+ * that is not there: the inner checksum (wire/partial-checksum.ts) and the segmentation of TCP, so that a datagram holds
+ * a superframe of up to 64 KB. Both are handed on to the kernel of this host, which can finish them. The segment size did
+ * not travel with the superframe; the sender's was at most what the overlay's MTU allows, so that is taken.
+ */
+import { CHECKSUMS_PARTIAL, SUPERFRAMES_IN } from '../shared/counters.js';
+import { ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4 } from '../wire/ethernet.js';
+import { CHECKSUM_FINISHED, findPartialChecksum } from '../wire/partial-checksum.js';
+import { readTcpFlags, readTcpHeaderBytes, TCP_CHECKSUM_OFFSET, TCP_CWR } from '../wire/tcp.js';
+import {
+  clearVirtioNetHdr,
+  emitVirtioNetHdr,
+  VIRTIO_NET_HDR_BYTES,
+  VIRTIO_NET_HDR_F_NEEDS_CSUM,
+  VIRTIO_NET_HDR_GSO_ECN,
+  VIRTIO_NET_HDR_GSO_NONE,
+  VIRTIO_NET_HDR_GSO_TCPV4,
+  VIRTIO_NET_HDR_GSO_TCPV6,
+} from '../wire/virtio-net-hdr.js';
+import { findLayer3Offset, readLayer3Ethertype, VLAN_TAG_BYTES, VLAN_TAGS_MAX } from '../wire/vlan.js';
+import type { WorkerContext } from './context.js';
+
+/** What a frame may have beyond the MTU and still be one packet. */
+const LINK_HEADER_BYTES_MAX = ETHERNET_HEADER_BYTES + VLAN_TAGS_MAX * VLAN_TAG_BYTES;
+
+/** Writes the header right before the frame. @returns false if no packet of this size fits into the network */
+export function writeTapHeader(
+  context: WorkerContext,
+  networkIndex: number,
+  frameOffset: number,
+  frameBytes: number,
+): boolean {
+  const bytes = context.arena.bytes;
+  const header = frameOffset - VIRTIO_NET_HDR_BYTES;
+  const mtuBytes = context.networks.mtuBytes(networkIndex);
+  const isOversize = frameBytes > mtuBytes + LINK_HEADER_BYTES_MAX;
+  const partial = findPartialChecksum(bytes, frameOffset, frameBytes);
+  if (partial === CHECKSUM_FINISHED) {
+    clearVirtioNetHdr(bytes, header);
+    return !isOversize;
+  }
+  const start = partial >>> 8;
+  const field = partial & 0xff;
+  let gsoType = VIRTIO_NET_HDR_GSO_NONE;
+  let headerBytes = 0;
+  let segmentBytes = 0;
+  if (isOversize) {
+    if (field !== TCP_CHECKSUM_OFFSET) return false;
+    const ip = findLayer3Offset(bytes, frameOffset, frameBytes);
+    headerBytes = start + readTcpHeaderBytes(bytes, frameOffset + start);
+    segmentBytes = mtuBytes - (headerBytes - (ip - frameOffset));
+    if (headerBytes >= frameBytes || segmentBytes <= 0) return false;
+    gsoType = readLayer3Ethertype(bytes, ip) === ETHERTYPE_IPV4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6;
+    if ((readTcpFlags(bytes, frameOffset + start) & TCP_CWR) !== 0) gsoType |= VIRTIO_NET_HDR_GSO_ECN;
+    context.counters.add(networkIndex, SUPERFRAMES_IN, 1);
+  }
+  emitVirtioNetHdr(bytes, header, VIRTIO_NET_HDR_F_NEEDS_CSUM, gsoType, headerBytes, segmentBytes, start, field);
+  context.counters.add(networkIndex, CHECKSUMS_PARTIAL, 1);
+  return true;
+}

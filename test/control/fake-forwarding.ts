@@ -1,0 +1,69 @@
+/** Forwarding without a data plane: remembers what it was told; makes persistent TAPs in a namespace. Test support. */
+import { execaSync } from 'execa';
+import type { Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from '../../src/control/forwarding.js';
+
+interface Told {
+  readonly network: ForwardingNetwork;
+  local: string[];
+  readonly remotes: Map<string, { address: string; macs: string[] }>;
+}
+
+export class FakeForwarding implements Forwarding {
+  readonly networks = new Map<number, Told>();
+  /** Each call, as text. */
+  readonly calls: string[] = [];
+  failOpen: Error | undefined;
+  private readonly namespace: string | undefined;
+
+  /** @param namespace where TAPs are made; none: no TAPs. */
+  constructor(namespace?: string) {
+    this.namespace = namespace;
+  }
+
+  openNetwork(network: ForwardingNetwork): void {
+    if (this.failOpen !== undefined) throw this.failOpen;
+    if (this.namespace !== undefined) {
+      const args = ['-n', this.namespace, 'tuntap', 'add', 'dev', network.tapName, 'mode', 'tap'];
+      execaSync('ip', args, { reject: false });
+    }
+    if (!this.networks.has(network.vni)) this.networks.set(network.vni, { network, local: [], remotes: new Map() });
+    this.calls.push(`open ${network.vni}`);
+  }
+
+  async closeNetwork(vni: number): Promise<void> {
+    this.networks.delete(vni);
+    this.calls.push(`close ${vni}`);
+  }
+
+  setLocal(vni: number, macs: readonly string[]): void {
+    this.networks.get(vni)!.local = [...macs];
+  }
+
+  setRemote(vni: number, source: string, vtep: VtepAddress, macs: readonly string[]): void {
+    const address = `${vtep.address}:${vtep.port}`;
+    this.networks.get(vni)?.remotes.set(source, { address, macs: [...macs] });
+    this.calls.push(`remote ${vni} ${source} ${address} ${macs.join(',')}`);
+  }
+
+  removeRemote(vni: number, source: string): void {
+    this.networks.get(vni)?.remotes.delete(source);
+    this.calls.push(`gone ${vni} ${source}`);
+  }
+
+  fdb(): [] {
+    return [];
+  }
+
+  status(): ForwardingStatus {
+    return {
+      workers: [],
+      listen: { address: '192.0.2.1', port: 4789 },
+      totals: {},
+      drops: {},
+      networks: [],
+      vteps: [],
+    };
+  }
+
+  async close(): Promise<void> {}
+}

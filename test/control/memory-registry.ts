@@ -1,0 +1,199 @@
+/**
+ * A Registry in memory with Consul's semantics, as far as Registry promises them: one index over all writes, compare-
+ * and-set, sessions whose end deletes their keys, all-or-nothing transactions. Test support.
+ *
+ * `pause` runs before each operation, so that a test can interleave those of several hosts; `down` makes each one fail.
+ */
+import { VtepError } from '../../src/control/errors.js';
+import type {
+  Registry,
+  RegistryEntry,
+  RegistryListing,
+  RegistryOperation,
+} from '../../src/control/registry/registry.js';
+
+type Stored = Omit<RegistryEntry, 'key'>;
+
+export class MemoryRegistry implements Registry {
+  readonly url = 'memory://';
+  down = false;
+  pause: () => Promise<void> = async () => undefined;
+  keys = new Map<string, Stored>();
+  readonly sessions = new Set<string>();
+  private index = 1;
+  private sessionCount = 0;
+  private waiters = new Set<() => void>();
+
+  async get(key: string): Promise<RegistryEntry | undefined> {
+    await this.enter();
+    const stored = this.keys.get(key);
+    return stored && { key, ...stored };
+  }
+
+  async list(prefix: string): Promise<RegistryListing> {
+    await this.enter();
+    return this.listing(prefix);
+  }
+
+  /** The index is that of all keys: it may answer without news of the prefix, as a registry may. */
+  async watch(prefix: string, index: number, waitSeconds: number, signal: AbortSignal): Promise<RegistryListing> {
+    await this.enter();
+    if (index === this.index) {
+      await new Promise<void>((resolve) => {
+        const done = () => {
+          clearTimeout(timer);
+          this.waiters.delete(done);
+          resolve();
+        };
+        const timer = setTimeout(done, waitSeconds * 1000);
+        this.waiters.add(done);
+        signal.addEventListener('abort', done, { once: true });
+      });
+    }
+    signal.throwIfAborted();
+    this.checkUp();
+    return this.listing(prefix);
+  }
+
+  async put(key: string, value: string): Promise<void> {
+    await this.transaction([{ verb: 'set', key, value }]);
+  }
+
+  compareAndSet(key: string, value: string, casIndex: number): Promise<boolean> {
+    return this.transaction([{ verb: 'cas', key, value, casIndex }]);
+  }
+
+  acquire(key: string, value: string, session: string): Promise<boolean> {
+    return this.transaction([{ verb: 'lock', key, value, session }]);
+  }
+
+  async delete(key: string): Promise<void> {
+    await this.transaction([{ verb: 'delete', key }]);
+  }
+
+  compareAndDelete(key: string, casIndex: number): Promise<boolean> {
+    return this.transaction([{ verb: 'delete-cas', key, casIndex }]);
+  }
+
+  async deleteTree(prefix: string): Promise<void> {
+    await this.transaction([{ verb: 'delete-tree', key: prefix }]);
+  }
+
+  async transaction(operations: readonly RegistryOperation[]): Promise<boolean> {
+    await this.enter();
+    const draft = new Map(this.keys);
+    const next = this.index + 1;
+    if (!operations.every((operation) => this.apply(draft, operation, next))) return false;
+    this.commit(draft);
+    return true;
+  }
+
+  async createSession(name: string): Promise<string> {
+    await this.enter();
+    this.sessionCount += 1;
+    const session = `session-${this.sessionCount} ${name}`;
+    this.sessions.add(session);
+    return session;
+  }
+
+  async renewSession(session: string): Promise<boolean> {
+    await this.enter();
+    return this.sessions.has(session);
+  }
+
+  async destroySession(session: string): Promise<void> {
+    await this.enter();
+    this.expire(session);
+  }
+
+  /** What a TTL that ran out does. */
+  expire(session: string): void {
+    this.sessions.delete(session);
+    this.commit(new Map([...this.keys].filter(([, stored]) => stored.session !== session)));
+  }
+
+  /** A registry that lost its data. */
+  wipe(): void {
+    this.sessions.clear();
+    this.commit(new Map());
+  }
+
+  goDown(): void {
+    this.down = true;
+    for (const wake of this.waiters) wake();
+  }
+
+  under(prefix: string): string[] {
+    return [...this.keys.keys()].filter((key) => key.startsWith(prefix)).sort();
+  }
+
+  private apply(draft: Map<string, Stored>, operation: RegistryOperation, index: number): boolean {
+    const { key } = operation;
+    const old = draft.get(key);
+    const write = (value: string, session = old?.session) =>
+      draft.set(key, {
+        value,
+        createIndex: old?.createIndex ?? index,
+        modifyIndex: index,
+        ...(session && { session }),
+      });
+    switch (operation.verb) {
+      case 'set':
+        write(operation.value);
+        return true;
+      case 'cas':
+        if ((old?.modifyIndex ?? 0) !== operation.casIndex) return false;
+        write(operation.value);
+        return true;
+      case 'lock':
+        if (!this.sessions.has(operation.session)) return false;
+        if (old?.session !== undefined && old.session !== operation.session) return false;
+        write(operation.value, operation.session);
+        return true;
+      case 'check-index':
+        return old?.modifyIndex === operation.casIndex;
+      case 'check-session':
+        return old?.session === operation.session;
+      case 'delete':
+        draft.delete(key);
+        return true;
+      case 'delete-cas':
+        if (old !== undefined && old.modifyIndex !== operation.casIndex) return false;
+        draft.delete(key);
+        return true;
+      case 'delete-tree':
+        for (const candidate of [...draft.keys()]) if (candidate.startsWith(key)) draft.delete(candidate);
+        return true;
+    }
+  }
+
+  private commit(draft: Map<string, Stored>): void {
+    this.keys = draft;
+    this.index += 1;
+    for (const wake of [...this.waiters]) wake();
+  }
+
+  private listing(prefix: string): RegistryListing {
+    const entries = this.under(prefix).map((key) => ({ key, ...this.keys.get(key)! }));
+    return { index: this.index, entries };
+  }
+
+  private async enter(): Promise<void> {
+    this.checkUp();
+    await this.pause();
+    this.checkUp();
+  }
+
+  private checkUp(): void {
+    if (this.down) throw new VtepError('VTEP_ERR_REGISTRY_UNREACHABLE', 'the registry at memory:// does not answer');
+  }
+}
+
+/** A pause of as many microtask turns as the next of `turns` says, around and around. */
+export function pauses(turns: readonly number[]): () => Promise<void> {
+  let next = 0;
+  return async () => {
+    const count = turns[next++ % turns.length] ?? 0;
+    for (let turn = 0; turn < count; turn++) await Promise.resolve();
+  };
+}

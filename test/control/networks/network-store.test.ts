@@ -1,0 +1,147 @@
+/** Networks and peers in the registry: made, refused, removed, restored, and hosts that make them at the same moment. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { NetworkStore } from '../../../src/control/networks/network-store.js';
+import { PeerStore } from '../../../src/control/networks/peer-store.js';
+import { endpointsKey, networkKey } from '../../../src/control/registry/schema.js';
+import { MemoryRegistry, pauses } from '../memory-registry.js';
+
+const noRoutes = async (): Promise<string[]> => [];
+
+const ENDPOINTS = JSON.stringify({
+  v: 1,
+  endpoints: [{ id: 'e', name: 'master', mac: '02:00:5e:10:00:01', addresses: ['10.0.0.2/24'] }],
+});
+
+describe('NetworkStore', () => {
+  it('gives the first network 10.0.0.0/24 and VNI 256, the second the next', async () => {
+    const store = new NetworkStore(new MemoryRegistry(), noRoutes);
+    const first = await store.create({ name: 'one' });
+    expect(first).toMatchObject({
+      vni: 256,
+      subnets: ['10.0.0.0/24'],
+      gateway: '10.0.0.1',
+      state: 'active',
+      learning: true,
+    });
+    expect(await store.create({ name: 'two' })).toMatchObject({
+      vni: 257,
+      subnets: ['10.0.1.0/24'],
+      gateway: '10.0.1.1',
+    });
+    expect((await store.list()).map(({ name }) => name)).toEqual(['one', 'two']);
+  });
+
+  it("avoids the host's routes and given subnets; a given subnet may overlap", async () => {
+    const store = new NetworkStore(new MemoryRegistry(), async () => ['10.0.0.0/23']);
+    await store.create({ name: 'given', subnet: '10.0.2.128/25', vni: 7 });
+    expect((await store.create({ name: 'next' })).subnets).toEqual(['10.0.3.0/24']);
+    expect((await store.create({ name: 'same', subnet: '10.0.2.128/25' })).subnets).toEqual(['10.0.2.128/25']);
+  });
+
+  it('names what exists and who holds a VNI', async () => {
+    const store = new NetworkStore(new MemoryRegistry(), noRoutes);
+    await store.create({ name: 'one', vni: 300 });
+    await expect(store.create({ name: 'one' })).rejects.toMatchObject({
+      code: 'VTEP_ERR_NETWORK_EXISTS',
+      message: expect.stringContaining('VNI 300'),
+    });
+    await expect(store.create({ name: 'two', vni: 300 })).rejects.toMatchObject({
+      code: 'VTEP_ERR_VNI_IN_USE',
+      message: expect.stringContaining('"one"'),
+    });
+  });
+
+  it('leaves nothing behind when it removes, and gives VNI and subnet again', async () => {
+    const registry = new MemoryRegistry();
+    const store = new NetworkStore(registry, noRoutes);
+    await store.create({ name: 'one' });
+    await new PeerStore(registry, store).add({ network: 'one', address: '192.0.2.9', port: 4789 });
+    await registry.put('addresses/one/10.0.0.9', '{}');
+    await registry.put('addresses/one-more/10.0.0.9', '{}');
+    await store.remove('one');
+    expect([...registry.keys.keys()]).toEqual(['addresses/one-more/10.0.0.9']);
+    expect(await store.create({ name: 'one' })).toMatchObject({ vni: 256, subnets: ['10.0.0.0/24'] });
+    await expect(store.remove('none')).rejects.toMatchObject({ code: 'VTEP_ERR_NETWORK_UNKNOWN' });
+  });
+
+  it('leaves another network its subnet claim', async () => {
+    const registry = new MemoryRegistry();
+    const store = new NetworkStore(registry, noRoutes);
+    await store.create({ name: 'auto' });
+    await store.create({ name: 'given', subnet: '10.0.0.0/24' });
+    await store.remove('given');
+    expect(registry.under('subnets/')).toEqual(['subnets/10.0.0.0_24']);
+  });
+
+  it('refuses to remove a network in use, names the endpoints, and leaves it active', async () => {
+    const registry = new MemoryRegistry();
+    const store = new NetworkStore(registry, noRoutes);
+    await store.create({ name: 'one' });
+    await registry.put(endpointsKey('one', 'cdh2'), ENDPOINTS);
+    await expect(store.remove('one')).rejects.toMatchObject({
+      code: 'VTEP_ERR_NETWORK_IN_USE',
+      message: expect.stringContaining('master@cdh2'),
+    });
+    expect((await store.require('one')).value.state).toBe('active');
+  });
+
+  it('finishes a removal that was cut off', async () => {
+    const registry = new MemoryRegistry();
+    const store = new NetworkStore(registry, noRoutes);
+    const value = await store.create({ name: 'one' });
+    await registry.put(networkKey('one'), JSON.stringify({ ...value, state: 'removing' }));
+    await expect(store.create({ name: 'one' })).rejects.toThrow(/being removed/);
+    await store.remove('one');
+    expect(registry.keys.size).toBe(0);
+  });
+
+  it('restores a network that was lost, but not over another', async () => {
+    const registry = new MemoryRegistry();
+    const store = new NetworkStore(registry, noRoutes);
+    const value = await store.create({ name: 'one' });
+    registry.wipe();
+    expect(await store.restore(value)).toBe(true);
+    expect((await store.require('one')).value.id).toBe(value.id);
+    registry.wipe();
+    await store.create({ name: 'other', vni: value.vni });
+    expect(await store.restore(value)).toBe(false);
+  });
+
+  it('never gives one VNI or one pool subnet twice, and one name once, however the hosts interleave', async () => {
+    const turns = fc.array(fc.nat(9), { minLength: 3, maxLength: 40 });
+    await fc.assert(
+      fc.asyncProperty(turns, fc.integer({ min: 2, max: 8 }), async (counts, hosts) => {
+        const registry = new MemoryRegistry();
+        registry.pause = pauses(counts);
+        const creations = Array.from({ length: hosts }, (_, host) =>
+          new NetworkStore(registry, noRoutes).create({ name: host < 2 ? 'same' : `n${host}` }),
+        );
+        const results = await Promise.allSettled(creations);
+        const made = results.filter((result) => result.status === 'fulfilled').map((result) => result.value);
+        expect(made.length).toBe(hosts - 1);
+        expect(made.map(({ vni }) => vni).sort()).toEqual(made.map((_, i) => 256 + i));
+        expect(new Set(made.map(({ subnets }) => subnets[0])).size).toBe(made.length);
+        expect(registry.under('networks/').length).toBe(made.length);
+      }),
+      { numRuns: 40 },
+    );
+  });
+});
+
+describe('PeerStore', () => {
+  it('adds once, lists, removes once', async () => {
+    const registry = new MemoryRegistry();
+    const networks = new NetworkStore(registry, noRoutes);
+    const peers = new PeerStore(registry, networks);
+    const peer = { network: 'one', address: '192.0.2.9', port: 4789 };
+    await expect(peers.add(peer)).rejects.toMatchObject({ code: 'VTEP_ERR_NETWORK_UNKNOWN' });
+    await networks.create({ name: 'one' });
+    await peers.add(peer);
+    await expect(peers.add(peer)).rejects.toMatchObject({ code: 'VTEP_ERR_PEER_EXISTS' });
+    expect(await peers.list('one')).toEqual([peer]);
+    expect(await peers.list()).toEqual([peer]);
+    await peers.remove('one', '192.0.2.9');
+    await expect(peers.remove('one', '192.0.2.9')).rejects.toMatchObject({ code: 'VTEP_ERR_PEER_UNKNOWN' });
+  });
+});

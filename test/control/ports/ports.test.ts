@@ -1,0 +1,200 @@
+/** Kernel objects, made and looked at in real network namespaces (root). */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { execa } from 'execa';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { ensureBridge, removeBridge } from '../../../src/control/ports/bridge.js';
+import { Iproute } from '../../../src/control/ports/iproute.js';
+import { LinkMonitor } from '../../../src/control/ports/link-monitor.js';
+import { resolveSandbox } from '../../../src/control/ports/namespace.js';
+import { adoptHostEnd, announce, chooseInterface, createVeth, removeVeth } from '../../../src/control/ports/veth.js';
+import { inHost, ip, link, linkNames, Namespaces } from '../namespaces.js';
+
+const ID = '0123456789abcdef0123456789abcdef';
+const BRIDGE = { vni: 256, network: 'blue', mtuBytes: 1400 };
+const PORT = {
+  ...{ endpointId: ID, network: 'blue', vni: 256, mtuBytes: 1400, mac: '02:00:5e:10:00:01' },
+  ...{ addresses: ['10.0.0.2/24'], containerInterface: 'eth0' },
+};
+
+const namespaces = new Namespaces();
+let host: string;
+let container: string;
+let iproute: Iproute;
+
+beforeEach(async () => {
+  host = await namespaces.add();
+  container = await namespaces.add();
+  iproute = new Iproute(inHost(host));
+});
+afterEach(() => namespaces.removeAll());
+
+describe('bridge and TAP', () => {
+  it('makes a quiet bridge with a MAC of its own and takes the TAP in', async () => {
+    await ip(host, 'tuntap', 'add', 'dev', 'vtep-t256', 'mode', 'tap');
+    await ensureBridge(iproute, BRIDGE);
+    const bridge = await link(host, 'vtep-b256');
+    expect(bridge).toMatchObject({ mtu: 1400, inet6_addr_gen_mode: 'none', ifalias: 'vtep network=blue' });
+    expect(bridge.linkinfo?.info_data).toMatchObject({ stp_state: 0, forward_delay: 0, mcast_snooping: 0 });
+    expect(bridge.address).toMatch(/^02:/);
+    expect(bridge.flags).toContain('UP');
+    const tap = await link(host, 'vtep-t256');
+    expect(tap).toMatchObject({ master: 'vtep-b256', mtu: 1400, inet6_addr_gen_mode: 'none' });
+    expect(tap.flags).toContain('UP');
+    expect((await link(host, 'vtep-b256')).address).toBe(bridge.address);
+  });
+
+  it('adopts what is there and puts right what differs', async () => {
+    await ip(host, 'tuntap', 'add', 'dev', 'vtep-t256', 'mode', 'tap');
+    await ensureBridge(iproute, BRIDGE);
+    const before = await link(host, 'vtep-b256');
+    await ip(host, 'link', 'set', 'dev', 'vtep-b256', 'type', 'bridge', 'mcast_snooping', '1');
+    await ip(host, 'link', 'set', 'dev', 'vtep-t256', 'nomaster', 'down', 'mtu', '1300');
+    await ensureBridge(iproute, BRIDGE);
+    const after = await link(host, 'vtep-b256');
+    expect(after.linkinfo?.info_data).toMatchObject({ mcast_snooping: 0 });
+    expect(after.address).toBe(before.address);
+    expect(await link(host, 'vtep-t256')).toMatchObject({ master: 'vtep-b256', mtu: 1400 });
+    expect((await link(host, 'vtep-t256')).flags).toContain('UP');
+  });
+
+  it('removes both, twice without complaint', async () => {
+    await ip(host, 'tuntap', 'add', 'dev', 'vtep-t256', 'mode', 'tap');
+    await ensureBridge(iproute, BRIDGE);
+    await removeBridge(iproute, 256);
+    await removeBridge(iproute, 256);
+    expect(await linkNames(host)).toEqual([]);
+  });
+});
+
+describe('veth', () => {
+  it('connects the container: MAC, MTU and address inside, a port of the bridge outside, no default route', async () => {
+    await ensureBridge(iproute, BRIDGE);
+    const sandbox = await resolveSandbox(iproute, { netns: container });
+    await createVeth(iproute, sandbox, PORT);
+    expect(await link(container, 'eth0')).toMatchObject({ address: '02:00:5e:10:00:01', mtu: 1400 });
+    expect(await ip(container, '-4', '-brief', 'address')).toMatch(
+      /lo +UNKNOWN +127.0.0.1\/8 *\neth0\S* +UP +10\.0\.0\.2\/24/,
+    );
+    expect(await ip(container, 'route')).toMatch(/^10\.0\.0\.0\/24 dev eth0[^\n]*$/);
+    const outer = await link(host, 'vtep-p01234567');
+    expect(outer).toMatchObject({ master: 'vtep-b256', mtu: 1400, inet6_addr_gen_mode: 'none' });
+    expect(outer.ifalias).toBe(`vtep endpoint=${ID} network=blue`);
+    await removeVeth(iproute, ID);
+    await removeVeth(iproute, ID);
+    expect(await linkNames(container)).toEqual([]);
+  });
+
+  it('announces the address so that it gets through the bridge', async () => {
+    await ensureBridge(iproute, BRIDGE);
+    const script = `import socket,sys
+s=socket.socket(socket.AF_PACKET,socket.SOCK_RAW,socket.htons(0x0806)); s.bind(('vtep-b256',0)); s.settimeout(10)
+print('ready',flush=True); print(s.recv(99).hex(),flush=True)`;
+    const listener = execa('ip', ['netns', 'exec', host, 'python3', '-c', script], { reject: false });
+    await new Promise((resolve) => listener.stdout.once('data', resolve));
+    const sandbox = await resolveSandbox(iproute, { netns: container });
+    await createVeth(iproute, sandbox, PORT);
+    await announce(iproute, sandbox.path, PORT);
+    // Broadcast, from the endpoint's MAC, sender and target both 10.0.0.2.
+    expect((await listener).stdout).toMatch(/ffffffffffff02005e100001.*0a000002.*0a000002/);
+  });
+
+  it('leaves nothing of a veth that could not be finished', async () => {
+    const sandbox = await resolveSandbox(iproute, { netns: container });
+    // There is no bridge to go into.
+    await expect(createVeth(iproute, sandbox, PORT)).rejects.toMatchObject({ code: 'VTEP_ERR_KERNEL' });
+    expect(await linkNames(host)).toEqual([]);
+    expect(await linkNames(container)).toEqual([]);
+  });
+
+  it('chooses the first free ethN and refuses a name that is taken', async () => {
+    await ip(container, 'link', 'add', 'eth0', 'type', 'bridge');
+    await ip(container, 'link', 'add', 'eth2', 'type', 'bridge');
+    const sandbox = await resolveSandbox(iproute, { netns: container });
+    expect(await chooseInterface(iproute, sandbox, undefined)).toBe('eth1');
+    expect(await chooseInterface(iproute, sandbox, 'net0')).toBe('net0');
+    await expect(chooseInterface(iproute, sandbox, 'eth2')).rejects.toMatchObject({
+      code: 'VTEP_ERR_INTERFACE_EXISTS',
+    });
+  });
+
+  it('takes a name that an iproute2 batch would take for a comment', async () => {
+    await ensureBridge(iproute, BRIDGE);
+    const sandbox = await resolveSandbox(iproute, { netns: container });
+    await createVeth(iproute, sandbox, { ...PORT, containerInterface: 'a#b' });
+    expect((await link(container, 'a#b')).flags).toContain('UP');
+  });
+
+  it('puts a host end back into the bridge', async () => {
+    await ensureBridge(iproute, BRIDGE);
+    await createVeth(iproute, await resolveSandbox(iproute, { netns: container }), PORT);
+    await ip(host, 'link', 'set', 'dev', 'vtep-p01234567', 'nomaster', 'down');
+    expect(await adoptHostEnd(iproute, PORT)).toBe(true);
+    expect((await link(host, 'vtep-p01234567')).master).toBe('vtep-b256');
+    await removeVeth(iproute, ID);
+    expect(await adoptHostEnd(iproute, PORT)).toBe(false);
+  });
+});
+
+describe('resolveSandbox', () => {
+  it('knows a namespace by name, by path and by pid as the same one', async () => {
+    const byName = await resolveSandbox(iproute, { netns: container });
+    expect(byName).toMatchObject({ label: `netns:${container}`, defaultName: container });
+    const byPath = await resolveSandbox(iproute, { netns: `/run/netns/${container}` });
+    const sleeper = execa('ip', ['netns', 'exec', container, 'sleep', '60'], { reject: false });
+    try {
+      const input = { pid: sleeper.pid! };
+      await vi.waitFor(async () => expect((await resolveSandbox(iproute, input)).identity).toBe(byName.identity), 5000);
+      expect(byPath.identity).toBe(byName.identity);
+    } finally {
+      sleeper.kill('SIGKILL');
+      await sleeper;
+    }
+  });
+
+  it.each([
+    [{ netns: 'vtct-none' }, /ip netns add vtct-none/],
+    [{ netns: '/run/netns/vtct-none' }, /does not exist/],
+    [{ netns: '../proc/self/ns/net' }, /neither a name/],
+    [{ netns: '/etc/passwd' }, /no network namespace/],
+    [{ netns: '/proc/self/ns/mnt' }, /no network namespace/],
+    [{ pid: 4_194_304 }, /process 4194304 does not run/],
+  ])('refuses %j', async (input, message) => {
+    await expect(resolveSandbox(iproute, input)).rejects.toMatchObject({
+      code: 'VTEP_ERR_NAMESPACE_UNKNOWN',
+      message: expect.stringMatching(message),
+    });
+  });
+
+  it("refuses the host's own namespace, by whatever name", async () => {
+    await expect(resolveSandbox(iproute, { netns: host })).rejects.toMatchObject({ code: 'VTEP_ERR_INVALID' });
+    await expect(resolveSandbox(new Iproute(), { pid: process.pid })).rejects.toMatchObject({
+      code: 'VTEP_ERR_INVALID',
+    });
+  });
+});
+
+describe('LinkMonitor', () => {
+  it('calls once for a burst and again for the next, and ends', async () => {
+    const onChange = vi.fn();
+    const monitor = new LinkMonitor(iproute, onChange);
+    try {
+      // Until it listens nothing is heard.
+      await vi.waitFor(async () => {
+        await ip(host, 'link', 'set', 'dev', 'lo', 'up');
+        await ip(host, 'link', 'set', 'dev', 'lo', 'down');
+        expect(onChange).toHaveBeenCalled();
+      }, 5000);
+      await sleep(300);
+      onChange.mockClear();
+      await ip(host, 'link', 'add', 'd0', 'type', 'bridge');
+      await ip(host, 'link', 'add', 'd1', 'type', 'bridge');
+      await vi.waitFor(() => expect(onChange).toHaveBeenCalled(), 5000);
+    } finally {
+      await monitor.close();
+    }
+    onChange.mockClear();
+    await ip(host, 'link', 'del', 'd0');
+    await sleep(300);
+    expect(onChange).not.toHaveBeenCalled();
+  });
+});
