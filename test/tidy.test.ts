@@ -85,7 +85,13 @@ interface Law {
 const PACKAGES = Object.keys(MANIFEST.dependencies);
 const WITHOUT_KOFFI = PACKAGES.filter((name) => name !== 'koffi');
 const CLI_LAW: Law = {
-  inside: ['src/cli/', 'src/control/api/', 'src/control/errors.ts', 'src/control/usage-message.ts', 'src/control/version.ts'],
+  inside: [
+    'src/cli/',
+    'src/control/api/',
+    'src/control/errors.ts',
+    'src/control/usage-message.ts',
+    'src/control/version.ts',
+  ],
   builtins: true,
   packages: WITHOUT_KOFFI,
 };
