@@ -247,7 +247,7 @@ class ForwardingTables implements Forwarding {
     const isLocal = claims.has(LOCAL_SOURCE);
     const vtepIndex = isLocal ? SELF_VTEP : ([...claims.values()].at(-1) as number);
     if (!this.#fdb.set(low, keyHigh, isLocal ? KIND_LOCAL : KIND_STATIC, vtepIndex, 0)) {
-      this.#options.logger.error({ event: 'fdb_full', network: open.network.name, mac }, 'the FDB is full');
+      this.#options.logger.error({ event: 'fdb.full', network: open.network.name, mac }, 'the FDB is full');
     }
   }
 
@@ -263,7 +263,7 @@ class ForwardingTables implements Forwarding {
   #conflict(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void {
     this.#options.logger.warn(
       {
-        event: 'mac_conflict',
+        event: 'fdb.mac-conflict',
         network: this.#byIndex[networkIndex]?.network.name,
         mac: macText(macLow, macHigh16),
         vtep: this.#vteps.get(vtepIndex)?.address,

@@ -213,7 +213,9 @@ export class Host implements HostOperations {
     const endpoints = mine.map((endpoint) => this.toEndpoint(endpoint));
     for (const entry of listing.entries) {
       const key = parseEndpointsKey(entry.key);
-      const value = parseEndpoints(entry, (error) => logger.warn({ err: error }, error.message));
+      const value = parseEndpoints(entry, (error) =>
+        logger.warn({ event: 'registry.bad-value', err: error }, error.message),
+      );
       // One's own are told from what is here, which is never behind.
       if (key === undefined || value === undefined || key.node === node) continue;
       for (const { id, name, mac, addresses } of value.endpoints) {
@@ -248,7 +250,9 @@ export class Host implements HostOperations {
     const nodes: Node[] = [];
     for (const entry of (await this.options.registry.list(NODES_PREFIX)).entries) {
       const name = parseNodeKey(entry.key);
-      const value = parseNode(entry, (error) => this.options.logger.warn({ err: error }, error.message));
+      const value = parseNode(entry, (error) =>
+        this.options.logger.warn({ event: 'registry.bad-value', err: error }, error.message),
+      );
       if (name === undefined || value === undefined) continue;
       nodes.push({ name, vtep: { ip: value.vtep.ip, port: value.vtep.port }, self: name === this.options.node });
     }

@@ -72,7 +72,7 @@ export class Supervisor {
     supervised.state = 'running';
     thread.on('message', this.#onEvents);
     thread.on('error', (error) => {
-      this.#logger.error({ event: 'worker_failed', worker: index, err: error }, 'a data-plane worker failed');
+      this.#logger.error({ event: 'worker.failed', worker: index, err: error }, 'a data-plane worker failed');
     });
     supervised.ended = new Promise((resolve) => {
       thread.once('exit', () => {

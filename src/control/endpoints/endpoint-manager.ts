@@ -70,7 +70,10 @@ export class EndpointManager {
     for (const endpoint of state.endpoints()) {
       if (links.has(endpoint.hostInterface)) this.endpoints.set(endpoint.id, endpoint);
       else {
-        logger.info({ endpoint: endpoint.id, name: endpoint.name }, 'an endpoint has gone while vtepd did not run');
+        logger.info(
+          { event: 'endpoint.gone', endpoint: endpoint.id, name: endpoint.name },
+          'an endpoint has gone while vtepd did not run',
+        );
         await state.removeEndpoint(endpoint.id);
       }
     }
@@ -79,7 +82,7 @@ export class EndpointManager {
         await this.adoptNetwork(name);
       } catch (error) {
         const text = `network "${name}" could not be restored: ${(error as Error).message}`;
-        logger.error({ err: error, network: name }, text);
+        logger.error({ event: 'network.restore-failed', err: error, network: name }, text);
       }
     }
   }
@@ -141,7 +144,10 @@ export class EndpointManager {
     let failure: unknown;
     for (const network of this.options.locals.all()) {
       await this.publishNetwork(network.name).catch((error: unknown) => {
-        this.options.logger.error({ err: error, network: network.name }, (error as Error).message);
+        this.options.logger.error(
+          { event: 'endpoint.publish-failed', err: error, network: network.name },
+          (error as Error).message,
+        );
         if (!(error instanceof VtepError) || error.retryable) failure = error;
       });
     }
@@ -180,7 +186,7 @@ export class EndpointManager {
           for (const endpoint of this.on(name)) {
             if (links.has(endpoint.hostInterface)) continue;
             logger.info(
-              { endpoint: endpoint.id, name: endpoint.name, network: name },
+              { event: 'endpoint.gone', endpoint: endpoint.id, name: endpoint.name, network: name },
               'the container is gone: detached',
             );
             await this.detachNow(endpoint);
@@ -191,7 +197,7 @@ export class EndpointManager {
           const lacking = locals.lacks(network, links);
           if (lacking !== undefined) {
             logger.warn(
-              { network: name, lacking },
+              { event: 'network.rebuilt', network: name, lacking },
               `the ${lacking} of network "${name}" was changed or removed: made again`,
             );
             await locals.rebuild(network);
@@ -204,7 +210,7 @@ export class EndpointManager {
         });
       } catch (error) {
         logger.error(
-          { err: error, network: name },
+          { event: 'network.links-failed', err: error, network: name },
           `the links of network "${name}" could not be put right: ${(error as Error).message}`,
         );
       }
@@ -274,7 +280,7 @@ export class EndpointManager {
           await step();
         } catch (why) {
           this.options.logger.warn(
-            { err: why, endpoint: id },
+            { event: 'endpoint.undo-failed', err: why, endpoint: id },
             `an attach could not be undone in full: ${(why as Error).message}`,
           );
         }
@@ -288,7 +294,7 @@ export class EndpointManager {
     const { locals, iproute, addresses, state, logger, forwarding } = this.options;
     const owed = (error: unknown) =>
       logger.warn(
-        { err: error, endpoint: endpoint.id },
+        { event: 'endpoint.detach-owed', err: error, endpoint: endpoint.id },
         `detached; the registry is told when it is back: ${(error as Error).message}`,
       );
     this.endpoints.delete(endpoint.id);

@@ -82,7 +82,7 @@ export class Publisher {
       if (found === undefined) {
         if (!(await this.networks.restore(network))) throw networkUnknown(network.name);
         this.logger.warn(
-          { network: network.name },
+          { event: 'network.put-back', network: network.name },
           `network "${network.name}" was gone from the registry while it has endpoints here: put back`,
         );
         continue;

@@ -107,11 +107,16 @@ export class AddressPool {
     const listing = await this.registry.list(ADDRESSES_PREFIX);
     const holders = new Map<string, string | undefined>();
     for (const entry of listing.entries) {
-      const value = parseAddress(entry, (error) => this.logger.warn({ err: error }, error.message));
+      const value = parseAddress(entry, (error) =>
+        this.logger.warn({ event: 'registry.bad-value', err: error }, error.message),
+      );
       holders.set(entry.key, value?.endpointId);
       if (value?.node !== this.node || isKnown(value.endpointId) || this.claiming.has(value.endpointId)) continue;
       if (await this.registry.compareAndDelete(entry.key, entry.modifyIndex)) {
-        this.logger.info({ key: entry.key }, 'released an address of an endpoint that is no more');
+        this.logger.info(
+          { event: 'address.released', key: entry.key },
+          'released an address of an endpoint that is no more',
+        );
       }
     }
     for (const { network, address, endpointId } of held) {
@@ -119,7 +124,7 @@ export class AddressPool {
       if (holders.get(key) === endpointId || !isKnown(endpointId)) continue;
       if (holders.has(key) || !(await this.take(network, address, endpointId))) {
         this.logger.error(
-          { network, address, endpointId, holder: holders.get(key) },
+          { event: 'address.conflict', network, address, endpointId, holder: holders.get(key) },
           `address ${address} of network "${network}" is also held by another endpoint: detach one of them`,
         );
       }

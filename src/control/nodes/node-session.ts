@@ -105,7 +105,10 @@ export class NodeSession {
   private async beat(): Promise<void> {
     const { registry, logger, state } = this.options;
     if (this.session !== undefined && !(await registry.renewSession(this.session))) {
-      logger.warn({ session: this.session }, 'the registry has dropped this node: it is entered again');
+      logger.warn(
+        { event: 'node.session-lost', session: this.session },
+        'the registry has dropped this node: it is entered again',
+      );
       this.session = undefined;
       await state.setSession(undefined);
     }
@@ -114,7 +117,7 @@ export class NodeSession {
       this.due = true;
     }
     this.options.onContact();
-    if (this.failures > 0) logger.info('the registry answers again');
+    if (this.failures > 0) logger.info({ event: 'registry.reached' }, 'the registry answers again');
     this.failures = 0;
     if (this.due && this.publishing === undefined) this.publish(this.session);
   }
@@ -125,7 +128,10 @@ export class NodeSession {
       .onLive(session)
       .catch((error: unknown) => {
         this.due = true;
-        this.options.logger.warn({ err: error }, `publishing did not succeed, it is tried again: ${messageOf(error)}`);
+        this.options.logger.warn(
+          { event: 'node.publish-failed', err: error },
+          `publishing did not succeed, it is tried again: ${messageOf(error)}`,
+        );
       })
       .finally(() => {
         this.publishing = undefined;
@@ -137,7 +143,10 @@ export class NodeSession {
     this.due = true;
     this.options.onContact(error);
     const level = this.failures === 1 || error instanceof VtepError === false ? 'warn' : 'debug';
-    this.options.logger[level]({ err: error }, `no word from the registry, forwarding goes on: ${messageOf(error)}`);
+    this.options.logger[level](
+      { event: 'registry.unreachable', err: error },
+      `no word from the registry, forwarding goes on: ${messageOf(error)}`,
+    );
   }
 
   /** @returns a live session that holds nodes/<node>. */
@@ -171,7 +180,10 @@ export class NodeSession {
           `node name "${node}" is in use by ${at}: give this host (${vtep.ip}) another with --node`,
         );
       }
-      logger.info({ session: holder.session }, 'this node was entered by an earlier run: it is taken over');
+      logger.info(
+        { event: 'node.taken-over', session: holder.session },
+        'this node was entered by an earlier run: it is taken over',
+      );
       await registry.destroySession(holder.session);
     }
     throw new VtepError(

@@ -136,7 +136,10 @@ export class Reconciler {
       onAnswer: () => onContact(),
       onError: (error) => {
         onContact(error);
-        logger.debug({ err: error, prefix }, 'a query of the registry failed; it is asked again');
+        logger.debug(
+          { event: 'registry.query-failed', err: error, prefix },
+          'a query of the registry failed; it is asked again',
+        );
       },
     });
     watch.ended.push(ended);

@@ -99,7 +99,9 @@ export class RemoteTable {
         this.remove(network, `peer/${address}`);
         continue;
       }
-      const peer = parsePeer(entry, (error) => this.options.logger.warn({ err: error }, error.message));
+      const peer = parsePeer(entry, (error) =>
+        this.options.logger.warn({ event: 'registry.bad-value', err: error }, error.message),
+      );
       if (peer !== undefined) {
         this.set(network, `peer/${address}`, { vtep: { address: peer.address, port: peer.port }, macs: [] });
       }
@@ -119,7 +121,8 @@ export class RemoteTable {
       if (network.applied.has(source)) this.scheduleRemoval(network, node);
       return;
     }
-    const report = (error: Error) => this.options.logger.warn({ err: error }, error.message);
+    const report = (error: Error) =>
+      this.options.logger.warn({ event: 'registry.bad-value', err: error }, error.message);
     const value = parseNode(nodeEntry, report);
     const endpoints = parseEndpoints(endpointsEntry, report);
     // A value that cannot be read changes nothing: what was known goes on to hold.
@@ -166,7 +169,10 @@ export class RemoteTable {
       this.options.forwarding.setRemote(network.vni, source, remote.vtep, remote.macs);
       network.applied.set(source, remote);
     } catch (error) {
-      this.options.logger.error({ err: error, source }, `${source} could not be entered: ${(error as Error).message}`);
+      this.options.logger.error(
+        { event: 'remote.refused', err: error, source },
+        `${source} could not be entered: ${(error as Error).message}`,
+      );
     }
   }
 
