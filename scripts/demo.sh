@@ -130,7 +130,7 @@ show_logs() {
 }
 
 on_exit() {
-  local status=$? pid
+  local status=$? pid attempt
   set +e
   # Nothing may stop the removal half-way: a second Ctrl-C, a closed terminal, a closed pipe.
   trap '' INT TERM HUP PIPE
@@ -142,6 +142,14 @@ on_exit() {
   if $keep && $finished; then exit "$status"; fi
   # What was just being made when the signal came, and is not recorded yet.
   for pid in $(jobs -pr); do record process "$pid" "$(start_ticks "$pid")"; done
+  if [[ -n $making ]]; then
+    # `ip netns add` may have outlived the signal by a moment.
+    for ((attempt = 0; attempt < 20; attempt++)); do
+      if [[ -e /run/netns/$making ]]; then break; fi
+      sleep 0.05
+    done
+    sleep 0.1
+  fi
   if [[ -n $making && -e /run/netns/$making ]]; then record namespace "$making" "$(namespace_inode "$making")"; fi
   remove_recorded >/dev/null 2>&1
   [[ -z $D ]] || rm -rf -- "$D"

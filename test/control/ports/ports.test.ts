@@ -86,16 +86,16 @@ describe('veth', () => {
 
   it('announces the address so that it gets through the bridge', async () => {
     await ensureBridge(iproute, BRIDGE);
-    const script = `import socket,sys
-s=socket.socket(socket.AF_PACKET,socket.SOCK_RAW,socket.htons(0x0806)); s.bind(('vtep-b256',0)); s.settimeout(10)
-print('ready',flush=True); print(s.recv(99).hex(),flush=True)`;
-    const listener = execa('ip', ['netns', 'exec', host, 'python3', '-c', script], { reject: false });
-    await new Promise((resolve) => listener.stdout.once('data', resolve));
+    const capture = ['tcpdump', '-i', 'vtep-b256', '-c', '1', '-n', '-l', '-xx', '-Z', 'root', 'arp'];
+    const listener = execa('ip', ['netns', 'exec', host, 'timeout', '15', ...capture], { reject: false });
+    await new Promise((resolve) => listener.stderr.once('data', resolve));
     const sandbox = await resolveSandbox(iproute, { netns: container });
     await createVeth(iproute, sandbox, PORT);
     await announce(iproute, sandbox.path, PORT);
     // Broadcast, from the endpoint's MAC, sender and target both 10.0.0.2.
-    expect((await listener).stdout).toMatch(/ffffffffffff02005e100001.*0a000002.*0a000002/);
+    const { stdout } = await listener;
+    const bytes = [...stdout.matchAll(/0x[0-9a-f]+: +(.*)/g)].map(([, hex]) => hex?.replaceAll(' ', '')).join('');
+    expect(bytes).toMatch(/ffffffffffff02005e100001.*0a000002.*0a000002/);
   });
 
   it('leaves nothing of a veth that could not be finished', async () => {

@@ -147,7 +147,8 @@ async function runHistory(registry: Registry, history: readonly Step[]): Promise
   const toOperation = (s: Step): RegistryOperation | undefined => {
     const modifyIndex = model.entries.get(s.key)?.modifyIndex;
     const right = typeof modifyIndex === 'number' ? modifyIndex : 0;
-    const casIndex = { right, zero: 0, stale: right + 1 }[s.cas];
+    // Far off: the next index could be the one that an earlier step of the same transaction gives the key.
+    const casIndex = { right, zero: 0, stale: right + 1_000_000 }[s.cas];
     const session = slots[s.slot];
     if ((s.verb === 'lock' || s.verb === 'check-session') && session === undefined) return undefined;
     return { verb: s.verb, key: s.key, value: s.value, casIndex, session } as unknown as RegistryOperation;
