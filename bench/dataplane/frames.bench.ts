@@ -19,13 +19,15 @@ const VNI = 256;
 const tables = allocateTables(1);
 const networks = new NetworkWriter(tables.networks, tables.vnis, tables.membership);
 const network = networks.reserve();
-networks.publish(network, { vni: VNI, tapFd: -1, mtuBytes: 1450, learning: true });
+networks.publish(network, { vni: VNI, tapFds: [-1], mtuBytes: 1450, learning: true });
 const vteps = new VtepWriter(tables.vteps);
 vteps.add(Uint8Array.of(192, 0, 2, 1), 4789);
 const peer = vteps.add(Uint8Array.of(192, 0, 2, 2), 4789);
 networks.addMember(network, peer);
 new FdbWriter(tables.fdb).set(3, fdbKeyHigh(0x0200, network), KIND_STATIC, peer, 0);
-const input = { workerIndex: 0, tables, epollFd: -1, wakeFd: -1, underlayFd: -1, txFds: [-1] };
+const offloads = { underlayGso: false, underlayGro: false, coalesceTcp: false, coalesceUdp: false, simdChecksum: true };
+const ends = { epollFd: -1, wakeFd: -1, underlayFd: -1, txFds: [-1] };
+const input = { workerIndex: 0, tables, ...ends, offloads, spinMicroseconds: 0 };
 const context = new WorkerContext(input, () => {});
 
 function writeFrame(offset: number, frameBytes: number): void {

@@ -97,6 +97,14 @@ class ForwardingTables implements Forwarding {
       wakeFd: this.#wakeFd,
       underlayFd: this.#sockets.rxFd,
       txFds: this.#sockets.txFds,
+      offloads: {
+        underlayGso: false,
+        underlayGro: false,
+        coalesceTcp: false,
+        coalesceUdp: false,
+        simdChecksum: true,
+      },
+      spinMicroseconds: 0,
     };
     this.#supervisor.start(input);
     await this.#supervisor.running();
@@ -110,7 +118,7 @@ class ForwardingTables implements Forwarding {
     }
     if (!isTapAlive(open.tapFd)) this.#replaceTap(open, network.tapName);
     open.network = network;
-    this.#networkWriter.publish(open.index, { ...network, tapFd: open.tapFd });
+    this.#networkWriter.publish(open.index, { ...network, tapFds: [open.tapFd] });
   }
 
   #openNew(network: ForwardingNetwork): void {
@@ -129,7 +137,7 @@ class ForwardingTables implements Forwarding {
     this.#byVni.set(network.vni, open);
     this.#byIndex[index] = open;
     this.#counters.use(index);
-    this.#networkWriter.publish(index, { ...network, tapFd });
+    this.#networkWriter.publish(index, { ...network, tapFds: [tapFd] });
     addToEpoll(this.#epollFd, tapFd, index);
   }
 
@@ -137,7 +145,7 @@ class ForwardingTables implements Forwarding {
   #replaceTap(open: OpenNetwork, tapName: string): void {
     const oldFd = open.tapFd;
     open.tapFd = openTapOrExplain(tapName);
-    this.#networkWriter.publish(open.index, { ...open.network, tapFd: open.tapFd });
+    this.#networkWriter.publish(open.index, { ...open.network, tapFds: [open.tapFd] });
     removeFromEpoll(this.#epollFd, oldFd);
     addToEpoll(this.#epollFd, open.tapFd, open.index);
     void this.#epoch.quiesce().then(() => closeTap(oldFd));

@@ -15,7 +15,7 @@ const READ_BYTES_MAX = SLOT_BYTES - SLOT_VIRTIO_OFFSET;
 /** @returns frames read; BURST_FRAMES means that there may be more */
 export function drainTap(context: WorkerContext, networkIndex: number): number {
   const arena = context.arena;
-  const tapFd = context.networks.tapFd(networkIndex);
+  const tapFd = context.networks.tapFd(networkIndex, context.workerIndex);
   let count = 0;
   while (count < BURST_FRAMES) {
     const slot = arena.tapSlots + count * SLOT_BYTES;

@@ -20,7 +20,7 @@ export function deliver(
     return false;
   }
   const message = context.arena.base + frameOffset - VIRTIO_NET_HDR_BYTES;
-  const tapFd = context.networks.tapFd(networkIndex);
+  const tapFd = context.networks.tapFd(networkIndex, context.workerIndex);
   for (;;) {
     if (write(tapFd, message, frameBytes + VIRTIO_NET_HDR_BYTES) >= 0) return true;
     const errno = lastErrno();

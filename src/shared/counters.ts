@@ -27,6 +27,16 @@ export const CHECKSUMS_PARTIAL = 8;
 /** Datagrams that held a whole TCP superframe of the sender's kernel. */
 export const SUPERFRAMES_IN = 9;
 
+/** Superframes from the TAP that were split into datagrams. */
+export const SUPERFRAMES_SPLIT = 10;
+/** Superframes written to the TAP, and the segments that were coalesced into them. */
+export const SUPERFRAMES_COALESCED = 11;
+export const SEGMENTS_COALESCED = 12;
+/** Superframes that the TAP refused (EINVAL): their segments went one by one. */
+export const TAP_GSO_REFUSED = 13;
+/** Segments whose checksum is wrong: delivered as they came, never coalesced. */
+export const CHECKSUMS_WRONG = 14;
+
 /** Names of the traffic counters, by index. */
 export const TRAFFIC_COUNTERS = [
   'encap_frames',
@@ -39,6 +49,11 @@ export const TRAFFIC_COUNTERS = [
   'events_lost',
   'checksums_partial',
   'superframes_in',
+  'superframes_split',
+  'superframes_coalesced',
+  'segments_coalesced',
+  'tap_gso_refused',
+  'checksums_wrong',
 ] as const;
 
 export const VTEP_TX_DATAGRAMS = 0;
@@ -46,7 +61,16 @@ export const VTEP_TX_BYTES = 1;
 export const VTEP_RX_DATAGRAMS = 2;
 export const VTEP_RX_BYTES = 3;
 export const VTEP_TX_ERRORS = 4;
-export const VTEP_COUNTER_NAMES = ['tx_datagrams', 'tx_bytes', 'rx_datagrams', 'rx_bytes', 'tx_errors'] as const;
+/** Messages with UDP_SEGMENT that the kernel refused (EIO, EINVAL, EMSGSIZE) and that were sent again datagram by datagram. */
+export const VTEP_TX_GSO_REFUSED = 5;
+export const VTEP_COUNTER_NAMES = [
+  'tx_datagrams',
+  'tx_bytes',
+  'rx_datagrams',
+  'rx_bytes',
+  'tx_errors',
+  'tx_gso_refused',
+] as const;
 
 export class Counters {
   readonly cells: Float64Array;

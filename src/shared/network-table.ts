@@ -2,17 +2,18 @@
  * Networks that this host holds, read side: VNI -> index -> what a frame needs to know. @hot
  *
  * The VNI index has a 16-bit cell for each of the 2^24 VNIs: one load, no hash; only touched pages cost memory.
- * Row of a network (16 words, a cache line): 0 VNI | 1 TAP fd | 2 MTU bytes | 3 flags
+ * Row of a network (32 words, two cache lines): 0 VNI | 1 MTU bytes | 2 flags | from 16: each worker's fd of the TAP
  * Main thread writes: the row first, then the VNI cell; on removal the cell first, and the row is reused only after
  * every worker has passed the epoch.
  */
 import { NETWORKS_MAX, VNI_COUNT } from './layout.js';
 
-export const NETWORK_ROW_WORDS = 16;
+export const NETWORK_ROW_WORDS = 32;
 export const NETWORK_VNI_WORD = 0;
-export const NETWORK_TAP_FD_WORD = 1;
-export const NETWORK_MTU_WORD = 2;
-export const NETWORK_FLAGS_WORD = 3;
+export const NETWORK_MTU_WORD = 1;
+export const NETWORK_FLAGS_WORD = 2;
+/** WORKERS_MAX words: the TAP has a queue for each worker, and each queue is a descriptor. */
+export const NETWORK_TAP_FDS_WORD = 16;
 
 export const NETWORK_FLAG_LEARNING = 1;
 
@@ -37,8 +38,9 @@ export class NetworkTable {
     return this.rows[networkIndex * NETWORK_ROW_WORDS + NETWORK_VNI_WORD] as number;
   }
 
-  tapFd(networkIndex: number): number {
-    return this.rows[networkIndex * NETWORK_ROW_WORDS + NETWORK_TAP_FD_WORD] as number;
+  /** The worker's own queue of the network's TAP. */
+  tapFd(networkIndex: number, workerIndex: number): number {
+    return this.rows[networkIndex * NETWORK_ROW_WORDS + NETWORK_TAP_FDS_WORD + workerIndex] as number;
   }
 
   mtuBytes(networkIndex: number): number {

@@ -1,6 +1,20 @@
 /** What the main thread hands to a worker at its start. The descriptors are the main thread's to close. */
 import type { SharedTables } from './layout.js';
 
+/** What the start-up probes found and the switches allow. The TAPs' own offloads (TSO, USO) are set on their descriptors. */
+export interface WorkerOffloads {
+  /** UDP_SEGMENT on the sending sockets: one message carries up to 64 datagrams of one size. */
+  readonly underlayGso: boolean;
+  /** UDP_GRO is set on `underlayFd`: one message brings datagrams that the kernel has coalesced. */
+  readonly underlayGro: boolean;
+  /** TCP segments are coalesced into superframes for the TAP. */
+  readonly coalesceTcp: boolean;
+  /** UDP datagrams likewise (virtio's UDP_L4, Linux 6.2 and later). */
+  readonly coalesceUdp: boolean;
+  /** Checksums by WebAssembly SIMD; else by the plain reference. */
+  readonly simdChecksum: boolean;
+}
+
 export interface WorkerInput {
   readonly workerIndex: number;
   readonly tables: SharedTables;
@@ -10,6 +24,9 @@ export interface WorkerInput {
   readonly underlayFd: number;
   /** Sending sockets, one a source port; the inner flow's hash picks. A power of two of them. */
   readonly txFds: readonly number[];
+  readonly offloads: WorkerOffloads;
+  /** How long a worker goes on polling after its last frame, before it sleeps in the kernel. 0: not at all. */
+  readonly spinMicroseconds: number;
 }
 
 /** epoll tokens that are no network index. */

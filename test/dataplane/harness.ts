@@ -49,9 +49,17 @@ export class Harness {
     this.#keep(this.#container);
     this.vteps.add(SELF, port);
     this.networkIndex = this.networks.reserve();
-    this.networks.publish(this.networkIndex, { vni: VNI, tapFd: pair[0] as number, mtuBytes: 1450, learning });
+    this.networks.publish(this.networkIndex, { vni: VNI, tapFds: [pair[0] as number], mtuBytes: 1450, learning });
     const epollFd = this.#keep(openEpoll());
-    const input = { workerIndex: 0, tables: this.tables, epollFd, wakeFd: -1, underlayFd, txFds };
+    const offloads = {
+      underlayGso: false,
+      underlayGro: false,
+      coalesceTcp: false,
+      coalesceUdp: false,
+      simdChecksum: true,
+    };
+    const ends = { epollFd, wakeFd: -1, underlayFd, txFds };
+    const input = { workerIndex: 0, tables: this.tables, ...ends, offloads, spinMicroseconds: 0 };
     this.context = new WorkerContext(input, () => {});
     prepareReceive(this.context);
   }

@@ -5,13 +5,14 @@ import {
   NETWORK_FLAGS_WORD,
   NETWORK_MTU_WORD,
   NETWORK_ROW_WORDS,
-  NETWORK_TAP_FD_WORD,
+  NETWORK_TAP_FDS_WORD,
   NETWORK_VNI_WORD,
 } from '../network-table.js';
 
 export interface NetworkRow {
   readonly vni: number;
-  readonly tapFd: number;
+  /** One a worker, by worker index. */
+  readonly tapFds: readonly number[];
   readonly mtuBytes: number;
   readonly learning: boolean;
 }
@@ -40,7 +41,7 @@ export class NetworkWriter {
   publish(index: number, row: NetworkRow): void {
     const word = index * NETWORK_ROW_WORDS;
     this.#rows[word + NETWORK_VNI_WORD] = row.vni;
-    this.#rows[word + NETWORK_TAP_FD_WORD] = row.tapFd;
+    this.#rows.set(row.tapFds, word + NETWORK_TAP_FDS_WORD);
     this.#rows[word + NETWORK_MTU_WORD] = row.mtuBytes;
     Atomics.store(this.#rows, word + NETWORK_FLAGS_WORD, row.learning ? NETWORK_FLAG_LEARNING : 0);
     Atomics.store(this.#vnis, row.vni, index);
