@@ -3,7 +3,7 @@
  * calls. A case is 64 frames; divide by 64 for one.
  */
 import benny from 'benny';
-import { BURST_FRAMES, SLOT_BYTES, SLOT_FRAME_OFFSET, SLOT_VXLAN_OFFSET } from '../../src/dataplane/arena.js';
+import { BURST_FRAMES, SLOT_FRAME_OFFSET, TAP_STEP_BYTES } from '../../src/dataplane/arena.js';
 import { WorkerContext } from '../../src/dataplane/context.js';
 import { encapsulate } from '../../src/dataplane/encap.js';
 import { learn } from '../../src/dataplane/learn.js';
@@ -43,13 +43,15 @@ function writeFrame(offset: number, frameBytes: number): void {
 function encapsulateBurst(frameBytes: number): void {
   const { arena, txCounts } = context;
   for (let i = 0; i < BURST_FRAMES; i++) {
-    const frame = arena.tapSlots + i * SLOT_BYTES + SLOT_FRAME_OFFSET;
+    const frame = arena.tapArea + i * 8 * TAP_STEP_BYTES + SLOT_FRAME_OFFSET;
     // The virtio header that the TAP would have written.
     arena.bytes.fill(0, frame - 10, frame);
     encapsulate(context, network, frame, frameBytes);
   }
   // What a flush would do, without its system call.
   txCounts[0] = 0;
+  context.txIovecCounts[0] = 0;
+  context.txOpen[0] = -1;
 }
 
 function decapsulateBurst(frameBytes: number): number {
@@ -57,22 +59,22 @@ function decapsulateBurst(frameBytes: number): number {
   const bytes = arena.bytes;
   let sum = 0;
   for (let i = 0; i < BURST_FRAMES; i++) {
-    const datagram = arena.rxSlots + i * SLOT_BYTES + SLOT_VXLAN_OFFSET;
+    const datagram = arena.rxSlots + i * 8 * TAP_STEP_BYTES + SLOT_FRAME_OFFSET - 8;
     emitVxlan(bytes, datagram, VNI);
     sum += checkVxlan(bytes, datagram, frameBytes + 8);
     const index = context.networks.indexOf(readVni(bytes, datagram));
     const vtep = context.vteps.indexOfSource(0x020200c0);
     sum += context.members.has(index, vtep) ? 1 : 0;
     sum += learn(context, index, 3, 0x0200, vtep);
-    writeTapHeader(context, index, datagram + 8, frameBytes);
+    writeTapHeader(context, index, datagram + 8, frameBytes, 0);
   }
   return sum;
 }
 
 for (const frameBytes of [64, 512, 1450]) {
   for (let i = 0; i < BURST_FRAMES; i++) {
-    writeFrame(context.arena.tapSlots + i * SLOT_BYTES + SLOT_FRAME_OFFSET, frameBytes);
-    writeFrame(context.arena.rxSlots + i * SLOT_BYTES + SLOT_VXLAN_OFFSET + 8, frameBytes);
+    writeFrame(context.arena.tapArea + i * 8 * TAP_STEP_BYTES + SLOT_FRAME_OFFSET, frameBytes);
+    writeFrame(context.arena.rxSlots + i * 8 * TAP_STEP_BYTES + SLOT_FRAME_OFFSET - 8 + 8, frameBytes);
   }
   await benny.suite(
     `${BURST_FRAMES} frames of ${frameBytes} bytes`,

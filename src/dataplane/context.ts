@@ -5,14 +5,21 @@ import { Counters } from '../shared/counters.js';
 import { EventRing } from '../shared/event-ring.js';
 import { Fdb } from '../shared/fdb.js';
 import { FloodList } from '../shared/flood-list.js';
+import { VTEPS_MAX } from '../shared/layout.js';
 import { NetworkTable } from '../shared/network-table.js';
 import { VTEP_ROWS_OFFSET, VtepTable } from '../shared/vtep-table.js';
-import type { WorkerInput } from '../shared/worker-input.js';
+import type { WorkerInput, WorkerOffloads } from '../shared/worker-input.js';
 import { addressOf } from '../sys/memory.js';
-import { Arena, BATCH_MESSAGES } from './arena.js';
+import { sum } from '../wire/checksum.js';
+import { makeSimdSum, type SumFunction } from '../wire/simd-checksum.js';
+import { Aggregate } from './aggregate.js';
+import { Arena, DATAGRAM_BYTES_MAX, TX_MESSAGES_MAX } from './arena.js';
+import { Superframe } from './superframe.js';
 
 /** How many MACs a worker remembers having reported lately. */
 export const REPORTED_CELLS = 1024;
+/** No message of the socket takes another datagram. */
+export const NO_OPEN_MESSAGE = -1;
 
 export class WorkerContext {
   readonly workerIndex: number;
@@ -21,46 +28,99 @@ export class WorkerContext {
   readonly networks: NetworkTable;
   readonly members: FloodList;
   readonly vteps: VtepTable;
-  readonly vtepRowsAddress: number;
   readonly counters: Counters;
   readonly events: EventRing;
   readonly arena: Arena;
   readonly epollFd: number;
   readonly wakeFd: number;
   readonly underlayFd: number;
-  readonly txFds: Int32Array;
-  readonly txMask: number;
-  /** Messages that wait for each sending socket, and for each message its VTEP and network. */
-  readonly txCounts: Int32Array;
-  readonly txVteps: Int32Array;
-  readonly txNetworks: Int32Array;
+  readonly offloads: WorkerOffloads;
+  readonly spinMs: number;
+  /** Sum over the arena's bytes: SIMD, or the plain reference. */
+  readonly sum: SumFunction;
   readonly reported: Int32Array;
   /** Tells the main thread that its event ring is no longer empty. */
   readonly wakeMain: () => void;
   /** Seconds since the daemon's start, read once a turn. */
   nowSeconds = 0;
+  /** The last turn moved something, but little. */
+  isTrickle = false;
+
+  // Encapsulation: what waits to be sent.
+  readonly txFds: Int32Array;
+  readonly txMask: number;
+  /** Of each sending socket: messages and iovecs that wait, and the message that may take another datagram. */
+  readonly txCounts: Int32Array;
+  readonly txIovecCounts: Int32Array;
+  readonly txOpen: Int32Array;
+  /** Of each message (socket * TX_MESSAGES_MAX + place). */
+  readonly txVteps: Int32Array;
+  readonly txNetworks: Int32Array;
+  readonly txSegments: Int32Array;
+  readonly txSegmentBytes: Int32Array;
+  readonly txBytes: Int32Array;
+  readonly txFirstIovec: Int32Array;
+  headerBlockCount = 0;
+  readonly superframe = new Superframe();
+  /** Machine address of the VTEPs' socket addresses, as words. */
+  readonly vtepRowsLow: number;
+  readonly vtepRowsHigh: number;
+  /** Largest segment that may go to each VTEP by UDP_SEGMENT: lowered when the kernel refuses (underlay-tx.ts). */
+  readonly gsoBytesMax: Int32Array;
+  gsoForgetSeconds = Number.MAX_SAFE_INTEGER;
+
+  // Decapsulation: what is being coalesced.
+  readonly aggregate = new Aggregate();
+  coalesceTcp: boolean;
+  coalesceUdp: boolean;
 
   constructor(input: WorkerInput, wakeMain: () => void) {
+    const { tables, workerIndex, offloads, txFds } = input;
     this.wakeMain = wakeMain;
-    const tables = input.tables;
-    this.workerIndex = input.workerIndex;
+    this.workerIndex = workerIndex;
     this.epoch = new Int32Array(tables.epoch);
     this.fdb = new Fdb(tables.fdb);
     this.networks = new NetworkTable(tables.networks, tables.vnis);
     this.members = new FloodList(tables.membership);
     this.vteps = new VtepTable(tables.vteps);
-    this.vtepRowsAddress = addressOf(this.vteps.words) + VTEP_ROWS_OFFSET;
-    this.counters = new Counters(tables.counters[input.workerIndex] as SharedArrayBuffer);
-    this.events = new EventRing(tables.events[input.workerIndex] as SharedArrayBuffer);
-    this.arena = new Arena(input.txFds.length);
+    this.counters = new Counters(tables.counters[workerIndex] as SharedArrayBuffer);
+    this.events = new EventRing(tables.events[workerIndex] as SharedArrayBuffer);
+    this.arena = new Arena(txFds.length);
     this.epollFd = input.epollFd;
     this.wakeFd = input.wakeFd;
     this.underlayFd = input.underlayFd;
-    this.txFds = Int32Array.from(input.txFds);
-    this.txMask = input.txFds.length - 1;
-    this.txCounts = new Int32Array(input.txFds.length);
-    this.txVteps = new Int32Array(input.txFds.length * BATCH_MESSAGES);
-    this.txNetworks = new Int32Array(input.txFds.length * BATCH_MESSAGES);
+    this.offloads = offloads;
+    this.spinMs = input.spinMicroseconds / 1000;
+    const bytes = this.arena.bytes;
+    this.sum = offloads.simdChecksum
+      ? makeSimdSum(this.arena.memory)
+      : (offset, length) => sum(bytes, offset, length, 0);
     this.reported = new Int32Array(REPORTED_CELLS * 4);
+
+    const messages = txFds.length * TX_MESSAGES_MAX;
+    this.txFds = Int32Array.from(txFds);
+    this.txMask = txFds.length - 1;
+    this.txCounts = new Int32Array(txFds.length);
+    this.txIovecCounts = new Int32Array(txFds.length);
+    this.txOpen = new Int32Array(txFds.length).fill(NO_OPEN_MESSAGE);
+    this.txVteps = new Int32Array(messages);
+    this.txNetworks = new Int32Array(messages);
+    this.txSegments = new Int32Array(messages);
+    this.txSegmentBytes = new Int32Array(messages);
+    this.txBytes = new Int32Array(messages);
+    this.txFirstIovec = new Int32Array(messages);
+    const rows = addressOf(this.vteps.words) + VTEP_ROWS_OFFSET;
+    this.vtepRowsLow = (rows % 2 ** 32) | 0;
+    this.vtepRowsHigh = Math.floor(rows / 2 ** 32);
+    this.gsoBytesMax = new Int32Array(VTEPS_MAX);
+    this.coalesceTcp = offloads.coalesceTcp;
+    this.coalesceUdp = offloads.coalesceUdp;
+    this.allowGso();
+  }
+
+  /** Every VTEP gets UDP_SEGMENT (again): refusals are forgotten, since routes and devices change. */
+  allowGso(): void {
+    this.gsoBytesMax.fill(this.offloads.underlayGso ? DATAGRAM_BYTES_MAX : 0);
+    this.gsoForgetSeconds = Number.MAX_SAFE_INTEGER;
   }
 }

@@ -1,10 +1,13 @@
 /**
- * Step 2 of decapsulation: one datagram, checked in the kernel's order (drivers/net/vxlan/vxlan_core.c, vxlan_rcv), and
- * its frame handed to the network's TAP. @hot
+ * Step 2 of decapsulation: each datagram of a message, checked in the kernel's order (drivers/net/vxlan/vxlan_core.c,
+ * vxlan_rcv), and its frame handed on to be coalesced or written. @hot
  *
+ * The datagrams of a message have one outer source. One that also has the VXLAN header and the inner source MAC of the
+ * datagram before it gets the same answer, so the tables are asked once for a whole train.
+
  * A frame from the tunnel goes to the TAP and nowhere else: it can't go back into the tunnel (split horizon).
  */
-import { DECAP_BYTES, DECAP_FRAMES, VTEP_RX_BYTES, VTEP_RX_DATAGRAMS } from '../shared/counters.js';
+import { VTEP_RX_BYTES, VTEP_RX_DATAGRAMS } from '../shared/counters.js';
 import {
   DROP_INNER_RUNT,
   DROP_INVALID_HEADER,
@@ -21,77 +24,116 @@ import { VTEP_MISS } from '../shared/vtep-table.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
 import { macKeyHigh, macKeyLow } from '../wire/mac.js';
 import { checkVxlan, readVni, VXLAN_HEADER_BYTES, VXLAN_NO_VNI_FLAG, VXLAN_OK, VXLAN_SHORT } from '../wire/vxlan.js';
+import { coalesce } from './coalesce.js';
 import type { WorkerContext } from './context.js';
 import { LEARN_ACCEPT, learn } from './learn.js';
-import { deliver } from './tap-tx.js';
+import { isWholeSuperframe } from './tap-header.js';
+import { deliver, flushAggregate } from './tap-tx.js';
 
 const MAC_BYTES = 6;
 
 /**
- * @param datagramOffset of the VXLAN header in the arena; borrowed until this returns
+ * @param messageOffset of the first VXLAN header in the arena; borrowed until the aggregate is flushed
+ * @param segmentBytes of each datagram but the last, or 0 for a message that is one datagram
  * @param sourceWord the outer source address as it lies in struct sockaddr_in
  */
-export function decapsulate(
+export function decapsulateMessage(
+  context: WorkerContext,
+  messageOffset: number,
+  messageBytes: number,
+  segmentBytes: number,
+  sourceWord: number,
+  isTruncated: boolean,
+): void {
+  const view = context.arena.view;
+  const vtep = context.vteps.indexOfSource(sourceWord);
+  const end = messageOffset + messageBytes;
+  let stepBytes = segmentBytes > 0 ? segmentBytes : messageBytes;
+  let udpSegmentBytes = 0;
+  if (
+    segmentBytes > 0 &&
+    isWholeSuperframe(context, messageOffset + VXLAN_HEADER_BYTES, messageBytes - VXLAN_HEADER_BYTES, segmentBytes)
+  ) {
+    stepBytes = messageBytes;
+    udpSegmentBytes = segmentBytes;
+  }
+  let network = NO_NETWORK;
+  // Kept here, not read again: a frame that has been written has a virtio header where its VXLAN header was.
+  let flags = 0;
+  let vni = 0;
+  let macHigh = 0;
+  let macLow = 0;
+  let datagrams = 0;
+  let at = messageOffset;
+  do {
+    const datagramBytes = Math.min(stepBytes, end - at);
+    const frame = at + VXLAN_HEADER_BYTES;
+    const frameBytes = datagramBytes - VXLAN_HEADER_BYTES;
+    const isLikeBefore =
+      network !== NO_NETWORK &&
+      frameBytes >= ETHERNET_HEADER_BYTES &&
+      view.getInt32(at) === flags &&
+      view.getInt32(at + 4) === vni &&
+      view.getInt32(frame + MAC_BYTES) === macHigh &&
+      view.getUint16(frame + MAC_BYTES + 4) === macLow;
+    if (!isLikeBefore) {
+      network = admit(context, at, datagramBytes, vtep, isTruncated);
+      if (network !== NO_NETWORK) {
+        flags = view.getInt32(at);
+        vni = view.getInt32(at + 4);
+        macHigh = view.getInt32(frame + MAC_BYTES);
+        macLow = view.getUint16(frame + MAC_BYTES + 4);
+      }
+    }
+    if (network !== NO_NETWORK) {
+      if (udpSegmentBytes === 0) {
+        coalesce(context, network, frame, frameBytes);
+      } else {
+        flushAggregate(context);
+        deliver(context, network, frame, frameBytes, udpSegmentBytes);
+      }
+    }
+    datagrams++;
+    at += stepBytes;
+  } while (at < end);
+  if (vtep !== VTEP_MISS) {
+    context.counters.addVtep(vtep, VTEP_RX_DATAGRAMS, datagrams);
+    context.counters.addVtep(vtep, VTEP_RX_BYTES, messageBytes);
+  }
+}
+
+/** @returns the network that the datagram's frame is for, or NO_NETWORK: then the drop is counted */
+function admit(
   context: WorkerContext,
   datagramOffset: number,
   datagramBytes: number,
-  sourceWord: number,
-  truncated: boolean,
-): void {
+  vtep: number,
+  isTruncated: boolean,
+): number {
   const bytes = context.arena.bytes;
-  const counters = context.counters;
   const verdict = checkVxlan(bytes, datagramOffset, datagramBytes);
-  if (verdict === VXLAN_SHORT) {
-    counters.drop(NO_NETWORK, DROP_INVALID_HEADER);
-    return;
-  }
-  if (verdict === VXLAN_NO_VNI_FLAG) {
-    counters.drop(NO_NETWORK, DROP_NO_VNI_FLAG);
-    return;
-  }
+  if (verdict === VXLAN_SHORT) return refuse(context, NO_NETWORK, DROP_INVALID_HEADER);
+  if (verdict === VXLAN_NO_VNI_FLAG) return refuse(context, NO_NETWORK, DROP_NO_VNI_FLAG);
   const network = context.networks.indexOf(readVni(bytes, datagramOffset));
-  if (network === NO_NETWORK) {
-    counters.drop(NO_NETWORK, DROP_VNI_NOT_FOUND);
-    return;
-  }
-  if (verdict !== VXLAN_OK) {
-    counters.drop(network, DROP_RESERVED_BITS);
-    return;
-  }
-  const vtep = context.vteps.indexOfSource(sourceWord);
-  if (vtep === SELF_VTEP) {
-    counters.drop(network, DROP_SOURCE_SELF);
-    return;
-  }
+  if (network === NO_NETWORK) return refuse(context, NO_NETWORK, DROP_VNI_NOT_FOUND);
+  if (verdict !== VXLAN_OK) return refuse(context, network, DROP_RESERVED_BITS);
+  if (vtep === SELF_VTEP) return refuse(context, network, DROP_SOURCE_SELF);
   if (vtep === VTEP_MISS || !context.members.has(network, vtep)) {
-    counters.drop(network, DROP_VTEP_NOT_MEMBER);
-    return;
+    return refuse(context, network, DROP_VTEP_NOT_MEMBER);
   }
-  counters.addVtep(vtep, VTEP_RX_DATAGRAMS, 1);
-  counters.addVtep(vtep, VTEP_RX_BYTES, datagramBytes);
-  if (truncated) {
-    counters.drop(network, DROP_TRUNCATED);
-    return;
-  }
-  const frame = datagramOffset + VXLAN_HEADER_BYTES;
-  const frameBytes = datagramBytes - VXLAN_HEADER_BYTES;
-  if (frameBytes < ETHERNET_HEADER_BYTES) {
-    counters.drop(network, DROP_INNER_RUNT);
-    return;
-  }
-  const macHigh16 = macKeyHigh(bytes, frame + MAC_BYTES);
-  const macLow = macKeyLow(bytes, frame + MAC_BYTES);
+  if (isTruncated) return refuse(context, network, DROP_TRUNCATED);
+  if (datagramBytes - VXLAN_HEADER_BYTES < ETHERNET_HEADER_BYTES) return refuse(context, network, DROP_INNER_RUNT);
+  const source = datagramOffset + VXLAN_HEADER_BYTES + MAC_BYTES;
+  const macHigh16 = macKeyHigh(bytes, source);
+  const macLow = macKeyLow(bytes, source);
   if ((macHigh16 & 0x0100) !== 0 || (macHigh16 === 0 && macLow === 0)) {
-    counters.drop(network, DROP_MAC_INVALID_SOURCE);
-    return;
+    return refuse(context, network, DROP_MAC_INVALID_SOURCE);
   }
   const cause = learn(context, network, macLow, macHigh16, vtep);
-  if (cause !== LEARN_ACCEPT) {
-    counters.drop(network, cause);
-    return;
-  }
-  if (deliver(context, network, frame, frameBytes)) {
-    counters.add(network, DECAP_FRAMES, 1);
-    counters.add(network, DECAP_BYTES, frameBytes);
-  }
+  return cause === LEARN_ACCEPT ? network : refuse(context, network, cause);
+}
+
+function refuse(context: WorkerContext, network: number, cause: number): number {
+  context.counters.drop(network, cause);
+  return NO_NETWORK;
 }

@@ -1,12 +1,13 @@
 /**
  * Head-end replication: one copy of a BUM frame to each VTEP that holds the network, and to no other. @hot
  *
- * The copies share the frame's bytes; only message headers are written.
+ * The copies share the frame's bytes; only message headers are written, and for a superframe the segments' headers.
  */
 import { FLOOD_COPIES, FLOODED_FRAMES } from '../shared/counters.js';
 import { DROP_NO_REMOTE } from '../shared/drop-causes.js';
 import type { WorkerContext } from './context.js';
-import { queueDatagram } from './underlay-tx.js';
+import { splitSuperframe } from './gso.js';
+import { queueFrame } from './underlay-tx.js';
 
 export function flood(
   context: WorkerContext,
@@ -14,6 +15,7 @@ export function flood(
   socket: number,
   frameOffset: number,
   frameBytes: number,
+  isSuperframe: boolean,
 ): void {
   const wordCount = (context.vteps.highWater() + 31) >> 5;
   let copies = 0;
@@ -22,7 +24,9 @@ export function flood(
     while (bits !== 0) {
       const bit = 31 - Math.clz32(bits & -bits);
       bits &= bits - 1;
-      queueDatagram(context, socket, (wordIndex << 5) + bit, networkIndex, frameOffset, frameBytes);
+      const vtep = (wordIndex << 5) + bit;
+      if (isSuperframe) splitSuperframe(context, networkIndex, socket, vtep, frameOffset, frameBytes);
+      else queueFrame(context, socket, vtep, networkIndex, frameOffset, frameBytes);
       copies++;
     }
   }

@@ -7,7 +7,7 @@
 import { CLOCK_WORD, EPOCH_WORD, OBSERVED_WORD, STOP_WORD, TURNS_WORD, workerLine } from '../shared/epoch.js';
 import { TOKEN_UNDERLAY, TOKEN_WAKE } from '../shared/worker-input.js';
 import { drainEventfd } from '../sys/eventfd.js';
-import { epollWait } from '../sys/libc.js';
+import { epollWait, schedYield } from '../sys/libc.js';
 import { EPOLL_DATA_WORD, EPOLL_EVENT_WORDS } from '../sys/poll.js';
 import { EVENTS_PER_WAIT } from './arena.js';
 import type { WorkerContext } from './context.js';
@@ -15,6 +15,8 @@ import { drainTap } from './tap-rx.js';
 import { drainUnderlay } from './underlay-rx.js';
 
 const IDLE_MS_MAX = 1000;
+/** A turn that moved this many frames or messages was no trickle: the next ones will have waited, spinning gains nothing. */
+const TRICKLE_MAX = 8;
 
 /** Runs until the stop word is set. */
 export function run(context: WorkerContext): void {
@@ -35,13 +37,30 @@ function observe(epoch: Int32Array, line: number): void {
 
 function turn(context: WorkerContext): void {
   const arena = context.arena;
-  const ready = epollWait(context.epollFd, arena.base + arena.epollEvents, EVENTS_PER_WAIT, IDLE_MS_MAX);
+  const ready = wait(context);
   context.nowSeconds = context.epoch[CLOCK_WORD] as number;
+  if (context.nowSeconds >= context.gsoForgetSeconds) context.allowGso();
   const first = arena.epollEvents >> 2;
+  let moved = 0;
   for (let i = 0; i < ready; i++) {
     const token = arena.words[first + i * EPOLL_EVENT_WORDS + EPOLL_DATA_WORD] as number;
-    if (token === TOKEN_UNDERLAY) drainUnderlay(context);
+    if (token === TOKEN_UNDERLAY) moved += drainUnderlay(context);
     else if (token === TOKEN_WAKE) drainEventfd(context.wakeFd);
-    else drainTap(context, token);
+    else moved += drainTap(context, token);
   }
+  context.isTrickle = moved > 0 && moved <= TRICKLE_MAX;
+}
+
+/** After a trickle, looks for the next frame again and again for a while; then sleeps in the kernel until there is one. */
+function wait(context: WorkerContext): number {
+  const events = context.arena.addresses.epollEvents;
+  if (context.spinMs > 0 && context.isTrickle) {
+    const until = performance.now() + context.spinMs;
+    do {
+      const ready = epollWait(context.epollFd, events, EVENTS_PER_WAIT, 0);
+      if (ready !== 0) return ready;
+      schedYield();
+    } while (performance.now() < until);
+  }
+  return epollWait(context.epollFd, events, EVENTS_PER_WAIT, IDLE_MS_MAX);
 }

@@ -1,54 +1,78 @@
 /**
- * Step 1 of decapsulation: datagrams from the underlay socket into slots, one recvmmsg a burst. @hot
+ * Step 1 of decapsulation: messages from the underlay socket into slots, one recvmmsg a burst. @hot
+ *
+ * With UDP_GRO a message is a train of datagrams of one outer flow, all of the size that its control message tells, the
+ * last one perhaps shorter; without it, one datagram.
  */
 import {
+  CMSG_DATA_WORD,
+  CMSG_TYPE_WORD,
   IOV_BASE_WORD,
   IOV_LEN_WORD,
   IOVEC_WORDS,
   MMSGHDR_WORDS,
+  MSG_CONTROL_WORD,
+  MSG_CONTROLLEN_WORD,
   MSG_DONTWAIT,
   MSG_FLAGS_WORD,
   MSG_LEN_WORD,
   MSG_NAME_WORD,
   MSG_NAMELEN_WORD,
   MSG_TRUNC,
+  UDP_GRO,
 } from '../sys/batch-io.js';
 import { recvmmsg } from '../sys/libc.js';
-import { writePointer } from '../sys/memory.js';
-import { BATCH_MESSAGES, SLOT_BYTES, SLOT_VXLAN_OFFSET, SOCKADDR_SLOT_BYTES } from './arena.js';
+import { RX_CONTROL_BYTES, RX_MESSAGES, RX_SOCKADDR_BYTES, SLOT_BYTES, SLOT_VXLAN_OFFSET } from './arena.js';
 import type { WorkerContext } from './context.js';
-import { decapsulate } from './decap.js';
+import { decapsulateMessage } from './decap.js';
+import { flushAggregate } from './tap-tx.js';
 
-const DATAGRAM_BYTES_MAX = SLOT_BYTES - SLOT_VXLAN_OFFSET;
+const MESSAGE_BYTES_MAX = SLOT_BYTES - SLOT_VXLAN_OFFSET;
 
-/** Points every message at its slot and its source address. Cold: once at start. */
+/** Points every message at its slot, its source address and its control area. Cold: once at start. */
 export function prepareReceive(context: WorkerContext): void {
   const arena = context.arena;
-  for (let i = 0; i < BATCH_MESSAGES; i++) {
+  for (let i = 0; i < RX_MESSAGES; i++) {
     const header = (arena.rxHeaders >> 2) + i * MMSGHDR_WORDS;
     const iovec = (arena.rxIovecs >> 2) + i * IOVEC_WORDS;
-    writePointer(arena.words, header + MSG_NAME_WORD, arena.base + arena.rxSockaddrs + i * SOCKADDR_SLOT_BYTES);
-    arena.words[header + MSG_NAMELEN_WORD] = SOCKADDR_SLOT_BYTES;
-    writePointer(arena.words, iovec + IOV_BASE_WORD, arena.base + arena.rxSlots + i * SLOT_BYTES + SLOT_VXLAN_OFFSET);
-    arena.words[iovec + IOV_LEN_WORD] = DATAGRAM_BYTES_MAX;
+    arena.writePointer(header + MSG_NAME_WORD, arena.rxSockaddrs + i * RX_SOCKADDR_BYTES);
+    arena.writePointer(header + MSG_CONTROL_WORD, arena.rxControls + i * RX_CONTROL_BYTES);
+    arena.writePointer(iovec + IOV_BASE_WORD, arena.rxSlots + i * SLOT_BYTES + SLOT_VXLAN_OFFSET);
+    arena.words[iovec + IOV_LEN_WORD] = MESSAGE_BYTES_MAX;
+    makeReady(context, header);
   }
 }
 
-/** @returns datagrams received; BATCH_MESSAGES means that there may be more */
+/** What the kernel overwrites with each message. */
+function makeReady(context: WorkerContext, header: number): void {
+  const words = context.arena.words;
+  words[header + MSG_NAMELEN_WORD] = RX_SOCKADDR_BYTES;
+  words[header + MSG_CONTROLLEN_WORD] = context.offloads.underlayGro ? RX_CONTROL_BYTES : 0;
+  words[header + MSG_FLAGS_WORD] = 0;
+}
+
+/** @returns messages received; RX_MESSAGES means that there may be more */
 export function drainUnderlay(context: WorkerContext): number {
   const arena = context.arena;
   const words = arena.words;
-  const count = recvmmsg(context.underlayFd, arena.base + arena.rxHeaders, BATCH_MESSAGES, MSG_DONTWAIT, 0);
+  const count = recvmmsg(context.underlayFd, arena.addresses.rxHeaders, RX_MESSAGES, MSG_DONTWAIT, 0);
   // An error is EAGAIN, EINTR, or a pending ICMP error that this call has cleared: in each case the next turn reads on.
   if (count <= 0) return 0;
   for (let i = 0; i < count; i++) {
     const header = (arena.rxHeaders >> 2) + i * MMSGHDR_WORDS;
-    const sourceWord = words[((arena.rxSockaddrs + i * SOCKADDR_SLOT_BYTES) >> 2) + 1] as number;
-    const truncated = ((words[header + MSG_FLAGS_WORD] as number) & MSG_TRUNC) !== 0;
-    const datagram = arena.rxSlots + i * SLOT_BYTES + SLOT_VXLAN_OFFSET;
-    decapsulate(context, datagram, words[header + MSG_LEN_WORD] as number, sourceWord, truncated);
-    words[header + MSG_NAMELEN_WORD] = SOCKADDR_SLOT_BYTES;
-    words[header + MSG_FLAGS_WORD] = 0;
+    const sourceWord = words[((arena.rxSockaddrs + i * RX_SOCKADDR_BYTES) >> 2) + 1] as number;
+    const isTruncated = ((words[header + MSG_FLAGS_WORD] as number) & MSG_TRUNC) !== 0;
+    const messageBytes = words[header + MSG_LEN_WORD] as number;
+    let segmentBytes = 0;
+    if (words[header + MSG_CONTROLLEN_WORD] !== 0 && context.offloads.underlayGro) {
+      const control = (arena.rxControls + i * RX_CONTROL_BYTES) >> 2;
+      if (words[control + CMSG_TYPE_WORD] === UDP_GRO) segmentBytes = words[control + CMSG_DATA_WORD] as number;
+    }
+    const first = arena.rxSlots + i * SLOT_BYTES + SLOT_VXLAN_OFFSET;
+    decapsulateMessage(context, first, messageBytes, segmentBytes, sourceWord, isTruncated);
+    makeReady(context, header);
   }
+  // What waits borrows the slots.
+  flushAggregate(context);
   return count;
 }

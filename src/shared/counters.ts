@@ -85,8 +85,12 @@ export class Counters {
   }
 
   drop(networkIndex: number, cause: number): void {
+    this.dropMany(networkIndex, cause, 1);
+  }
+
+  dropMany(networkIndex: number, cause: number, frames: number): void {
     const cell = networkIndex * NETWORK_COUNTERS + DROP_COUNTERS_START + cause;
-    this.cells[cell] = (this.cells[cell] as number) + 1;
+    this.cells[cell] = (this.cells[cell] as number) + frames;
   }
 
   addVtep(vtepIndex: number, counter: number, amount: number): void {

@@ -1,12 +1,13 @@
 /**
- * struct mmsghdr, msghdr and iovec as offsets: what sendmmsg and recvmmsg read and write. 64-bit layout.
+ * struct mmsghdr, msghdr, iovec and cmsghdr as offsets: what sendmmsg and recvmmsg read and write. 64-bit layout.
  *
- *     mmsghdr (64 bytes)                                  iovec (16 bytes)
- *      0 msg_name *    8 msg_namelen   16 msg_iov *        0 iov_base *
- *     24 msg_iovlen   32 msg_control * 40 msg_controllen   8 iov_len
+ *     mmsghdr (64 bytes)                                  iovec (16 bytes)     cmsghdr (16 bytes, then the data)
+ *      0 msg_name *    8 msg_namelen   16 msg_iov *        0 iov_base *         0 cmsg_len, 64 bits
+ *     24 msg_iovlen   32 msg_control * 40 msg_controllen   8 iov_len            8 cmsg_level   12 cmsg_type
  *     48 msg_flags    56 msg_len
  *
- * Source: <bits/socket.h>, <bits/types/struct_iovec.h>; the same on x86-64 and aarch64.
+ * Source: <bits/socket.h>, <bits/types/struct_iovec.h>; the same on x86-64 and aarch64. UDP_SEGMENT and UDP_GRO:
+ * include/uapi/linux/udp.h.
  */
 import { writePointer } from './memory.js';
 
@@ -14,15 +15,29 @@ export const MMSGHDR_BYTES = 64;
 export const MMSGHDR_WORDS = 16;
 export const MSG_NAME_WORD = 0;
 export const MSG_NAMELEN_WORD = 2;
+export const MSG_IOV_WORD = 4;
+export const MSG_IOVLEN_WORD = 6;
+export const MSG_CONTROL_WORD = 8;
+export const MSG_CONTROLLEN_WORD = 10;
 export const MSG_FLAGS_WORD = 12;
 export const MSG_LEN_WORD = 14;
 export const IOVEC_BYTES = 16;
 export const IOVEC_WORDS = 4;
 export const IOV_BASE_WORD = 0;
 export const IOV_LEN_WORD = 2;
+export const CMSG_LEVEL_WORD = 2;
+export const CMSG_TYPE_WORD = 3;
+export const CMSG_DATA_WORD = 4;
 
 export const MSG_DONTWAIT = 0x40;
 export const MSG_TRUNC = 0x20;
+
+export const SOL_UDP = 17;
+export const UDP_SEGMENT = 103;
+export const UDP_GRO = 104;
+/** CMSG_LEN and CMSG_SPACE of a u16. */
+const GSO_CMSG_LEN = 18;
+export const GSO_CONTROL_BYTES = 24;
 
 /**
  * Writes `count` message headers, each with one iovec of its own, into zeroed memory. Cold: once at start.
@@ -40,7 +55,14 @@ export function layoutMessages(
 ): void {
   for (let i = 0; i < count; i++) {
     const header = (headersOffset + i * MMSGHDR_BYTES) >> 2;
-    writePointer(words, header + 4, base + iovecsOffset + i * IOVEC_BYTES);
-    words[header + 6] = 1;
+    writePointer(words, header + MSG_IOV_WORD, base + iovecsOffset + i * IOVEC_BYTES);
+    words[header + MSG_IOVLEN_WORD] = 1;
   }
+}
+
+/** The control message UDP_SEGMENT at a word index, but for the segment's size, the low half of CMSG_DATA_WORD. Cold. */
+export function prepareGsoControl(words: Int32Array, word: number): void {
+  words[word] = GSO_CMSG_LEN;
+  words[word + CMSG_LEVEL_WORD] = SOL_UDP;
+  words[word + CMSG_TYPE_WORD] = UDP_SEGMENT;
 }

@@ -26,6 +26,9 @@ export function errnoName(number: number): string {
 export const EAGAIN = errnoNumber('EAGAIN');
 export const EINTR = errnoNumber('EINTR');
 export const ENOBUFS = errnoNumber('ENOBUFS');
+export const EINVAL = errnoNumber('EINVAL');
+export const EIO = errnoNumber('EIO');
+export const EMSGSIZE = errnoNumber('EMSGSIZE');
 
 /** errno of the call that has just failed, as a number. */
 export function lastErrno(): number {

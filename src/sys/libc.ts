@@ -17,6 +17,7 @@ function loadLibc(): ReturnType<typeof koffi.load> {
 
 const libc = loadLibc();
 
+type Call0 = () => number;
 type Call1 = (a: number) => number;
 type Call2 = (a: number, b: number) => number;
 type Call3 = (a: number, b: number, c: number) => number;
@@ -28,6 +29,7 @@ export const open = libc.func('int open(const char *path, int flags)') as Open;
 export const close = libc.func('int close(int fd)') as Call1;
 export const read = libc.func('intptr_t read(int fd, uintptr_t buffer, size_t bytes)') as Call3;
 export const write = libc.func('intptr_t write(int fd, uintptr_t buffer, size_t bytes)') as Call3;
+export const writev = libc.func('intptr_t writev(int fd, uintptr_t iovecs, int count)') as Call3;
 export const ioctl = libc.func('int ioctl(int fd, unsigned long request, uintptr_t argument)') as Call3;
 export const socket = libc.func('int socket(int family, int type, int protocol)') as Call3;
 export const bind = libc.func('int bind(int fd, uintptr_t address, unsigned int bytes)') as Call3;
@@ -42,3 +44,4 @@ export const eventfd = libc.func('int eventfd(unsigned int initial, int flags)')
 export const epollCreate1 = libc.func('int epoll_create1(int flags)') as Call1;
 export const epollCtl = libc.func('int epoll_ctl(int epfd, int op, int fd, uintptr_t event)') as Call4;
 export const epollWait = libc.func('int epoll_wait(int epfd, uintptr_t events, int count, int timeout_ms)') as Call4;
+export const schedYield = libc.func('int sched_yield()') as Call0;

@@ -94,6 +94,17 @@ export function isChecksumSound(bytes: Uint8Array, offset: number, length: numbe
   return finish(sum(bytes, offset, length, initial)) === 0;
 }
 
+/** @returns whether the field of virtio's csum_start and csum_offset lies in the frame */
+export function isChecksumFieldInside(frameBytes: number, csumStart: number, csumOffset: number): boolean {
+  return csumStart >= 0 && csumOffset >= 0 && csumStart + csumOffset + 2 <= frameBytes;
+}
+
+/** Stores the checksum that `wholeSum` gives in the field at `start` + `csumOffset`; for UDP 0 becomes 0xffff (RFC 768). */
+export function storeChecksum(bytes: Uint8Array, start: number, csumOffset: number, wholeSum: number): void {
+  const checksum = finish(wholeSum);
+  writeUint16(bytes, start + csumOffset, checksum === 0 && csumOffset === UDP_CSUM_OFFSET ? 0xffff : checksum);
+}
+
 /**
  * Finishes a checksum that the sender's stack has left to us (VIRTIO_NET_HDR_F_NEEDS_CSUM): the field already holds the
  * pseudo-header's sum, so the sum from csum_start to the frame's end, field included, is the whole of it.
@@ -109,10 +120,9 @@ export function completeChecksum(
   csumOffset: number,
 ): boolean {
   if (frameOffset < 0 || frameOffset > bytes.length - frameBytes) return false;
-  if (csumStart < 0 || csumOffset < 0 || csumStart + csumOffset + 2 > frameBytes) return false;
+  if (!isChecksumFieldInside(frameBytes, csumStart, csumOffset)) return false;
   const start = frameOffset + csumStart;
-  const checksum = finish(sum(bytes, start, frameBytes - csumStart, 0));
-  writeUint16(bytes, start + csumOffset, checksum === 0 && csumOffset === UDP_CSUM_OFFSET ? 0xffff : checksum);
+  storeChecksum(bytes, start, csumOffset, sum(bytes, start, frameBytes - csumStart, 0));
   return true;
 }
 
