@@ -103,8 +103,10 @@ class ForwardingTables implements Forwarding {
     this.#fdb = new FdbWriter(tables.fdb);
     this.#networkWriter = new NetworkWriter(tables.networks, tables.vnis, tables.membership);
     this.#epoch = new EpochWriter(tables.epoch, workers.length, () => wakeAll(workers));
-    this.#vteps = new VtepRegistrar(new VtepWriter(tables.vteps), this.#epoch);
     this.#counters = new CounterReader(tables.counters);
+    this.#vteps = new VtepRegistrar(new VtepWriter(tables.vteps), this.#epoch, (index) =>
+      this.#counters.useVtep(index),
+    );
     const startedAt = performance.now();
     this.#clock = setInterval(() => this.#epoch.setClock(Math.floor((performance.now() - startedAt) / 1000)), CLOCK_MS);
     this.#clock.unref();
