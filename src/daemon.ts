@@ -91,9 +91,10 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
     ...(config.registryPrefix !== undefined && { prefix: config.registryPrefix }),
   });
 
-  const listen = { address: vtep.ip, port };
+  const { workers, sourcePorts, spinMicroseconds, offloads } = config;
+  const dataPlane = { listen: { address: vtep.ip, port }, workers, sourcePorts, spinMicroseconds, offloads };
   const forwarding = await lifecycle
-    .start('forwarding', () => createForwarding({ listen, logger }))
+    .start('forwarding', () => createForwarding({ ...dataPlane, logger }))
     .catch(async (error: unknown) => Promise.reject(await explainPortInUse(error, port)));
 
   const host = await lifecycle.start('host', () =>

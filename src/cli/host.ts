@@ -67,7 +67,7 @@ Examples:
 
   program
     .command('status')
-    .description('show how vtepd is: registry, workers, counters')
+    .description('show how vtepd is: registry, workers, offloads, counters')
     .option('--drops', 'only the frames that were dropped, by cause')
     .addHelpText(
       'after',
@@ -98,6 +98,7 @@ function statusText(status: Status): string {
     ['endpoints', `${counts.localEndpoints} on this host`],
     ['nodes', String(counts.nodes)],
     ['workers', status.workers.map((w) => `#${w.id} ${w.state}`).join(', ') || 'none'],
+    ['offloads', offloadsText(status)],
     ['drops', drops === 0 ? '0' : `${drops} (vtep status --drops)`],
   ]);
   const totals = counterRows(status.totals);
@@ -109,6 +110,18 @@ function registryText({ registry }: Status): string {
   const since = registry.staleSeconds === undefined ? 'never yet' : `${formatDuration(registry.staleSeconds)} ago`;
   const reason = registry.error === undefined ? '' : `: ${registry.error}`;
   return `${registry.url}, NOT connected, last answer ${since}${reason}`;
+}
+
+/** Those that are on, then what is not: `tap-tso, coalesce-tcp; off: tap-uso; unsupported: underlay-gro (...)`. */
+function offloadsText({ offloads }: Status): string {
+  const named = (state: Status['offloads'][number]['state']) =>
+    offloads
+      .filter((offload) => offload.state === state)
+      .map(({ name, detail }) => (detail === undefined ? name : `${name} (${detail})`))
+      .join(', ');
+  const parts = [named('on') || 'none'];
+  for (const state of ['off', 'unsupported'] as const) if (named(state) !== '') parts.push(`${state}: ${named(state)}`);
+  return parts.join('; ');
 }
 
 function dropsText(status: Status): string {

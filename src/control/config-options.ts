@@ -6,10 +6,13 @@
  */
 import { isIP, isIPv4 } from 'node:net';
 import { resolve } from 'node:path';
+import { WORKERS_MAX } from '../shared/layout.js';
 import { showValue } from './api/check-input.js';
 import { nameSchema } from './api/schema.js';
 import { VtepError } from './errors.js';
 import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './log.js';
+import { OFFLOAD_SWITCHES, type OffloadSwitch } from './offload-switches.js';
+import { type PortRange, SOURCE_PORT_MIN, SOURCE_PORTS_DEFAULT } from './source-ports.js';
 
 export interface ConfigValues {
   registry?: string;
@@ -22,6 +25,15 @@ export interface ConfigValues {
   stateDir?: string;
   sessionTtl?: number;
   workers?: number;
+  sourcePorts?: PortRange;
+  spinUs?: number;
+  offloadTapTso?: OffloadSwitch;
+  offloadTapUso?: OffloadSwitch;
+  offloadUnderlayGso?: OffloadSwitch;
+  offloadUnderlayGro?: OffloadSwitch;
+  offloadCoalesceTcp?: OffloadSwitch;
+  offloadCoalesceUdp?: OffloadSwitch;
+  offloadSimdChecksum?: OffloadSwitch;
   token?: string;
   datacenter?: string;
   registryPrefix?: string;
@@ -50,6 +62,10 @@ class Refusal {
 /** sockaddr_un.sun_path is 108 bytes with its closing zero (unix(7)). */
 const SOCKET_PATH_BYTES_MAX = 107;
 const CONSUL_PORT = 8500;
+
+/** How long a worker polls on after its last frame: a frame that comes meanwhile needs no wake-up. */
+export const SPIN_MICROSECONDS_DEFAULT = 50;
+const SPIN_MICROSECONDS_MAX = 1000;
 
 function option<K extends ConfigKey>(
   key: K,
@@ -143,6 +159,20 @@ function parseAdvertise(text: string): string | Refusal {
   return usable ? text : new Refusal('must be an IPv4 address of this host, such as 10.30.10.111');
 }
 
+/** FIRST-LAST. That it holds enough for the workers is config.ts's to see. */
+function parseSourcePorts(text: string): PortRange | Refusal {
+  const match = /^(\d{1,5})-(\d{1,5})$/.exec(text);
+  const [first, last] = [Number(match?.[1]), Number(match?.[2])];
+  const right = first >= SOURCE_PORT_MIN && first <= last && last <= 65_535;
+  return right
+    ? { first, last }
+    : new Refusal(`must be FIRST-LAST, UDP ports from ${SOURCE_PORT_MIN} to 65535, such as 49152-65535`);
+}
+
+function offload(key: ConfigKey & `offload${string}`, help: string): ConfigOption {
+  return option(key, 'switch', `${help}: auto (where the kernel can) or off (default: auto)`, oneOf(OFFLOAD_SWITCHES));
+}
+
 export const CONFIG_OPTIONS: readonly ConfigOption[] = [
   option(
     'registry',
@@ -180,9 +210,31 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
     'after how long without a sign of life this host counts as gone, 10 to 3600 (default: 15)',
     wholeNumber(10, 3600, 'must be a whole number of seconds from 10 to 3600'),
   ),
-  option('workers', 'count', 'threads that move frames; only 1 for now (default: 1)', (text) =>
-    text === '1' ? 1 : new Refusal('must be 1: more than one worker is not supported yet'),
+  option(
+    'workers',
+    'count',
+    `threads that move frames, 1 to ${WORKERS_MAX} (default: 1)`,
+    wholeNumber(1, WORKERS_MAX, `must be a whole number from 1 to ${WORKERS_MAX}`),
   ),
+  option(
+    'sourcePorts',
+    'first-last',
+    `the UDP ports to send from (default: ${SOURCE_PORTS_DEFAULT.first}-${SOURCE_PORTS_DEFAULT.last})`,
+    parseSourcePorts,
+  ),
+  option(
+    'spinUs',
+    'microseconds',
+    `how long a worker polls on after its last frame, 0 to ${SPIN_MICROSECONDS_MAX} (default: ${SPIN_MICROSECONDS_DEFAULT})`,
+    wholeNumber(0, SPIN_MICROSECONDS_MAX, `must be a whole number of microseconds from 0 to ${SPIN_MICROSECONDS_MAX}`),
+  ),
+  offload('offloadTapTso', 'TCP superframes from the containers'),
+  offload('offloadTapUso', 'UDP superframes from the containers'),
+  offload('offloadUnderlayGso', 'many datagrams of one size to the kernel in one message'),
+  offload('offloadUnderlayGro', 'many datagrams of one flow from the kernel in one message'),
+  offload('offloadCoalesceTcp', 'TCP superframes to the containers'),
+  offload('offloadCoalesceUdp', 'UDP superframes to the containers'),
+  offload('offloadSimdChecksum', 'checksums by WebAssembly SIMD'),
   option(
     'token',
     'token',

@@ -9,9 +9,12 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { Command, CommanderError } from 'commander';
 import { parseDocument } from 'yaml';
-import { CONFIG_OPTIONS, type ConfigKey, type ConfigValues } from './config-options.js';
+import { showValue } from './api/check-input.js';
+import { CONFIG_OPTIONS, type ConfigKey, type ConfigValues, SPIN_MICROSECONDS_DEFAULT } from './config-options.js';
 import { VtepError } from './errors.js';
 import type { LogFormat, LogLevel } from './log.js';
+import type { OffloadSwitches } from './offload-switches.js';
+import { type PortRange, portCount, SOURCE_PORTS_DEFAULT, SOURCE_PORTS_PER_WORKER } from './source-ports.js';
 import { usageMessage } from './usage-message.js';
 import { VERSION } from './version.js';
 
@@ -29,6 +32,9 @@ export interface DaemonConfig {
   readonly stateDirectory: string;
   readonly sessionTtlSeconds: number;
   readonly workers: number;
+  readonly sourcePorts: PortRange;
+  readonly spinMicroseconds: number;
+  readonly offloads: OffloadSwitches;
   readonly token?: string;
   readonly datacenter?: string;
   readonly registryPrefix?: string;
@@ -163,6 +169,14 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
     const node = CONFIG_OPTIONS.find((o) => o.key === 'node');
     node?.read(hostname(), 'the host name (give --node NAME instead):', values);
   }
+  const workers = values.workers ?? 1;
+  const sourcePorts = values.sourcePorts ?? SOURCE_PORTS_DEFAULT;
+  const portsNeeded = workers * SOURCE_PORTS_PER_WORKER;
+  if (portCount(sourcePorts) < portsNeeded) {
+    const { where, text } = given.get('sourcePorts') ?? { where: '--source-ports', text: '' };
+    const rule = `must hold at least ${portsNeeded} ports: ${SOURCE_PORTS_PER_WORKER} for each worker`;
+    throw new VtepError('VTEP_ERR_INVALID', `${where} ${showValue(text)} ${rule}`);
+  }
   return {
     ...(values.registry !== undefined && { registryUrl: values.registry }),
     ...(values.embeddedRegistry !== undefined && { embeddedRegistry: values.embeddedRegistry }),
@@ -173,7 +187,18 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
     socketPath: values.socket ?? '/run/vtep/vtepd.sock',
     stateDirectory: values.stateDir ?? '/var/lib/vtep',
     sessionTtlSeconds: values.sessionTtl ?? 15,
-    workers: values.workers ?? 1,
+    workers,
+    sourcePorts,
+    spinMicroseconds: values.spinUs ?? SPIN_MICROSECONDS_DEFAULT,
+    offloads: {
+      'tap-tso': values.offloadTapTso ?? 'auto',
+      'tap-uso': values.offloadTapUso ?? 'auto',
+      'underlay-gso': values.offloadUnderlayGso ?? 'auto',
+      'underlay-gro': values.offloadUnderlayGro ?? 'auto',
+      'coalesce-tcp': values.offloadCoalesceTcp ?? 'auto',
+      'coalesce-udp': values.offloadCoalesceUdp ?? 'auto',
+      'simd-checksum': values.offloadSimdChecksum ?? 'auto',
+    },
     ...(values.token !== undefined && { token: values.token }),
     ...(values.datacenter !== undefined && { datacenter: values.datacenter }),
     ...(values.registryPrefix !== undefined && { registryPrefix: values.registryPrefix }),

@@ -16,6 +16,8 @@ export class CounterReader {
   readonly #workers: readonly Counters[];
   /** What a row had counted when its network was closed: the row's next owner begins at 0, the totals go on. */
   readonly #baseline = new Map<number, Float64Array>();
+  /** What a VTEP's row had counted when its owner came. */
+  readonly #vtepBaseline = new Map<number, Float64Array>();
   #highestRow = 0;
 
   constructor(buffers: readonly SharedArrayBuffer[]) {
@@ -43,7 +45,19 @@ export class CounterReader {
 
   vtep(index: number): Named {
     const start = VTEP_COUNTERS_START + index * VTEP_COUNTERS;
-    return Object.fromEntries(VTEP_COUNTER_NAMES.map((name, i) => [name, this.#cell(start + i)]));
+    const baseline = this.#vtepBaseline.get(index);
+    return Object.fromEntries(
+      VTEP_COUNTER_NAMES.map((name, i) => [name, this.#cell(start + i) - (baseline?.[i] ?? 0)]),
+    );
+  }
+
+  /** A VTEP has taken the row: what its last owner counted is not its own. */
+  useVtep(index: number): void {
+    const start = VTEP_COUNTERS_START + index * VTEP_COUNTERS;
+    this.#vtepBaseline.set(
+      index,
+      Float64Array.from({ length: VTEP_COUNTERS }, (_, i) => this.#cell(start + i)),
+    );
   }
 
   /** A network has taken the row. */

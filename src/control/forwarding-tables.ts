@@ -5,24 +5,30 @@
 import type { Logger } from 'pino';
 import { EventRing } from '../shared/event-ring.js';
 import { fdbKeyHigh, fdbKind, KIND_DYNAMIC, KIND_LOCAL, KIND_STATIC } from '../shared/fdb.js';
-import { SELF_VTEP } from '../shared/layout.js';
+import { SELF_VTEP, type SharedTables } from '../shared/layout.js';
 import { allocateTables } from '../shared/tables.js';
-import { TOKEN_UNDERLAY, TOKEN_WAKE, type WorkerInput } from '../shared/worker-input.js';
+import type { WorkerInput } from '../shared/worker-input.js';
 import { EpochWriter } from '../shared/writers/epoch-writer.js';
 import { FdbWriter } from '../shared/writers/fdb-writer.js';
 import { NetworkWriter } from '../shared/writers/network-writer.js';
 import { VtepWriter } from '../shared/writers/vtep-writer.js';
-import { closeEventfd, openEventfd, signalEventfd } from '../sys/eventfd.js';
-import { addToEpoll, closeEpoll, openEpoll, removeFromEpoll } from '../sys/poll.js';
-import { closeTap, isTapAlive, openTap, TUN_F_CSUM } from '../sys/tap.js';
 import { formatMac, parseMac } from '../wire/mac.js';
 import { VtepError } from './errors.js';
 import { FdbLearning } from './fdb-learning.js';
 import type { FdbEntry, FdbKind, Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from './forwarding.js';
 import { CounterReader } from './forwarding-counters.js';
+import type { OffloadSwitches } from './offload-switches.js';
+import { closeOffloads, noteRefusals, type Offloads, probeOffloads } from './offloads.js';
+import type { PortRange } from './source-ports.js';
 import { Supervisor } from './supervisor.js';
-import { closeUnderlaySockets, openUnderlaySockets, type UnderlaySockets } from './underlay-sockets.js';
+import { TapQueues } from './tap-queues.js';
 import { VtepRegistrar } from './vtep-registrar.js';
+import {
+  closeWorkerDescriptors,
+  openWorkerDescriptors,
+  type WorkerDescriptors,
+  wakeAll,
+} from './worker-descriptors.js';
 
 const LOCAL_SOURCE = 'local';
 const CLOCK_MS = 1000;
@@ -35,7 +41,7 @@ interface MacKey {
 interface OpenNetwork {
   readonly index: number;
   network: ForwardingNetwork;
-  tapFd: number;
+  taps: TapQueues;
   /** What each source brings: its VTEP and its MACs. */
   readonly sources: Map<string, { vtepIndex: number; macs: ReadonlySet<string> }>;
   /** Who claims a MAC, in the order in which they came: the last one has it, unless it is local. */
@@ -45,68 +51,84 @@ interface OpenNetwork {
 export interface ForwardingOptions {
   readonly listen: VtepAddress;
   readonly logger: Logger;
+  /** 1 to WORKERS_MAX. */
+  readonly workers: number;
+  /** At least SOURCE_PORTS_PER_WORKER for each worker. */
+  readonly sourcePorts: PortRange;
+  readonly offloads: OffloadSwitches;
+  readonly spinMicroseconds: number;
 }
 
-/** Opens the underlay and starts the worker. @throws VtepError VTEP_ERR_PORT_IN_USE, VTEP_ERR_UNDERLAY, VTEP_ERR_KERNEL */
+/** Opens the underlay and starts the workers. @throws VtepError VTEP_ERR_PORT_IN_USE, VTEP_ERR_UNDERLAY, VTEP_ERR_KERNEL */
 export async function createForwarding(options: ForwardingOptions): Promise<Forwarding> {
-  const sockets = openUnderlaySockets(options.listen);
-  const forwarding = new ForwardingTables(options, sockets);
+  const { workers, logger } = options;
+  const offloads = probeOffloads(options.offloads, workers);
+  logger.debug({ event: 'offloads.probed', offloads: offloads.status }, 'offloads are probed');
+  let descriptors: WorkerDescriptors[];
+  try {
+    descriptors = openWorkerDescriptors({ ...options, gro: offloads.worker.underlayGro });
+  } catch (error) {
+    closeOffloads(offloads);
+    throw error;
+  }
+  const forwarding = new ForwardingTables(options, offloads, descriptors);
   await forwarding.start();
   return forwarding;
 }
 
 class ForwardingTables implements Forwarding {
   readonly #options: ForwardingOptions;
-  readonly #sockets: UnderlaySockets;
-  readonly #tables = allocateTables(1);
-  readonly #fdb = new FdbWriter(this.#tables.fdb);
-  readonly #networkWriter = new NetworkWriter(this.#tables.networks, this.#tables.vnis, this.#tables.membership);
-  readonly #wakeFd = openEventfd();
-  readonly #epollFd = openEpoll();
-  readonly #epoch = new EpochWriter(this.#tables.epoch, 1, () => signalEventfd(this.#wakeFd));
-  readonly #vteps = new VtepRegistrar(new VtepWriter(this.#tables.vteps), this.#epoch);
+  readonly #offloads: Offloads;
+  /** By worker index. */
+  readonly #workers: readonly WorkerDescriptors[];
+  readonly #tables: SharedTables;
+  readonly #fdb: FdbWriter;
+  readonly #networkWriter: NetworkWriter;
+  readonly #epoch: EpochWriter;
+  readonly #vteps: VtepRegistrar;
   readonly #supervisor: Supervisor;
   readonly #learning: FdbLearning;
   readonly #clock: NodeJS.Timeout;
-  readonly #counters = new CounterReader(this.#tables.counters);
+  readonly #counters: CounterReader;
   readonly #byVni = new Map<number, OpenNetwork>();
   readonly #byIndex: (OpenNetwork | undefined)[] = [];
   readonly #closing = new Map<number, Promise<void>>();
 
-  constructor(options: ForwardingOptions, sockets: UnderlaySockets) {
+  constructor(options: ForwardingOptions, offloads: Offloads, workers: readonly WorkerDescriptors[]) {
     this.#options = options;
-    this.#sockets = sockets;
+    this.#offloads = offloads;
+    this.#workers = workers;
+    const tables = allocateTables(workers.length);
+    this.#tables = tables;
+    this.#fdb = new FdbWriter(tables.fdb);
+    this.#networkWriter = new NetworkWriter(tables.networks, tables.vnis, tables.membership);
+    this.#epoch = new EpochWriter(tables.epoch, workers.length, () => wakeAll(workers));
+    this.#counters = new CounterReader(tables.counters);
+    this.#vteps = new VtepRegistrar(new VtepWriter(tables.vteps), this.#epoch, (index) =>
+      this.#counters.useVtep(index),
+    );
     const startedAt = performance.now();
     this.#clock = setInterval(() => this.#epoch.setClock(Math.floor((performance.now() - startedAt) / 1000)), CLOCK_MS);
     this.#clock.unref();
-    const rings = this.#tables.events.map((buffer) => new EventRing(buffer));
+    const rings = tables.events.map((buffer) => new EventRing(buffer));
     const target = { learnt: this.#learnt.bind(this), conflict: this.#conflict.bind(this), age: this.#age.bind(this) };
     this.#learning = new FdbLearning(rings, target);
     this.#supervisor = new Supervisor(this.#epoch, () => this.#learning.drain(), options.logger);
     // Row SELF_VTEP is this host: datagrams from its own address are known and dropped.
     this.#vteps.acquire(options.listen);
-    addToEpoll(this.#epollFd, this.#wakeFd, TOKEN_WAKE);
-    addToEpoll(this.#epollFd, sockets.rxFd, TOKEN_UNDERLAY);
   }
 
   async start(): Promise<void> {
-    const input: WorkerInput = {
-      workerIndex: 0,
-      tables: this.#tables,
-      epollFd: this.#epollFd,
-      wakeFd: this.#wakeFd,
-      underlayFd: this.#sockets.rxFd,
-      txFds: this.#sockets.txFds,
-      offloads: {
-        underlayGso: false,
-        underlayGro: false,
-        coalesceTcp: false,
-        coalesceUdp: false,
-        simdChecksum: true,
-      },
-      spinMicroseconds: 0,
-    };
-    this.#supervisor.start(input);
+    for (const [workerIndex, descriptors] of this.#workers.entries()) {
+      const input: WorkerInput = {
+        workerIndex,
+        tables: this.#tables,
+        ...descriptors,
+        offloads: this.#offloads.worker,
+        spinMicroseconds: this.#options.spinMicroseconds,
+      };
+      this.#supervisor.start(input);
+    }
     await this.#supervisor.running();
   }
 
@@ -116,9 +138,9 @@ class ForwardingTables implements Forwarding {
       this.#openNew(network);
       return;
     }
-    if (!isTapAlive(open.tapFd)) this.#replaceTap(open, network.tapName);
+    if (!open.taps.isAlive()) this.#replaceTap(open, network.tapName);
     open.network = network;
-    this.#networkWriter.publish(open.index, { ...network, tapFds: [open.tapFd] });
+    this.#networkWriter.publish(open.index, { ...network, tapFds: open.taps.fds });
   }
 
   #openNew(network: ForwardingNetwork): void {
@@ -126,29 +148,33 @@ class ForwardingTables implements Forwarding {
     if (index === 0) {
       throw new VtepError('VTEP_ERR_TABLE_FULL', `the network table is full: no room for "${network.name}"`);
     }
-    let tapFd: number;
+    let taps: TapQueues;
     try {
-      tapFd = openTapOrExplain(network.tapName);
+      taps = this.#openTap(network.tapName);
     } catch (error) {
       this.#networkWriter.release(index);
       throw error;
     }
-    const open: OpenNetwork = { index, network, tapFd, sources: new Map(), claims: new Map() };
+    const open: OpenNetwork = { index, network, taps, sources: new Map(), claims: new Map() };
     this.#byVni.set(network.vni, open);
     this.#byIndex[index] = open;
     this.#counters.use(index);
-    this.#networkWriter.publish(index, { ...network, tapFds: [tapFd] });
-    addToEpoll(this.#epollFd, tapFd, index);
+    this.#networkWriter.publish(index, { ...network, tapFds: taps.fds });
+    taps.watch(index);
   }
 
   /** Someone deleted the interface: a new one takes its place under the same index. */
   #replaceTap(open: OpenNetwork, tapName: string): void {
-    const oldFd = open.tapFd;
-    open.tapFd = openTapOrExplain(tapName);
-    this.#networkWriter.publish(open.index, { ...open.network, tapFds: [open.tapFd] });
-    removeFromEpoll(this.#epollFd, oldFd);
-    addToEpoll(this.#epollFd, open.tapFd, open.index);
-    void this.#epoch.quiesce().then(() => closeTap(oldFd));
+    const old = open.taps;
+    open.taps = this.#openTap(tapName);
+    this.#networkWriter.publish(open.index, { ...open.network, tapFds: open.taps.fds });
+    old.unwatch();
+    open.taps.watch(open.index);
+    void this.#epoch.quiesce().then(() => old.close());
+  }
+
+  #openTap(tapName: string): TapQueues {
+    return new TapQueues(tapName, this.#workers, this.#offloads);
   }
 
   async closeNetwork(vni: number): Promise<void> {
@@ -161,12 +187,12 @@ class ForwardingTables implements Forwarding {
   }
 
   async #close(vni: number, open: OpenNetwork): Promise<void> {
-    removeFromEpoll(this.#epollFd, open.tapFd);
+    open.taps.unwatch();
     this.#networkWriter.unpublish(vni);
     this.#fdb.removeWhere((keyHigh) => (keyHigh & 0xffff) === open.index);
     for (const { vtepIndex } of open.sources.values()) this.#networkWriter.removeMember(open.index, vtepIndex);
     await this.#epoch.quiesce();
-    closeTap(open.tapFd);
+    open.taps.close();
     this.#byIndex[open.index] = undefined;
     this.#counters.retire(open.index);
     this.#networkWriter.release(open.index);
@@ -303,9 +329,7 @@ class ForwardingTables implements Forwarding {
   }
 
   status(): ForwardingStatus {
-    return {
-      workers: [{ id: 0, state: this.#supervisor.state(0), turns: this.#epoch.turns(0) }],
-      listen: this.#options.listen,
+    const frames = {
       ...this.#counters.totals(),
       networks: [...this.#byVni.values()].map(({ index, network }) => ({
         vni: network.vni,
@@ -316,6 +340,16 @@ class ForwardingTables implements Forwarding {
         .filter(([index]) => index !== SELF_VTEP)
         .map(([index, { address, port }]) => ({ address, port, counters: this.#counters.vtep(index) })),
     };
+    return {
+      workers: this.#workers.map((_, id) => ({
+        id,
+        state: this.#supervisor.state(id),
+        turns: this.#epoch.turns(id),
+      })),
+      offloads: noteRefusals(this.#offloads.status, frames),
+      listen: this.#options.listen,
+      ...frames,
+    };
   }
 
   async close(): Promise<void> {
@@ -323,30 +357,10 @@ class ForwardingTables implements Forwarding {
     this.#learning.close();
     await this.#supervisor.stop();
     await Promise.all(this.#closing.values());
-    for (const open of this.#byVni.values()) closeTap(open.tapFd);
+    for (const open of this.#byVni.values()) open.taps.close();
     this.#byVni.clear();
-    closeUnderlaySockets(this.#sockets);
-    closeEpoll(this.#epollFd);
-    closeEventfd(this.#wakeFd);
-  }
-}
-
-function openTapOrExplain(tapName: string): number {
-  try {
-    return openTap(tapName, TUN_F_CSUM);
-  } catch (cause) {
-    const { code, message } = cause as { code?: string; message: string };
-    if (code === 'ENOENT' || code === 'ENODEV' || code === 'ENXIO') {
-      throw new VtepError('VTEP_ERR_NO_TUN', `/dev/net/tun can't be opened (${code}): load it with "modprobe tun"`, {
-        cause,
-      });
-    }
-    if (code === 'EPERM' || code === 'EACCES') {
-      throw new VtepError('VTEP_ERR_NOT_ROOT', `TAP ${tapName} can't be opened (${code}): run vtepd as root`, {
-        cause,
-      });
-    }
-    throw new VtepError('VTEP_ERR_KERNEL', `TAP ${tapName} can't be opened: ${message}`, { cause });
+    closeWorkerDescriptors(this.#workers);
+    closeOffloads(this.#offloads);
   }
 }
 

@@ -64,12 +64,20 @@ export interface NetworkCounters {
   readonly counters: Readonly<Record<string, number>>;
 }
 
+/** `unsupported`: the kernel refused it at start, `detail` says how. `on` with a detail: what has gone without it since. */
+export interface OffloadStatus {
+  readonly name: string;
+  readonly state: 'on' | 'off' | 'unsupported';
+  readonly detail?: string;
+}
+
 export interface ForwardingStatus {
   readonly workers: readonly {
     readonly id: number;
     readonly state: 'running' | 'stopped' | 'failed';
     readonly turns: number;
   }[];
+  readonly offloads: readonly OffloadStatus[];
   readonly listen: VtepAddress;
   /** Frames, bytes and drops by cause, summed over the workers, that belong to no known network or to all. */
   readonly totals: Readonly<Record<string, number>>;

@@ -152,7 +152,7 @@ export class Host implements HostOperations {
 
   async status(): Promise<Status> {
     const { version, node, vtep, underlay, forwarding, registry } = this.options;
-    const { workers, totals, drops, networks, vteps } = forwarding.status();
+    const { workers, offloads, totals, drops, networks, vteps } = forwarding.status();
     const { answeredMs, error } = this.contact;
     return {
       ...{ version, node, vtep: { ...vtep }, underlay: { ...underlay } },
@@ -169,6 +169,7 @@ export class Host implements HostOperations {
         localEndpoints: this.endpoints.all().length,
       },
       workers: workers.map((worker) => ({ ...worker })),
+      offloads: offloads.map((offload) => ({ ...offload })),
       totals: { ...totals },
       drops: { ...drops },
       networks: networks.map((network) => ({ ...network, counters: { ...network.counters } })),

@@ -1,50 +1,54 @@
 /**
- * The underlay's UDP sockets of this VTEP: one that receives on the VXLAN port, and a pool that sends, each from a port of
- * its own, so that routers and NICs spread the flows (RFC 7348, section 5: source port from 49152 to 65535).
+ * The underlay's UDP sockets of this VTEP. Each worker has one that receives on the VXLAN port, and a pool that sends,
+ * each from a port of its own (source-ports.ts).
+ *
+ * With more than one worker the receiving sockets are a SO_REUSEPORT group: the kernel hashes the outer addresses and
+ * ports, so that a flow stays on one socket and in order.
  */
-import { closeUdpSocket, openUdpSocket } from '../sys/udp-socket.js';
+import { enableUdpGro } from '../sys/udp-offloads.js';
+import { closeUdpSocket, openUdpSocket, type UdpSocketOptions } from '../sys/udp-socket.js';
 import { parseIPv4 } from '../wire/ip-address.js';
 import { VtepError } from './errors.js';
 import type { VtepAddress } from './forwarding.js';
+import { type PortRange, portCount, SOURCE_PORTS_PER_WORKER } from './source-ports.js';
 
-/** A power of two: the flow hash is masked. */
-export const TX_SOCKET_COUNT = 8;
 const SOCKET_BUFFER_BYTES = 8 * 1024 * 1024;
 /** Nothing is expected there; what comes all the same is left to fall out of a small queue. */
 const UNREAD_BUFFER_BYTES = 2048;
-const SOURCE_PORT_FIRST = 49_152;
-const SOURCE_PORT_COUNT = 16_384;
-const BIND_TRIES = 256;
 
+export interface UnderlaySocketOptions {
+  readonly listen: VtepAddress;
+  readonly workers: number;
+  readonly sourcePorts: PortRange;
+  /** UDP_GRO on what receives. */
+  readonly gro: boolean;
+}
+
+/** One worker's. */
 export interface UnderlaySockets {
   readonly rxFd: number;
   readonly txFds: readonly number[];
 }
 
-/** @throws VtepError VTEP_ERR_PORT_IN_USE, VTEP_ERR_UNDERLAY, VTEP_ERR_KERNEL */
-export function openUnderlaySockets(listen: VtepAddress): UnderlaySockets {
-  const address = Uint8Array.from(parseIPv4(listen.address));
-  const rxFd = open(address, listen.port, {
-    sendBufferBytes: UNREAD_BUFFER_BYTES,
-    receiveBufferBytes: SOCKET_BUFFER_BYTES,
-  });
-  const txFds: number[] = [];
+/** @returns by worker index. @throws VtepError VTEP_ERR_PORT_IN_USE, VTEP_ERR_UNDERLAY, VTEP_ERR_KERNEL */
+export function openUnderlaySockets(options: UnderlaySocketOptions): UnderlaySockets[] {
+  const address = Uint8Array.from(parseIPv4(options.listen.address));
+  const opened: number[] = [];
+  const keep = (fd: number): number => {
+    opened.push(fd);
+    return fd;
+  };
   try {
-    let port = Math.floor(Math.random() * SOURCE_PORT_COUNT);
-    for (let tries = 0; txFds.length < TX_SOCKET_COUNT; tries++) {
-      port = (port + 1) % SOURCE_PORT_COUNT;
-      try {
-        const options = { sendBufferBytes: SOCKET_BUFFER_BYTES, receiveBufferBytes: UNREAD_BUFFER_BYTES };
-        txFds.push(open(address, SOURCE_PORT_FIRST + port, options));
-      } catch (error) {
-        if (tries >= BIND_TRIES) throw error;
-      }
-    }
+    const rxFds = openReceivers(address, options, keep);
+    const txFds = openSenders(address, options, keep);
+    return rxFds.map((rxFd, worker) => {
+      const start = worker * SOURCE_PORTS_PER_WORKER;
+      return { rxFd, txFds: txFds.slice(start, start + SOURCE_PORTS_PER_WORKER) };
+    });
   } catch (error) {
-    closeUnderlaySockets({ rxFd, txFds });
+    for (const fd of opened) closeUdpSocket(fd);
     throw error;
   }
-  return { rxFd, txFds };
 }
 
 export function closeUnderlaySockets(sockets: UnderlaySockets): void {
@@ -52,26 +56,67 @@ export function closeUnderlaySockets(sockets: UnderlaySockets): void {
   for (const fd of sockets.txFds) closeUdpSocket(fd);
 }
 
-function open(address: Uint8Array, port: number, buffers: { sendBufferBytes: number; receiveBufferBytes: number }) {
-  const where = `${address.join('.')}:${port}`;
+function openReceivers(
+  address: Uint8Array,
+  { listen, workers, gro }: UnderlaySocketOptions,
+  keep: (fd: number) => number,
+): number[] {
+  const reusePort = workers > 1;
+  // A group would let in whoever else of the same user says SO_REUSEPORT, another vtepd for one, and the two would share
+  // the datagrams in silence. So a socket that shares with nobody asks first. Between its close and the group's bind
+  // another can take the port: the window is some microseconds, and one who binds with SO_REUSEPORT later is not seen.
+  if (reusePort) closeUdpSocket(open({ address, port: listen.port }));
+  return Array.from({ length: workers }, () => {
+    const buffers = { sendBufferBytes: UNREAD_BUFFER_BYTES, receiveBufferBytes: SOCKET_BUFFER_BYTES };
+    const fd = keep(open({ address, port: listen.port, reusePort, ...buffers }));
+    if (gro) enableUdpGro(fd);
+    return fd;
+  });
+}
+
+/** Free ports of the range, in order from one at random, until every worker has its number. */
+function openSenders(
+  address: Uint8Array,
+  { workers, sourcePorts }: UnderlaySocketOptions,
+  keep: (fd: number) => number,
+): number[] {
+  const wanted = workers * SOURCE_PORTS_PER_WORKER;
+  const ports = portCount(sourcePorts);
+  const start = Math.floor(Math.random() * ports);
+  const buffers = { sendBufferBytes: SOCKET_BUFFER_BYTES, receiveBufferBytes: UNREAD_BUFFER_BYTES };
+  const fds: number[] = [];
+  for (let tries = 0; tries < ports && fds.length < wanted; tries++) {
+    const port = sourcePorts.first + ((start + tries) % ports);
+    try {
+      fds.push(keep(open({ address, port, ...buffers })));
+    } catch (error) {
+      if (!(error instanceof VtepError) || error.code !== 'VTEP_ERR_PORT_IN_USE') throw error;
+    }
+  }
+  if (fds.length < wanted) {
+    const range = `${sourcePorts.first}-${sourcePorts.last}`;
+    const message = `of the UDP source ports ${range} on ${address.join('.')} only ${fds.length} are free, and ${workers} x ${SOURCE_PORTS_PER_WORKER} are needed: give a wider range with --source-ports`;
+    throw new VtepError('VTEP_ERR_PORT_IN_USE', message);
+  }
+  return fds;
+}
+
+function open(options: UdpSocketOptions): number {
+  const { port } = options;
+  const address = options.address.join('.');
   try {
-    return openUdpSocket({ address, port, ...buffers });
+    return openUdpSocket(options);
   } catch (cause) {
     const code = (cause as { code?: string }).code;
     if (code === 'EADDRINUSE') {
-      const message = `UDP port ${port} on ${address.join('.')} is in use: choose another with --port, or stop what holds it`;
+      const message = `UDP port ${port} on ${address} is in use: choose another with --port, or stop what holds it`;
       throw new VtepError('VTEP_ERR_PORT_IN_USE', message, { cause });
     }
     if (code === 'EADDRNOTAVAIL') {
-      const message = `the underlay address ${address.join('.')} is not on this host: give one of its own with --advertise`;
+      const message = `the underlay address ${address} is not on this host: give one of its own with --advertise`;
       throw new VtepError('VTEP_ERR_UNDERLAY', message, { cause });
     }
-    throw new VtepError(
-      'VTEP_ERR_KERNEL',
-      `the underlay socket ${where} can't be opened: ${(cause as Error).message}`,
-      {
-        cause,
-      },
-    );
+    const message = `the underlay socket ${address}:${port} can't be opened: ${(cause as Error).message}`;
+    throw new VtepError('VTEP_ERR_KERNEL', message, { cause });
   }
 }

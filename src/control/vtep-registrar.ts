@@ -20,12 +20,15 @@ interface Row {
 export class VtepRegistrar {
   readonly #writer: VtepWriter;
   readonly #epoch: EpochWriter;
+  readonly #onNew: (index: number) => void;
   readonly #byAddress = new Map<string, Row>();
   readonly #byIndex: (Row | undefined)[] = [];
 
-  constructor(writer: VtepWriter, epoch: EpochWriter) {
+  /** @param onNew called with the index of each row that gets an owner */
+  constructor(writer: VtepWriter, epoch: EpochWriter, onNew: (index: number) => void) {
     this.#writer = writer;
     this.#epoch = epoch;
+    this.#onNew = onNew;
   }
 
   /** @returns the VTEP's index, one user more. @throws VtepError VTEP_ERR_INVALID, VTEP_ERR_TABLE_FULL */
@@ -47,6 +50,7 @@ export class VtepRegistrar {
     const row = { index, address: vtep.address, port: vtep.port, users: 1 };
     this.#byAddress.set(vtep.address, row);
     this.#byIndex[index] = row;
+    this.#onNew(index);
     return index;
   }
 

@@ -15,6 +15,7 @@ const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
+const SO_REUSEPORT = 15;
 const IPPROTO_IP = 0;
 const IP_MTU_DISCOVER = 10;
 /** Never set DF: what the kernel's VXLAN does by default. */
@@ -33,12 +34,20 @@ export interface UdpSocketOptions {
   readonly port: number;
   readonly sendBufferBytes?: number;
   readonly receiveBufferBytes?: number;
+  /** Shares the port with the user's other sockets that say so: the kernel keeps each sender's flow on one of them. */
+  readonly reusePort?: boolean;
 }
 
 /** @returns a bound, non-blocking fd. @throws SystemCallError: EADDRINUSE, EADDRNOTAVAIL, EACCES */
 export function openUdpSocket(options: UdpSocketOptions): number {
   const fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) throw new SystemCallError('socket', lastErrno());
+  // Before bind, which looks at it.
+  if (options.reusePort === true && !setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1)) {
+    const errno = lastErrno();
+    close(fd);
+    throw new SystemCallError('setsockopt SO_REUSEPORT', errno);
+  }
   writeSockaddrIn(sockaddr, 0, options.address, options.port);
   if (bind(fd, sockaddrAddress, SOCKADDR_IN_BYTES) < 0) {
     const errno = lastErrno();

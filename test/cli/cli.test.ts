@@ -183,6 +183,9 @@ describe('what is printed', () => {
     expect(text).toMatch(
       /^registry +http:\/\/192\.0\.2\.1:8500, NOT connected, last answer 1m 1s ago: connection refused$/m,
     );
+    expect(text).toMatch(
+      /^offloads +tap-tso, underlay-gso \(refused 12 times by the route to 192\.0\.2\.2\); off: simd-checksum; unsupported: tap-uso \(TUNSETOFFLOAD: EINVAL\)$/m,
+    );
     expect(text).toMatch(/^drops +8 \(vtep status --drops\)$/m);
     expect(text).toMatch(/^tapRxFrames +7$/m);
     expect(text).not.toContain('idle');

@@ -45,7 +45,7 @@ describe('vtepd ends early, with one line', () => {
   it.each<[string[], string]>([
     [['--port', '70000'], '--port "70000" must be a UDP port'],
     [['--colour'], "unknown option '--colour'"],
-    [['--workers', '4'], '--workers "4" must be 1'],
+    [['--workers', '17'], '--workers "17" must be a whole number from 1 to 16'],
   ])('a wrong option, exit 2: %j', async (extra, message) => {
     expect(await ends(2, [], [...least(), ...extra])).toContain(message);
   });

@@ -6,7 +6,9 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { type DaemonConfig, loadConfig } from '../../src/control/config.js';
 import { CONFIG_OPTIONS } from '../../src/control/config-options.js';
 import { VtepError } from '../../src/control/errors.js';
+import { OFFLOAD_NAMES, type OffloadSwitches } from '../../src/control/offload-switches.js';
 
+const OFFLOADS_AUTO = Object.fromEntries(OFFLOAD_NAMES.map((name) => [name, 'auto'])) as OffloadSwitches;
 const directory = mkdtempSync(join(tmpdir(), 'vtep-config-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
@@ -54,6 +56,9 @@ describe('values', () => {
       stateDirectory: '/var/lib/vtep',
       sessionTtlSeconds: 15,
       workers: 1,
+      sourcePorts: { first: 49_152, last: 65_535 },
+      spinMicroseconds: 50,
+      offloads: OFFLOADS_AUTO,
       logLevel: 'info',
       logFormat: 'json',
     });
@@ -81,7 +86,8 @@ describe('values', () => {
         '--state-dir',
         '/tmp/state',
       ],
-      ...['--session-ttl', '3600', '--workers', '1', '--token', 's3cret', '--datacenter', 'dc1'],
+      ...['--session-ttl', '3600', '--workers', '16', '--token', 's3cret', '--datacenter', 'dc1'],
+      ...['--source-ports', '1024-1151', '--spin-us', '0', '--offload-tap-uso', 'off'],
       ...['--registry-prefix', '/lab/vtep/', '--log-level', 'debug', '--log-format', 'text'],
     ];
     expect(load(argv)).toEqual({
@@ -94,7 +100,10 @@ describe('values', () => {
       socketPath: '/tmp/v.sock',
       stateDirectory: '/tmp/state',
       sessionTtlSeconds: 3600,
-      workers: 1,
+      workers: 16,
+      sourcePorts: { first: 1024, last: 1151 },
+      spinMicroseconds: 0,
+      offloads: { ...OFFLOADS_AUTO, 'tap-uso': 'off' },
       token: 's3cret',
       datacenter: 'dc1',
       registryPrefix: 'lab/vtep/',
@@ -125,7 +134,16 @@ describe('values', () => {
       socket: '/tmp/v.sock',
       stateDir: '/tmp/state',
       sessionTtl: '20',
-      workers: '1',
+      workers: '2',
+      sourcePorts: '50000-50999',
+      spinUs: '1000',
+      offloadTapTso: 'off',
+      offloadTapUso: 'auto',
+      offloadUnderlayGso: 'off',
+      offloadUnderlayGro: 'off',
+      offloadCoalesceTcp: 'off',
+      offloadCoalesceUdp: 'off',
+      offloadSimdChecksum: 'off',
       token: '0123',
       datacenter: 'dc1',
       registryPrefix: 'lab/',
@@ -213,8 +231,19 @@ describe('wrong values: one line that names the option, the value and what would
     ['--session-ttl', '9', 'from 10 to 3600'],
     ['--session-ttl', '3601', 'from 10 to 3600'],
     ['--session-ttl', '15s', 'from 10 to 3600'],
-    ['--workers', '2', 'must be 1'],
-    ['--workers', '0', 'must be 1'],
+    ['--workers', '17', 'from 1 to 16'],
+    ['--workers', '0', 'from 1 to 16'],
+    ['--workers', 'two', 'from 1 to 16'],
+    ['--source-ports', '50000', 'must be FIRST-LAST'],
+    ['--source-ports', '1023-2000', 'from 1024 to 65535'],
+    ['--source-ports', '50000-65536', 'from 1024 to 65535'],
+    ['--source-ports', '50001-50000', 'must be FIRST-LAST'],
+    ['--source-ports', '50000-50006', 'must hold at least 8 ports'],
+    ['--spin-us', '1001', 'from 0 to 1000'],
+    ['--spin-us', '-1', 'from 0 to 1000'],
+    ['--spin-us', '5us', 'from 0 to 1000'],
+    ['--offload-tap-tso', 'on', 'one of auto, off'],
+    ['--offload-simd-checksum', '', 'one of auto, off'],
     ['--datacenter', 'a b', 'must be letters'],
     ['--registry-prefix', 'a//b', 'must be a key prefix'],
     ['--registry-prefix', '/', 'must be a key prefix'],
@@ -230,6 +259,21 @@ describe('wrong values: one line that names the option, the value and what would
     if (value !== '') expect(refusal(without, { [option?.env ?? '']: value })).toContain(`${option?.env} "`);
     const path = file(`${option?.name}: "${value}"\n`);
     expect(refusal([...without, '--config', path])).toContain(`"${option?.name}" in "${path}": "`);
+  });
+
+  it('the source ports must do for all workers', () => {
+    expect(load([...LEAST, '--source-ports', '50000-50007'])?.sourcePorts).toEqual({ first: 50_000, last: 50_007 });
+    const two = ['--source-ports', '50000-50014', '--workers', '2'];
+    expect(refusal([...LEAST, ...two])).toBe(
+      '--source-ports "50000-50014" must hold at least 16 ports: 8 for each worker',
+    );
+    expect(load([...LEAST, ...two, '--source-ports', '50000-50015'])?.workers).toBe(2);
+  });
+
+  it('each offload has a switch of its own', () => {
+    for (const name of OFFLOAD_NAMES) {
+      expect(load([...LEAST, `--offload-${name}`, 'off'])?.offloads).toEqual({ ...OFFLOADS_AUTO, [name]: 'off' });
+    }
   });
 
   it('the token is not repeated', () => {

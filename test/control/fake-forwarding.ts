@@ -57,6 +57,7 @@ export class FakeForwarding implements Forwarding {
   status(): ForwardingStatus {
     return {
       workers: [],
+      offloads: [],
       listen: { address: '192.0.2.1', port: 4789 },
       totals: {},
       drops: {},

@@ -50,6 +50,12 @@ export const STATUS: Status = {
   registry: { url: 'http://192.0.2.1:8500', connected: false, staleSeconds: 61, error: 'connection refused' },
   counts: { networks: 2, localNetworks: 1, localEndpoints: 1, nodes: 2 },
   workers: [{ id: 0, state: 'running', turns: 12 }],
+  offloads: [
+    { name: 'tap-tso', state: 'on' },
+    { name: 'tap-uso', state: 'unsupported', detail: 'TUNSETOFFLOAD: EINVAL' },
+    { name: 'underlay-gso', state: 'on', detail: 'refused 12 times by the route to 192.0.2.2' },
+    { name: 'simd-checksum', state: 'off' },
+  ],
   totals: { tapRxFrames: 7, underlayTxBytes: 900, idle: 0 },
   drops: { unknownVni: 3, badHeader: 5, runt: 0 },
   networks: [{ vni: 256, network: 'my_overlay', counters: { tapRxFrames: 7 } }],

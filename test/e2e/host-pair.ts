@@ -34,6 +34,8 @@ export interface HostPairOptions {
   registry?: 'embedded' | 'consul';
   /** Of the underlay, in bytes. @default 1500 */
   mtu?: number;
+  /** More options for both daemons. */
+  daemonOptions?: readonly string[];
   /** @default true */
   startDaemons?: boolean;
 }
@@ -135,6 +137,7 @@ export class HostPair {
   readonly folder: string;
   readonly registry: 'embedded' | 'consul';
   readonly containers: Container[] = [];
+  readonly #daemonOptions: readonly string[];
   readonly #namespaces: string[] = [];
   readonly #children = new Set<ChildProcess>();
   readonly #daemons = new Map<HostName, Daemon>();
@@ -146,6 +149,7 @@ export class HostPair {
     fixtureCount++;
     this.prefix = options.prefix ?? `vte-${process.pid}-${fixtureCount}-`;
     this.registry = options.registry ?? 'embedded';
+    this.#daemonOptions = options.daemonOptions ?? [];
     this.folder = mkdtempSync(join(tmpdir(), this.prefix));
     this.#guard = startGuard(this.prefix, this.folder);
   }
@@ -215,7 +219,8 @@ export class HostPair {
         ? ['--embedded-registry', `${UNDERLAY_ADDRESS.a}:8500`]
         : ['--registry', REGISTRY_URL];
     const own = ['--underlay', UNDERLAY, '--node', this.prefix + host, '--socket', this.socketPath(host)];
-    return [DAEMON, ...registry, ...own, '--state-dir', join(this.folder, host), '--log-format', 'text'];
+    const files = ['--state-dir', join(this.folder, host), '--log-format', 'text'];
+    return [DAEMON, ...registry, ...own, ...files, ...this.#daemonOptions];
   }
 
   /** Starts vtepd on `host`; with `ready` (the default) waits until its API answers and the registry is connected. */

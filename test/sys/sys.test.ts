@@ -6,7 +6,17 @@ import { closeEventfd, drainEventfd, openEventfd, signalEventfd } from '../../sr
 import { epollWait, read } from '../../src/sys/libc.js';
 import { addressOf, writePointer } from '../../src/sys/memory.js';
 import { addToEpoll, closeEpoll, EPOLL_DATA_WORD, openEpoll, removeFromEpoll } from '../../src/sys/poll.js';
-import { closeTap, isTapAlive, openTap, TUN_F_CSUM } from '../../src/sys/tap.js';
+import {
+  closeTap,
+  isTapAlive,
+  openTap,
+  openThrowawayTap,
+  setTapOffloads,
+  TUN_F_CSUM,
+  TUN_F_TSO,
+  TUN_F_USO,
+} from '../../src/sys/tap.js';
+import { enableUdpGro, probeUdpGro, probeUdpSegment } from '../../src/sys/udp-offloads.js';
 import { closeUdpSocket, openUdpSocket } from '../../src/sys/udp-socket.js';
 
 const LOOPBACK = Uint8Array.of(127, 0, 0, 1);
@@ -78,6 +88,23 @@ describe('UDP socket', () => {
     closeUdpSocket(openUdpSocket({ address: LOOPBACK, port: 47_899 }));
   });
 
+  it('shares a port only with those that share it too', () => {
+    const open = (reusePort: boolean) => openUdpSocket({ address: LOOPBACK, port: 47_899, reusePort });
+    const group = [open(true), open(true)];
+    try {
+      expect(() => open(false)).toThrow('EADDRINUSE');
+    } finally {
+      for (const fd of group) closeUdpSocket(fd);
+    }
+    closeUdpSocket(open(false));
+  });
+
+  it('segments and coalesces, as its kernel says', () => {
+    expect(probeUdpSegment).not.toThrow();
+    expect(probeUdpGro).not.toThrow();
+    expect(() => enableUdpGro(-1)).toThrow('setsockopt UDP_GRO: EBADF');
+  });
+
   it('says that an address is not here', () => {
     expect(() => openUdpSocket({ address: Uint8Array.of(192, 0, 2, 250), port: 0 })).toThrow('EADDRNOTAVAIL');
   });
@@ -99,6 +126,21 @@ describe('TAP (needs root and /dev/net/tun)', () => {
     execFileSync('ip', ['link', 'del', TAP]);
     expect(isTapAlive(again)).toBe(false);
     closeTap(again);
+  });
+
+  it('takes the offloads that its kernel knows, and forgets a throw-away', () => {
+    const fd = openThrowawayTap();
+    try {
+      const taken = setTapOffloads(fd, TUN_F_CSUM | TUN_F_TSO | TUN_F_USO);
+      expect(taken & (TUN_F_CSUM | TUN_F_TSO)).toBe(TUN_F_CSUM | TUN_F_TSO);
+      expect([0, TUN_F_USO]).toContain(taken & TUN_F_USO);
+      expect(setTapOffloads(fd, 0)).toBe(0);
+      // A flag that no kernel knows is given up with the rest of the superframes.
+      expect(setTapOffloads(fd, TUN_F_CSUM | TUN_F_TSO | 0x4000)).toBe(TUN_F_CSUM);
+    } finally {
+      closeTap(fd);
+    }
+    expect(execFileSync('ip', ['-json', 'link', 'show']).toString()).not.toContain('vtep-probe');
   });
 
   it('refuses a name that the kernel would cut', () => {

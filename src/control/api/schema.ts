@@ -188,6 +188,14 @@ export const statusSchema = z.object({
   }),
   counts: z.object({ networks: z.number(), localNetworks: z.number(), localEndpoints: z.number(), nodes: z.number() }),
   workers: z.array(z.object({ id: z.number(), state: z.enum(['running', 'stopped', 'failed']), turns: z.number() })),
+  offloads: z.array(
+    z.object({
+      name: z.string(),
+      state: z.enum(['on', 'off', 'unsupported']),
+      /** Unsupported: the kernel's reason. On: what it has refused since. */
+      detail: z.string().optional(),
+    }),
+  ),
   totals: counters,
   drops: counters,
   networks: z.array(z.object({ vni: z.number(), network: z.string(), counters })),
