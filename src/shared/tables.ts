@@ -2,17 +2,18 @@
 import { COUNTER_BYTES } from './counters.js';
 import { EPOCH_BYTES } from './epoch.js';
 import { EVENT_RING_BYTES } from './event-ring.js';
-import { FDB_BYTES } from './fdb.js';
+import { fdbBytes } from './fdb.js';
 import { MEMBERSHIP_BYTES } from './flood-list.js';
-import type { SharedTables } from './layout.js';
+import { FDB_ENTRIES_DEFAULT, type SharedTables } from './layout.js';
 import { NETWORK_BYTES, VNI_INDEX_BYTES } from './network-table.js';
 import { VTEP_BYTES } from './vtep-table.js';
 
-export function allocateTables(workerCount: number): SharedTables {
+/** @param fdbEntries how many (network, MAC) pairs the FDB is to hold at least */
+export function allocateTables(workerCount: number, fdbEntries = FDB_ENTRIES_DEFAULT): SharedTables {
   const each = (bytes: number) => Array.from({ length: workerCount }, () => new SharedArrayBuffer(bytes));
   return {
     epoch: new SharedArrayBuffer(EPOCH_BYTES),
-    fdb: new SharedArrayBuffer(FDB_BYTES),
+    fdb: new SharedArrayBuffer(fdbBytes(fdbEntries)),
     vnis: new SharedArrayBuffer(VNI_INDEX_BYTES),
     networks: new SharedArrayBuffer(NETWORK_BYTES),
     membership: new SharedArrayBuffer(MEMBERSHIP_BYTES),

@@ -1,26 +1,46 @@
 /**
  * The FDB, write side. Main thread only, the table's single writer; readers are guarded by the sequence word (fdb.ts).
+ *
+ * Every store is an Atomics.store, those between the two of the sequence as well: a plain one might be seen before the
+ * odd sequence is.
+ *
+ * What walks over the whole table goes from its end to its begin. Removal moves entries towards the begin only, so that
+ * a walk in steps, with other changes between them, passes by none that was there all the time.
  */
 import {
+  FDB_DEPTH_MASK,
+  FDB_DEPTH_MAX,
+  FDB_DEPTH_SHIFT,
   FDB_HEADER_WORDS,
+  FDB_LINE_WORDS,
   FDB_MISS,
   FDB_SEQUENCE_WORD,
   FDB_SLOT_WORDS,
-  fdbHome,
+  Fdb,
+  fdbEntriesMax,
   fdbKind,
+  fdbLineCount,
   fdbVtep,
   KIND_DYNAMIC,
 } from '../fdb.js';
-import { FDB_ENTRIES_MAX, FDB_SLOTS } from '../layout.js';
 
-const SLOT_MASK = FDB_SLOTS - 1;
+const NOT_FOUND = -1;
+
+export type FdbCondemned = (keyHigh: number, kind: number, vtepIndex: number, seconds: number) => boolean;
 
 export class FdbWriter {
+  readonly entriesMax: number;
+  readonly #reader: Fdb;
   readonly #words: Int32Array;
   #count = 0;
+  /** Where the next removeIdleSlice goes on. */
+  #idleWord: number;
 
   constructor(buffer: SharedArrayBuffer) {
-    this.#words = new Int32Array(buffer);
+    this.#reader = new Fdb(buffer);
+    this.#words = this.#reader.words;
+    this.entriesMax = fdbEntriesMax(fdbLineCount(buffer.byteLength));
+    this.#idleWord = this.#lastWord();
   }
 
   get count(): number {
@@ -29,103 +49,187 @@ export class FdbWriter {
 
   /** @returns kind << 24 | VTEP index, or FDB_MISS */
   get(keyLow: number, keyHigh: number): number {
-    const slot = this.#find(keyLow, keyHigh);
-    return slot < 0 ? FDB_MISS : (this.#words[word(slot) + 2] as number);
+    const word = this.#find(keyLow, keyHigh);
+    return word === NOT_FOUND ? FDB_MISS : this.#value(word);
   }
 
-  /** Inserts or replaces. @returns false if the table is full */
+  /** Inserts or replaces. @returns false if the table is full, or too many keys have their home in one place */
   set(keyLow: number, keyHigh: number, kind: number, vtepIndex: number, seconds: number): boolean {
     const words = this.#words;
     const value = (kind << 24) | vtepIndex;
-    const slot = this.#find(keyLow, keyHigh);
-    if (slot >= 0) {
+    const found = this.#find(keyLow, keyHigh);
+    if (found !== NOT_FOUND) {
       // One aligned store: a reader sees the old VTEP or the new one.
-      words[word(slot) + 3] = seconds;
-      Atomics.store(words, word(slot) + 2, value);
+      words[found + 3] = seconds;
+      Atomics.store(words, found + 2, value | ((words[found + 2] as number) & FDB_DEPTH_MASK));
       return true;
     }
-    if (this.#count >= FDB_ENTRIES_MAX) return false;
-    const at = word(-slot - 1);
-    this.#change(() => {
-      words[at] = keyLow;
-      words[at + 1] = keyHigh;
-      words[at + 3] = seconds;
-      words[at + 2] = value;
-    });
+    if (this.#count >= this.entriesMax) return false;
+    const home = this.#reader.homeWord(keyLow, keyHigh);
+    const end = home + (FDB_DEPTH_MAX + 1) * FDB_LINE_WORDS;
+    let word = home;
+    while (word < end && words[word + 2] !== FDB_MISS) word += FDB_SLOT_WORDS;
+    if (word >= end) return false;
+    this.#beginChange();
+    this.#write(word, keyLow, keyHigh, value, seconds);
+    const depth = depthOf(home, word);
+    if (depth > this.#depth(home)) this.#setDepth(home, depth);
+    this.#endChange();
     this.#count++;
     return true;
   }
 
   /** @returns whether there was such an entry */
   remove(keyLow: number, keyHigh: number): boolean {
-    const slot = this.#find(keyLow, keyHigh);
-    if (slot < 0) return false;
-    this.#change(() => this.#shiftBack(slot));
-    this.#count--;
+    const word = this.#find(keyLow, keyHigh);
+    if (word === NOT_FOUND) return false;
+    this.#removeAt(word);
     return true;
   }
 
   /** Calls `visit` for every entry; the table must not be changed meanwhile. */
   forEach(visit: (keyLow: number, keyHigh: number, kind: number, vtepIndex: number, seconds: number) => void): void {
     const words = this.#words;
-    for (let slot = 0; slot < FDB_SLOTS; slot++) {
-      const at = word(slot);
-      const value = words[at + 2] as number;
+    for (let word = FDB_HEADER_WORDS; word < words.length; word += FDB_SLOT_WORDS) {
+      const value = this.#value(word);
       if (value === FDB_MISS) continue;
-      visit(words[at] as number, words[at + 1] as number, fdbKind(value), fdbVtep(value), words[at + 3] as number);
+      visit(
+        words[word] as number,
+        words[word + 1] as number,
+        fdbKind(value),
+        fdbVtep(value),
+        words[word + 3] as number,
+      );
     }
   }
 
   /** Removes every entry for which `condemned` says so. @returns how many went */
-  removeWhere(condemned: (keyHigh: number, kind: number, vtepIndex: number, seconds: number) => boolean): number {
-    const keys: number[] = [];
-    this.forEach((keyLow, keyHigh, kind, vtepIndex, seconds) => {
-      if (condemned(keyHigh, kind, vtepIndex, seconds)) keys.push(keyLow, keyHigh);
-    });
-    for (let i = 0; i < keys.length; i += 2) this.remove(keys[i] as number, keys[i + 1] as number);
-    return keys.length / 2;
+  removeWhere(condemned: FdbCondemned): number {
+    const before = this.#count;
+    this.#sweep(this.#lastWord(), Number.POSITIVE_INFINITY, condemned);
+    return before - this.#count;
+  }
+
+  /**
+   * As removeWhere, some slots at a time: each call of `next` walks over `slotCount` of them, and is done when the walk
+   * is. Entries that come meanwhile may be passed by.
+   */
+  *removeWhereSliced(condemned: FdbCondemned, slotCount: number): Generator<void, void> {
+    let word = this.#lastWord();
+    while (word >= FDB_HEADER_WORDS) {
+      word = this.#sweep(word, slotCount, condemned);
+      yield;
+    }
   }
 
   /** Dynamic entries not seen since `oldestSeconds`. @returns how many went */
   removeIdle(oldestSeconds: number): number {
-    return this.removeWhere((_keyHigh, kind, _vtep, seconds) => kind === KIND_DYNAMIC && seconds < oldestSeconds);
+    return this.removeWhere(isIdleSince(oldestSeconds));
   }
 
-  /** @returns the slot that holds the key, or -(free slot) - 1 */
-  #find(keyLow: number, keyHigh: number): number {
+  /** As removeIdle, in steps of `slotCount` slots. @returns whether this step has ended a walk over the whole table */
+  removeIdleSlice(oldestSeconds: number, slotCount: number): boolean {
+    this.#idleWord = this.#sweep(this.#idleWord, slotCount, isIdleSince(oldestSeconds));
+    const isEnd = this.#idleWord < FDB_HEADER_WORDS;
+    if (isEnd) this.#idleWord = this.#lastWord();
+    return isEnd;
+  }
+
+  /** @returns the word where to go on, below FDB_HEADER_WORDS at the end */
+  #sweep(from: number, slotCount: number, condemned: FdbCondemned): number {
     const words = this.#words;
-    let slot = fdbHome(keyLow, keyHigh);
-    for (;;) {
-      const at = word(slot);
-      if (words[at + 2] === FDB_MISS) return -slot - 1;
-      if (words[at] === keyLow && words[at + 1] === keyHigh) return slot;
-      slot = (slot + 1) & SLOT_MASK;
+    const to = Math.max(FDB_HEADER_WORDS, from - (slotCount - 1) * FDB_SLOT_WORDS);
+    let word = from;
+    for (; word >= to; word -= FDB_SLOT_WORDS) {
+      const value = this.#value(word);
+      if (value === FDB_MISS) continue;
+      if (condemned(words[word + 1] as number, fdbKind(value), fdbVtep(value), words[word + 3] as number)) {
+        this.#removeAt(word);
+      }
     }
+    return word;
+  }
+
+  #lastWord(): number {
+    return this.#words.length - FDB_SLOT_WORDS;
+  }
+
+  /** @returns the key's slot, as a word offset, or NOT_FOUND */
+  #find(keyLow: number, keyHigh: number): number {
+    return this.#reader.lookup(keyLow, keyHigh) === FDB_MISS ? NOT_FOUND : this.#reader.foundWord;
   }
 
   /** Knuth, The Art of Computer Programming 3, 6.4, algorithm R: fills the hole from behind. */
-  #shiftBack(hole: number): void {
+  #removeAt(hole: number): void {
     const words = this.#words;
+    this.#beginChange();
     let free = hole;
-    let slot = (hole + 1) & SLOT_MASK;
-    while (words[word(slot) + 2] !== FDB_MISS) {
-      const home = fdbHome(words[word(slot)] as number, words[word(slot) + 1] as number);
-      if (((slot - home) & SLOT_MASK) >= ((slot - free) & SLOT_MASK)) {
-        words.copyWithin(word(free), word(slot), word(slot) + FDB_SLOT_WORDS);
-        free = slot;
-      }
-      slot = (slot + 1) & SLOT_MASK;
+    let home = this.#homeOf(hole);
+    for (let word = hole + FDB_SLOT_WORDS; word < words.length; word += FDB_SLOT_WORDS) {
+      if (words[word + 2] === FDB_MISS) break;
+      const nextHome = this.#homeOf(word);
+      if (nextHome > free) continue;
+      this.#write(free, words[word] as number, words[word + 1] as number, this.#value(word), words[word + 3] as number);
+      this.#measureDepth(home, word);
+      free = word;
+      home = nextHome;
     }
-    words.fill(0, word(free), word(free) + FDB_SLOT_WORDS);
+    this.#measureDepth(home, free);
+    this.#write(free, 0, 0, FDB_MISS, 0);
+    this.#endChange();
+    this.#count--;
   }
 
-  #change(body: () => void): void {
+  /** Sets a line's depth after one of its keys has left the slot `gone`, which still holds its bytes. */
+  #measureDepth(home: number, gone: number): void {
+    const before = this.#depth(home);
+    if (depthOf(home, gone) < before) return;
+    let word = home + (before + 1) * FDB_LINE_WORDS - FDB_SLOT_WORDS;
+    while (word > home && (word === gone || this.#words[word + 2] === FDB_MISS || this.#homeOf(word) !== home)) {
+      word -= FDB_SLOT_WORDS;
+    }
+    this.#setDepth(home, depthOf(home, word));
+  }
+
+  #homeOf(word: number): number {
+    return this.#reader.homeWord(this.#words[word] as number, this.#words[word + 1] as number);
+  }
+
+  #value(word: number): number {
+    return (this.#words[word + 2] as number) & ~FDB_DEPTH_MASK;
+  }
+
+  #depth(home: number): number {
+    return ((this.#words[home + 2] as number) & FDB_DEPTH_MASK) >>> FDB_DEPTH_SHIFT;
+  }
+
+  #setDepth(home: number, depth: number): void {
+    Atomics.store(this.#words, home + 2, this.#value(home) | (depth << FDB_DEPTH_SHIFT));
+  }
+
+  /** Fills a slot; the depth that a first slot holds is its line's and stays. */
+  #write(word: number, keyLow: number, keyHigh: number, value: number, seconds: number): void {
+    const words = this.#words;
+    Atomics.store(words, word, keyLow);
+    Atomics.store(words, word + 1, keyHigh);
+    Atomics.store(words, word + 2, value | ((words[word + 2] as number) & FDB_DEPTH_MASK));
+    Atomics.store(words, word + 3, seconds);
+  }
+
+  #beginChange(): void {
     Atomics.add(this.#words, FDB_SEQUENCE_WORD, 1);
-    body();
+  }
+
+  #endChange(): void {
     Atomics.add(this.#words, FDB_SEQUENCE_WORD, 1);
   }
 }
 
-function word(slot: number): number {
-  return FDB_HEADER_WORDS + slot * FDB_SLOT_WORDS;
+/** How many lines a slot lies behind the home. */
+function depthOf(home: number, word: number): number {
+  return Math.floor((word - home) / FDB_LINE_WORDS);
+}
+
+function isIdleSince(oldestSeconds: number): FdbCondemned {
+  return (_keyHigh, kind, _vtepIndex, seconds) => kind === KIND_DYNAMIC && seconds < oldestSeconds;
 }
