@@ -23,6 +23,7 @@ import type { PortRange } from './source-ports.js';
 import { Supervisor } from './supervisor.js';
 import { TapQueues } from './tap-queues.js';
 import { VtepRegistrar } from './vtep-registrar.js';
+import { makeWarmUpTables } from './warm-up-tables.js';
 import {
   closeWorkerDescriptors,
   openWorkerDescriptors,
@@ -127,7 +128,7 @@ class ForwardingTables implements Forwarding {
         offloads: this.#offloads.worker,
         spinMicroseconds: this.#options.spinMicroseconds,
       };
-      this.#supervisor.start(input);
+      this.#supervisor.start({ input, warmUpInput: makeWarmUpTables() });
     }
     await this.#supervisor.running();
   }

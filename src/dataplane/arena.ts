@@ -20,6 +20,8 @@
 import { IOVEC_BYTES, layoutMessages, MMSGHDR_BYTES, MSG_CONTROL_WORD, prepareGsoControl } from '../sys/batch-io.js';
 import { addressOf, writePointer } from '../sys/memory.js';
 import { EPOLL_EVENT_WORDS } from '../sys/poll.js';
+import { sum } from '../wire/checksum.js';
+import { makeSimdSum, type SumFunction } from '../wire/simd-checksum.js';
 
 /** Frames of one burst: what one turn takes from one TAP before it looks at the others. */
 export const BURST_FRAMES = 64;
@@ -96,8 +98,10 @@ export class Arena {
   readonly plainVirtio: number;
   readonly epollEvents: number;
   readonly addresses: Addresses;
+  /** Sum over the arena's bytes: SIMD, or the plain reference. */
+  readonly sum: SumFunction;
 
-  constructor(txSocketCount: number) {
+  constructor(txSocketCount: number, simdChecksum: boolean) {
     let offset = 0;
     const take = (bytes: number) => {
       const at = offset;
@@ -134,6 +138,8 @@ export class Arena {
       writePointer(this.words, header + MSG_CONTROL_WORD, this.base + control);
     }
     this.addresses = new Addresses(this, txSocketCount);
+    const bytes = this.bytes;
+    this.sum = simdChecksum ? makeSimdSum(this.memory) : (offset, length) => sum(bytes, offset, length, 0);
   }
 
   /** Writes the machine address of `offset` as two words. */

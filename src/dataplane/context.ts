@@ -10,8 +10,7 @@ import { NetworkTable } from '../shared/network-table.js';
 import { VTEP_ROWS_OFFSET, VtepTable } from '../shared/vtep-table.js';
 import type { WorkerInput, WorkerOffloads } from '../shared/worker-input.js';
 import { addressOf } from '../sys/memory.js';
-import { sum } from '../wire/checksum.js';
-import { makeSimdSum, type SumFunction } from '../wire/simd-checksum.js';
+import type { SumFunction } from '../wire/simd-checksum.js';
 import { Aggregate } from './aggregate.js';
 import { Arena, DATAGRAM_BYTES_MAX, TX_MESSAGES_MAX } from './arena.js';
 import { Superframe } from './superframe.js';
@@ -36,7 +35,6 @@ export class WorkerContext {
   readonly underlayFd: number;
   readonly offloads: WorkerOffloads;
   readonly spinMs: number;
-  /** Sum over the arena's bytes: SIMD, or the plain reference. */
   readonly sum: SumFunction;
   readonly reported: Int32Array;
   /** Tells the main thread that its event ring is no longer empty. */
@@ -74,7 +72,8 @@ export class WorkerContext {
   coalesceTcp: boolean;
   coalesceUdp: boolean;
 
-  constructor(input: WorkerInput, wakeMain: () => void) {
+  /** @param arena for as many sending sockets as `input` has. @default one of its own */
+  constructor(input: WorkerInput, wakeMain: () => void, arena = makeArena(input)) {
     const { tables, workerIndex, offloads, txFds } = input;
     this.wakeMain = wakeMain;
     this.workerIndex = workerIndex;
@@ -85,16 +84,13 @@ export class WorkerContext {
     this.vteps = new VtepTable(tables.vteps);
     this.counters = new Counters(tables.counters[workerIndex] as SharedArrayBuffer);
     this.events = new EventRing(tables.events[workerIndex] as SharedArrayBuffer);
-    this.arena = new Arena(txFds.length);
+    this.arena = arena;
     this.epollFd = input.epollFd;
     this.wakeFd = input.wakeFd;
     this.underlayFd = input.underlayFd;
     this.offloads = offloads;
     this.spinMs = input.spinMicroseconds / 1000;
-    const bytes = this.arena.bytes;
-    this.sum = offloads.simdChecksum
-      ? makeSimdSum(this.arena.memory)
-      : (offset, length) => sum(bytes, offset, length, 0);
+    this.sum = this.arena.sum;
     this.reported = new Int32Array(REPORTED_CELLS * 4);
 
     const messages = txFds.length * TX_MESSAGES_MAX;
@@ -123,4 +119,8 @@ export class WorkerContext {
     this.gsoBytesMax.fill(this.offloads.underlayGso ? DATAGRAM_BYTES_MAX : 0);
     this.gsoForgetSeconds = Number.MAX_SAFE_INTEGER;
   }
+}
+
+export function makeArena(input: WorkerInput): Arena {
+  return new Arena(input.txFds.length, input.offloads.simdChecksum);
 }

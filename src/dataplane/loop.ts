@@ -35,7 +35,8 @@ function observe(epoch: Int32Array, line: number): void {
   Atomics.store(epoch, line + OBSERVED_WORD, now);
 }
 
-function turn(context: WorkerContext): void {
+/** Serves what is ready, or waits for it. */
+export function turn(context: WorkerContext): void {
   const arena = context.arena;
   const ready = wait(context);
   context.nowSeconds = context.epoch[CLOCK_WORD] as number;

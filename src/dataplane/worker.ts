@@ -4,15 +4,20 @@
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { STATE_WORD, WORKER_RUNNING, WORKER_STOPPED, workerLine } from '../shared/epoch.js';
+import type { WarmUpInput } from '../shared/warm-up.js';
 import type { WorkerInput } from '../shared/worker-input.js';
-import { WorkerContext } from './context.js';
+import { makeArena, WorkerContext } from './context.js';
 import { run } from './loop.js';
 import { prepareReceive } from './underlay-rx.js';
+import { warmUp } from './warm-up.js';
 
 /** Sent when the event ring begins to fill; the only message that a worker ever sends, and it receives none. */
 const EVENTS_WAITING = 0;
 
-const context = new WorkerContext(workerData as WorkerInput, () => parentPort?.postMessage(EVENTS_WAITING));
+const { input, warmUpInput } = workerData as { input: WorkerInput; warmUpInput: WarmUpInput };
+const arena = makeArena(input);
+warmUp(input, warmUpInput, arena);
+const context = new WorkerContext(input, () => parentPort?.postMessage(EVENTS_WAITING), arena);
 const stateWord = workerLine(context.workerIndex) + STATE_WORD;
 prepareReceive(context);
 Atomics.store(context.epoch, stateWord, WORKER_RUNNING);

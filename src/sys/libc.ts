@@ -45,6 +45,7 @@ export const epollCreate1 = libc.func('int epoll_create1(int flags)') as Call1;
 export const epollCtl = libc.func('int epoll_ctl(int epfd, int op, int fd, uintptr_t event)') as Call4;
 export const epollWait = libc.func('int epoll_wait(int epfd, uintptr_t events, int count, int timeout_ms)') as Call4;
 export const schedYield = libc.func('int sched_yield()') as Call0;
+export const socketpair = libc.func('int socketpair(int family, int type, int protocol, uintptr_t fds)') as Call4;
 export const connect = libc.func('int connect(int fd, uintptr_t address, unsigned int bytes)') as Call3;
 export const getsockname = libc.func('int getsockname(int fd, uintptr_t address, uintptr_t bytes)') as Call3;
 /** For the calls that the C library has no function of its own for. */

@@ -2,7 +2,7 @@
  * UDP sockets of the underlay. Non-blocking; opened by the main thread, used by a worker. Source: socket(7), udp(7), ip(7).
  */
 import { lastErrno, SystemCallError } from './errno.js';
-import { bind, close, setsockopt, socket } from './libc.js';
+import { bind, close, getsockname, setsockopt, socket } from './libc.js';
 import { addressOf, pin } from './memory.js';
 import { AF_INET, SOCKADDR_IN_BYTES, writeSockaddrIn } from './sockaddr.js';
 
@@ -68,6 +68,13 @@ function setOption(fd: number, level: number, option: number, value: number): bo
 /** The forced option needs CAP_NET_ADMIN; without it the host's limit (net.core.rmem_max, wmem_max) holds. */
 function setBuffer(fd: number, forced: number, plain: number, bytes: number): void {
   if (!setOption(fd, SOL_SOCKET, forced, bytes)) setOption(fd, SOL_SOCKET, plain, bytes);
+}
+
+/** The port that the fd is bound to. @throws SystemCallError */
+export function boundPort(fd: number): number {
+  optionValue[0] = SOCKADDR_IN_BYTES;
+  if (getsockname(fd, sockaddrAddress, optionValueAddress) < 0) throw new SystemCallError('getsockname', lastErrno());
+  return ((sockaddr[2] as number) << 8) | (sockaddr[3] as number);
 }
 
 export function closeUdpSocket(fd: number): void {

@@ -1,0 +1,21 @@
+/**
+ * What the two planes agree on for a worker's warm-up: one network between this host and one VTEP, both on loopback, in
+ * tables that nobody else sees. The main thread fills them; the worker sets its own descriptors in.
+ */
+import type { SharedTables } from './layout.js';
+
+export interface WarmUpInput {
+  readonly tables: SharedTables;
+  readonly networkIndex: number;
+  readonly peerVtep: number;
+}
+
+export const WARM_UP_VNI = 1;
+export const WARM_UP_MTU_BYTES = 1450;
+/** Four bytes each; every address of 127.0.0.0/8 is the host's own. */
+export const WARM_UP_SELF: readonly number[] = [127, 0, 0, 1];
+export const WARM_UP_PEER: readonly number[] = [127, 0, 0, 2];
+/** MAC bytes 0 and 1, and the last of the other four, of the container here and of the one there. */
+export const WARM_UP_MAC_HIGH16 = 0x0200;
+export const WARM_UP_MAC_HERE = 1;
+export const WARM_UP_MAC_THERE = 2;
