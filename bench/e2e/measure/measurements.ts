@@ -69,6 +69,10 @@ async function withPacedPair<T>(context: MeasureContext, use: (pair: PacedPair) 
 const holds = (run: PacedRun): boolean =>
   run.lossPercent <= LOSS_PERCENT_MAX && run.offeredKpps >= run.targetKpps * OFFERED_SHARE_MIN;
 
+/** What stopped the search: packets lost on the way, or a sender that the path's own work in its system calls held up. */
+const limitOf = (runs: readonly PacedRun[]): 'loss' | 'sender' =>
+  runs.some(({ lossPercent }) => lossPercent > LOSS_PERCENT_MAX) ? 'loss' : 'sender';
+
 function paced(context: MeasureContext): Promise<Measured> {
   return withPacedPair(context, async (pair) => {
     const runs: PacedRun[] = [];
@@ -77,7 +81,7 @@ function paced(context: MeasureContext): Promise<Measured> {
       runs.push(run);
       return holds(run);
     });
-    return { figures: { paced: highest ?? 0 }, details: { runs } };
+    return { figures: { paced: highest ?? 0 }, details: { limitedBy: limitOf(runs), runs } };
   });
 }
 
