@@ -56,12 +56,21 @@ export function namesOf<T extends string>(option: string, text: string, known: r
   return [...new Set(names)] as T[];
 }
 
+/** parseArgs takes a value that begins with a dash for a forgotten one; this option's always does. */
+function joinVtepdArgs(args: readonly string[]): string[] {
+  const at = args.indexOf('--vtepd-args');
+  const value = args[at + 1];
+  return at === -1 || value === undefined
+    ? [...args]
+    : [...args.slice(0, at), `--vtepd-args=${value}`, ...args.slice(at + 2)];
+}
+
 function parse(args: readonly string[]) {
   const text = { type: 'string' } as const;
   const flag = { type: 'boolean' } as const;
   try {
     return parseArgs({
-      args: [...args],
+      args: joinVtepdArgs(args),
       options: {
         rounds: text,
         seconds: text,

@@ -14,6 +14,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FIGURES } from './figures.js';
 import { measureIdleCores } from './measure/cpu.js';
+import { DISTURBED_CORES, startForeignCount } from './measure/foreign.js';
 import { type IdleDaemon, measureIdle } from './measure/idle.js';
 import { MEASUREMENTS, type Measurement } from './measure/measurements.js';
 import { waitForPath } from './measure/ping.js';
@@ -94,11 +95,16 @@ async function measure(run: Run, round: number, measurement: Measurement, system
   const head = `round ${round}/${options.rounds}  ${measurement.name.padEnd(11)}  ${system.padEnd(19)}`;
   try {
     const context = { testbed, path: run.paths.get(system)!, idleCores, ...options };
+    const foreign = startForeignCount(testbed.namespaces);
     const { figures, details } = await measurement.run(context);
+    const foreignCores = foreign();
+    const isDisturbed = foreignCores > DISTURBED_CORES;
+    if (isDisturbed) results.disturbances.push({ ...where, foreignCores });
     const wanted = FIGURES.filter(({ id, group }) => figures[id] !== undefined && options.only.includes(group));
     for (const { id } of wanted) results.add(id, system, round, figures[id]!);
     if (details !== undefined) results.details.push({ ...where, ...details });
-    say(`${head}  ${wanted.map(({ id, digits, unit }) => `${id} ${figures[id]!.toFixed(digits)} ${unit}`).join(', ')}`);
+    const shown = wanted.map(({ id, digits, unit }) => `${id} ${figures[id]!.toFixed(digits)} ${unit}`).join(', ');
+    say(`${head}  ${shown}${isDisturbed ? `  (disturbed: others used ${foreignCores.toFixed(1)} cores)` : ''}`);
   } catch (error) {
     testbed.signal.throwIfAborted();
     results.failures.push({ ...where, reason: oneLine(error) });
@@ -149,6 +155,9 @@ async function bench(options: BenchOptions, signal: AbortSignal): Promise<number
   if (options.chartPath !== undefined) {
     write(options.chartPath, drawChart(results, factsLine(facts)));
     say(`chart: ${options.chartPath}`);
+  }
+  if (results.disturbances.length > 0) {
+    complain(`${results.disturbances.length} measurements were disturbed by other processes on this machine`);
   }
   for (const { round, system, measurement, reason } of results.failures) {
     complain(`round ${round}, ${measurement}, ${system}: ${reason}`);

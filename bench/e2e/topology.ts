@@ -52,6 +52,10 @@ export class Testbed {
     this.signal = signal;
   }
 
+  get namespaces(): readonly string[] {
+    return this.#namespaces;
+  }
+
   /** Two fresh hosts for a system. */
   async addTopology(systemName: string): Promise<Topology> {
     const topology = new Topology(this, `${systemName}-`);

@@ -1,6 +1,7 @@
 /** The end-to-end benchmark's arithmetic: statistics, the search, the pace, and what it reads of other programs. */
 import { describe, expect, it } from 'vitest';
 import { parseBusySeconds } from '../../bench/e2e/measure/cpu.js';
+import { parseProcessSeconds } from '../../bench/e2e/measure/foreign.js';
 import { gbitPerSecond, parseIperf3, smallKpps } from '../../bench/e2e/measure/iperf3.js';
 import { parsePing } from '../../bench/e2e/measure/ping.js';
 import { Pace, TICK_SECONDS } from '../../bench/e2e/paced/pace.js';
@@ -73,6 +74,12 @@ it('CPU time is what is neither idle, nor waiting, nor stolen', () => {
   const text = 'cpu  100 10 200 5000 70 3 40 900 50 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n';
   expect(parseBusySeconds(text)).toBeCloseTo(3.53);
   expect(() => parseBusySeconds('intr 1')).toThrow('no line');
+});
+
+it("others' CPU time is read behind any name, without the kernel's own threads", () => {
+  const rest = (flags: number) => `S 1 1 1 0 -1 ${flags} 0 0 0 0 100 50 20 10 20 0 1 0 9`;
+  expect(parseProcessSeconds(`7 (a) b) ${rest(0x400100)}`)).toBeCloseTo(1.8);
+  expect(parseProcessSeconds(`2 (kthreadd) ${rest(0x208040)}`)).toBeUndefined();
 });
 
 describe('the paced sender', () => {

@@ -36,7 +36,7 @@ describe('options', () => {
   });
 
   it('are read', () => {
-    const options = parse('--quick', '--seconds', '2', '--only', 'tcp1, rtt', '--vtepd-args', ' --workers 2 ');
+    const options = parse('--quick', '--seconds', '2', '--only', 'tcp1, rtt', '--vtepd-args', '--workers 2');
     expect(options).toMatchObject({ rounds: 1, seconds: 2, only: ['tcp1', 'rtt'], vtepdArgs: ['--workers', '2'] });
     expect(parse('--systems', 'a,b', '--system', 'x.mjs', '--system', 'y.mjs')).toMatchObject({
       systems: ['a', 'b'],

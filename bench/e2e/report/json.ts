@@ -32,6 +32,7 @@ export function reportJson(
     figures: Object.fromEntries(figures),
     idle,
     failures: results.failures,
+    disturbed: results.disturbances,
     details: results.details,
   };
   return `${JSON.stringify(report, null, 2)}\n`;

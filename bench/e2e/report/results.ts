@@ -10,6 +10,14 @@ export interface Failure {
   readonly reason: string;
 }
 
+/** Other processes used so much of the CPUs during a measurement that its figures are in doubt. */
+export interface Disturbance {
+  readonly round: number;
+  readonly system: string;
+  readonly measurement: string;
+  readonly foreignCores: number;
+}
+
 export interface Comparison {
   readonly system: string;
   readonly baseline: string;
@@ -24,6 +32,7 @@ export interface Summary {
 export class Results {
   readonly systems: readonly System[];
   readonly failures: Failure[] = [];
+  readonly disturbances: Disturbance[] = [];
   readonly details: { round: number; system: string; measurement: string; [key: string]: unknown }[] = [];
   readonly #samples = new Map<string, Sample[]>();
 
