@@ -58,7 +58,7 @@ export function checkSystem(exported: Record<string, unknown>, path: string): Sy
     if (!right) throw new Error(`${path} is no system: ${rule}`);
   };
   must(typeof name === 'string' && /^[a-z0-9][a-z0-9-]{0,31}$/.test(name), 'it must export name, such as "my-vpn"');
-  must(typeof label === 'string' && label !== '', 'it must export label, a text for the chart');
+  must(isText(label) && label !== '' && label.length <= 32, 'it must export label, a text of at most 32 characters');
   must(typeof up === 'function', 'it must export up, a function');
   must(down === undefined || typeof down === 'function', 'down must be a function');
   const names = comparedWith === undefined || (Array.isArray(comparedWith) && comparedWith.every(isText));

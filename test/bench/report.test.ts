@@ -148,8 +148,14 @@ describe('the chart', () => {
 
   it('keeps its bars and numbers inside, and has both colour schemes', () => {
     const width = Number(/viewBox="0 0 (\d+)/.exec(svg)![1]);
-    const ends = [...svg.matchAll(/<text x="(\d+)"[^>]*>[\d.]+</g)].map((match) => Number(match[1]));
-    expect(Math.max(...ends)).toBeLessThan(width / 2 - 40);
+    const numbers = [...svg.matchAll(/<text x="(\d+)"[^>]*>[\d.]+</g)].map((match) => Number(match[1]));
+    // Two columns; a number has room for eight digits.
+    expect(Math.max(...numbers)).toBeLessThan(width / 2 - 50);
+    const longest = { name: 'x', label: 'M'.repeat(32), up };
+    const results = new Results([longest]);
+    results.add('tcp1', 'x', 1, 1);
+    const labelEnd = Number(/<text x="(\d+)"[^>]*>M+</.exec(drawChart(results, caption))![1]);
+    expect(labelEnd).toBeGreaterThan(32 * 6.5);
     expect(svg).toContain('prefers-color-scheme: dark');
   });
 

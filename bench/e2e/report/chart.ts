@@ -13,19 +13,19 @@ import type { Figure } from '../figures.js';
 import type { Results, Summary } from './results.js';
 
 const COLUMNS = 2;
-const PANEL_WIDTH = 470;
 const MARGIN = 24;
-const LABEL_WIDTH = 160;
+/** No letter of the usual fonts is wider on average. */
+const LETTER_WIDTH = 6.6;
 /** Room for the number right of the longest bar. */
 const VALUE_WIDTH = 64;
-const BAR_WIDTH_MAX = PANEL_WIDTH - MARGIN - LABEL_WIDTH - VALUE_WIDTH;
+const BAR_WIDTH_MAX = 222;
 const HEAD_HEIGHT = 48;
 const ROW_HEIGHT = 22;
 const BAR_HEIGHT = 14;
 const PANEL_GAP = 22;
 const TITLE_HEIGHT = 56;
 const CAPTION_HEIGHT = 34;
-/** The names of fonts that are there on the usual systems; the widths above fit them all. */
+/** Fonts that are there on the usual systems; the widths above fit them all. */
 const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif";
 /** Bars, in the order of the systems: greys and blues for what is in the kernel, then warm ones. */
 const COLOURS = ['#8b96a5', '#5b8bd0', '#2f5fae', '#f2a65a', '#e06c1b', '#8e6bbf', '#4f9d69', '#b5495b'];
@@ -68,14 +68,14 @@ function barsOf(results: Results, { id }: Figure): Bar[] {
   });
 }
 
-function drawBar(bar: Bar, top: number, scale: number, digits: number): string[] {
+function drawBar(bar: Bar, top: number, scale: number, digits: number, labelWidth: number): string[] {
   const { median, min, max } = bar.summary;
   const middle = top + BAR_HEIGHT / 2;
-  const at = (value: number) => LABEL_WIDTH + value * scale;
+  const at = (value: number) => labelWidth + value * scale;
   const parts = [
-    text(LABEL_WIDTH - 8, middle + 4, bar.label, 'text-anchor="end"'),
+    text(labelWidth - 8, middle + 4, bar.label, 'text-anchor="end"'),
     // A bar too short to see is still a bar.
-    `<rect x="${LABEL_WIDTH}" y="${top}" width="${Math.max(1, median * scale).toFixed(1)}" height="${BAR_HEIGHT}" rx="2" fill="${bar.colour}"/>`,
+    `<rect x="${labelWidth}" y="${top}" width="${Math.max(1, median * scale).toFixed(1)}" height="${BAR_HEIGHT}" rx="2" fill="${bar.colour}"/>`,
   ];
   const isRange = max > min;
   if (isRange) {
@@ -87,7 +87,7 @@ function drawBar(bar: Bar, top: number, scale: number, digits: number): string[]
   return parts;
 }
 
-function drawPanel(figure: Figure, bars: readonly Bar[]): string[] {
+function drawPanel(figure: Figure, bars: readonly Bar[], labelWidth: number): string[] {
   const most = Math.max(...bars.map(({ summary }) => summary.max));
   const scale = most > 0 ? BAR_WIDTH_MAX / most : 0;
   const rowsTop = HEAD_HEIGHT;
@@ -95,8 +95,8 @@ function drawPanel(figure: Figure, bars: readonly Bar[]): string[] {
   return [
     text(0, 16, figure.title, 'class="figure"'),
     text(0, 33, `${figure.unit}, ${figure.better} is better`, 'class="quiet"'),
-    ...bars.flatMap((bar, index) => drawBar(bar, rowsTop + index * ROW_HEIGHT, scale, figure.digits)),
-    `<line class="axis" x1="${LABEL_WIDTH}" x2="${LABEL_WIDTH}" y1="${rowsTop - 3}" y2="${axisBottom}"/>`,
+    ...bars.flatMap((bar, index) => drawBar(bar, rowsTop + index * ROW_HEIGHT, scale, figure.digits, labelWidth)),
+    `<line class="axis" x1="${labelWidth}" x2="${labelWidth}" y1="${rowsTop - 3}" y2="${axisBottom}"/>`,
   ];
 }
 
@@ -106,12 +106,14 @@ export function drawChart(results: Results, caption: string): string {
   const barCountMax = Math.max(1, ...figures.map((figure) => barsOf(results, figure).length));
   const panelHeight = HEAD_HEIGHT + barCountMax * ROW_HEIGHT + PANEL_GAP;
   const columns = Math.min(COLUMNS, Math.max(1, figures.length));
-  const width = MARGIN + columns * PANEL_WIDTH;
+  const labelWidth = Math.ceil(Math.max(...results.systems.map(({ label }) => label.length)) * LETTER_WIDTH) + 12;
+  const panelWidth = labelWidth + BAR_WIDTH_MAX + VALUE_WIDTH + MARGIN;
+  const width = MARGIN + columns * panelWidth;
   const height = TITLE_HEIGHT + Math.ceil(figures.length / columns) * panelHeight + CAPTION_HEIGHT;
   const panels = figures.map((figure, index) => {
-    const x = MARGIN + (index % columns) * PANEL_WIDTH;
+    const x = MARGIN + (index % columns) * panelWidth;
     const y = TITLE_HEIGHT + Math.floor(index / columns) * panelHeight;
-    const parts = drawPanel(figure, barsOf(results, figure));
+    const parts = drawPanel(figure, barsOf(results, figure), labelWidth);
     return [`  <g transform="translate(${x} ${y})">`, ...parts.map((part) => `    ${part}`), '  </g>'].join('\n');
   });
   const title = columns === 1 ? 'vtep, end to end' : "vtep beside the kernel's VXLAN, end to end";
