@@ -1,5 +1,5 @@
 /**
- * Makes a fresh Debian or Ubuntu machine ready for one goal: `node scripts/setup.mjs [demo|test|check|build]`.
+ * Makes a fresh Debian or Ubuntu machine ready for one goal: `node scripts/setup.mjs [demo|test|bench:e2e|check|build]`.
  *
  * Runs before anything is installed, so it uses Node's own modules only. It looks first and changes only what is
  * missing: apt packages, node_modules, dist. The second run finds all in place and takes a fraction of a second.
@@ -46,9 +46,17 @@ const TEST_PACKAGES = [
   ['socat', 'socat'],
 ];
 
+const BENCH_PACKAGES = [
+  ['iproute2', 'ip'],
+  ['iputils-ping', 'ping'],
+  ['iperf3', 'iperf3'],
+  ['util-linux', 'setpriv'],
+];
+
 const GOALS = {
   demo: { packages: DEMO_PACKAGES, root: true, build: true, consul: false },
   test: { packages: TEST_PACKAGES, root: true, build: true, consul: true },
+  'bench:e2e': { packages: BENCH_PACKAGES, root: true, build: true, consul: false },
   check: { packages: [], root: false, build: false, consul: false },
   build: { packages: [], root: false, build: true, consul: false },
 };
