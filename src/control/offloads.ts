@@ -16,6 +16,7 @@ import {
 } from '../sys/tap.js';
 import { closeTapSteering, loadTapSteering, steerTap } from '../sys/tap-steering.js';
 import { probeUdpGro, probeUdpSegment } from '../sys/udp-offloads.js';
+import { hasSimd } from '../wire/simd-checksum.js';
 import type { ForwardingStatus, OffloadStatus } from './forwarding.js';
 import { OFFLOAD_NAMES, type OffloadName, type OffloadSwitches } from './offload-switches.js';
 
@@ -166,17 +167,7 @@ function withThrowawayTap<T>(use: (fd: number) => T): T {
   }
 }
 
-/** A module of one function that answers i32x4.extract_lane 0 (i32x4.splat (i32.const 0)). */
-const SIMD_MODULE = Uint8Array.of(
-  ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00], // magic, version
-  ...[0x01, 0x05, 0x01, 0x60, 0x00, 0x01, 0x7f], // types: () -> i32
-  ...[0x03, 0x02, 0x01, 0x00], // functions: one, of type 0
-  ...[0x0a, 0x0b, 0x01, 0x09, 0x00, 0x41, 0x00, 0xfd, 0x11, 0xfd, 0x1b, 0x00, 0x0b], // code
-);
-
 /** @throws Error if this machine's WebAssembly has no SIMD */
 function probeSimd(): void {
-  // Node's own types leave WebAssembly out.
-  const { WebAssembly } = globalThis as unknown as { WebAssembly: { validate(module: Uint8Array): boolean } };
-  if (!WebAssembly.validate(SIMD_MODULE)) throw new Error('WebAssembly has no SIMD on this machine');
+  if (!hasSimd()) throw new Error('WebAssembly has no SIMD on this machine');
 }

@@ -25,6 +25,9 @@ export class Aggregate {
   upperOffset = 0;
   /** Ethernet to TCP or UDP header. */
   headerBytes = 0;
+  /** Which bits of a further segment's headers must be the head's (header-masks.ts), and over how many bytes. */
+  maskOffset = 0;
+  maskBytes = 0;
   /** Payload of the head; no further segment has more. */
   segmentBytes = 0;
   /** Payload of all. */
@@ -34,6 +37,9 @@ export class Aggregate {
   lastId = 0;
   /** The head's checksums have been verified, which is done when a second segment fits. */
   isVerified = false;
+  /** Of the head, once verified: sums that are the same for every segment. */
+  ipBase = 0;
+  pseudoBase = 0;
   /** TCP: the last segment has PSH. */
   hasPush = false;
 

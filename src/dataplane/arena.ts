@@ -21,7 +21,9 @@ import { IOVEC_BYTES, layoutMessages, MMSGHDR_BYTES, MSG_CONTROL_WORD, prepareGs
 import { addressOf, writePointer } from '../sys/memory.js';
 import { EPOLL_EVENT_WORDS } from '../sys/poll.js';
 import { sum } from '../wire/checksum.js';
+import { type DifferFunction, makePlainDiffer, makeSimdDiffer } from '../wire/masked-compare.js';
 import { makeSimdSum, type SumFunction } from '../wire/simd-checksum.js';
+import { HEADER_MASKS_BYTES, writeHeaderMasks } from './header-masks.js';
 
 /** Frames of one burst: what one turn takes from one TAP before it looks at the others. */
 export const BURST_FRAMES = 64;
@@ -97,9 +99,12 @@ export class Arena {
   /** Ten zero bytes and room: a virtio header that stands apart from its frame. */
   readonly plainVirtio: number;
   readonly epollEvents: number;
+  readonly headerMasks: number;
   readonly addresses: Addresses;
   /** Sum over the arena's bytes: SIMD, or the plain reference. */
   readonly sum: SumFunction;
+  /** Compares bytes of the arena through a mask: likewise. */
+  readonly differ: DifferFunction;
 
   constructor(txSocketCount: number, simdChecksum: boolean) {
     let offset = 0;
@@ -123,6 +128,7 @@ export class Arena {
     this.tapIovecs = take(TAP_IOVECS_MAX * IOVEC_BYTES);
     this.plainVirtio = take(64);
     this.epollEvents = take(EVENTS_PER_WAIT * EPOLL_EVENT_WORDS * 4);
+    this.headerMasks = take(HEADER_MASKS_BYTES);
     this.memory = allocate(Math.ceil(offset / PAGE_BYTES));
     this.bytes = new Uint8Array(this.memory.buffer);
     this.words = new Int32Array(this.memory.buffer);
@@ -140,6 +146,8 @@ export class Arena {
     this.addresses = new Addresses(this, txSocketCount);
     const bytes = this.bytes;
     this.sum = simdChecksum ? makeSimdSum(this.memory) : (offset, length) => sum(bytes, offset, length, 0);
+    this.differ = simdChecksum ? makeSimdDiffer(this.memory) : makePlainDiffer(bytes);
+    writeHeaderMasks(bytes, this.headerMasks);
   }
 
   /** Writes the machine address of `offset` as two words. */

@@ -10,6 +10,7 @@ import { NetworkTable } from '../shared/network-table.js';
 import { VTEP_ROWS_OFFSET, VtepTable } from '../shared/vtep-table.js';
 import type { WorkerInput, WorkerOffloads } from '../shared/worker-input.js';
 import { addressOf } from '../sys/memory.js';
+import type { DifferFunction } from '../wire/masked-compare.js';
 import type { SumFunction } from '../wire/simd-checksum.js';
 import { Aggregate } from './aggregate.js';
 import { Arena, DATAGRAM_BYTES_MAX, TX_MESSAGES_MAX } from './arena.js';
@@ -36,6 +37,7 @@ export class WorkerContext {
   readonly offloads: WorkerOffloads;
   readonly spinMs: number;
   readonly sum: SumFunction;
+  readonly differ: DifferFunction;
   readonly reported: Int32Array;
   /** Tells the main thread that its event ring is no longer empty. */
   readonly wakeMain: () => void;
@@ -91,6 +93,7 @@ export class WorkerContext {
     this.offloads = offloads;
     this.spinMs = input.spinMicroseconds / 1000;
     this.sum = this.arena.sum;
+    this.differ = this.arena.differ;
     this.reported = new Int32Array(REPORTED_CELLS * 4);
 
     const messages = txFds.length * TX_MESSAGES_MAX;
