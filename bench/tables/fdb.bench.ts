@@ -5,12 +5,14 @@
  * its key list, which is longer than any cache remembers.
  */
 import benny from 'benny';
-import { Fdb, fdbBytes, fdbKeyHigh, KIND_STATIC } from '../../src/shared/fdb.js';
+import { Fdb, fdbBytes, fdbKeyHigh, KIND_DYNAMIC, KIND_STATIC } from '../../src/shared/fdb.js';
+import { FDB_ENTRIES_DEFAULT } from '../../src/shared/layout.js';
 import { FdbWriter } from '../../src/shared/writers/fdb-writer.js';
 
 const LOOKUPS = 1000;
 const KEYS = 1 << 20;
 const NETWORKS = 64;
+const SLICE_SLOTS = 4096;
 
 let seed = 1;
 /** Marsaglia's xorshift32. */
@@ -29,9 +31,10 @@ function residentBytes(): number {
   return process.memoryUsage().rss;
 }
 
+/** A table for less than the default is as large as that one. */
 function makeTable(entries: number) {
   const before = residentBytes();
-  const buffer = new SharedArrayBuffer(fdbBytes(entries));
+  const buffer = new SharedArrayBuffer(fdbBytes(Math.max(entries, FDB_ENTRIES_DEFAULT)));
   const writer = new FdbWriter(buffer);
   for (let i = 0; i < entries; i++) {
     if (!writer.set(keyLow(2 * i + 1), keyHigh(2 * i + 1), KIND_STATIC, i & 4095, 0))
@@ -68,8 +71,34 @@ function makeCase(fdb: Fdb, entries: number, odd: number) {
   };
 }
 
+/** What a walk over the whole table costs the main thread: nothing goes, and then all does. */
+function measureWalks(entries: number): void {
+  const writer = new FdbWriter(new SharedArrayBuffer(fdbBytes(entries)));
+  for (let i = 0; i < entries; i++) writer.set(keyLow(2 * i + 1), keyHigh(2 * i + 1), KIND_DYNAMIC, 1, 10);
+  const whole = milliseconds(() => writer.removeIdle(5));
+  let longest = 0;
+  for (let isEnd = false; !isEnd; ) {
+    longest = Math.max(
+      longest,
+      milliseconds(() => {
+        isEnd = writer.removeIdleSlice(20, SLICE_SLOTS);
+      }),
+    );
+  }
+  console.log(`${entries} entries: a walk that removes none ${whole.toFixed(1)} ms;`);
+  console.log(`  in slices of ${SLICE_SLOTS} slots, all removed, the longest slice ${longest.toFixed(1)} ms`);
+}
+
+function milliseconds(work: () => void): number {
+  const before = performance.now();
+  work();
+  return performance.now() - before;
+}
+
 // Before anything else has grown the process.
 const tables = [1000, 100_000, 1_000_000].map((entries) => ({ entries, fdb: makeTable(entries) }));
+
+measureWalks(1_000_000);
 
 await benny.suite(
   `FDB, ${LOOKUPS} look-ups`,

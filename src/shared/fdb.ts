@@ -47,8 +47,6 @@ export const KIND_LOCAL = 1;
 export const KIND_STATIC = 2;
 export const KIND_DYNAMIC = 3;
 export const FDB_MISS = 0;
-/** No value: a kind is below 128. */
-const TORN = -1;
 
 /** Some microseconds at most: longer than a change takes, shorter than it would matter to a burst. */
 const READ_TRIES = 1024;
@@ -97,6 +95,11 @@ export function fdbVtep(value: number): number {
   return value & 0xffff;
 }
 
+/** @returns -1, all bits, for 0; else 0 */
+function isZero(word: number): number {
+  return ~((word | (0 - word)) >> 31);
+}
+
 export class Fdb {
   readonly words: Int32Array;
   /** Word offset of the slot that the last successful lookup found; for stamp(). */
@@ -122,44 +125,86 @@ export class Fdb {
     return FDB_HEADER_WORDS + (line << 4);
   }
 
-  /** @returns kind << 24 | VTEP index, or FDB_MISS */
+  /**
+   * The home line. Its first slot by a branch, which nearly always goes one way in a table with room; the other three
+   * without any, since in a full table no predictor knows which of them it is: a wrong guess costs as much as all of this.
+   *
+   * @returns kind << 24 | VTEP index, or FDB_MISS
+   */
   lookup(keyLow: number, keyHigh: number): number {
-    const value = this.#read(keyLow, keyHigh);
-    return value === TORN ? this.#readAgain(keyLow, keyHigh) : value;
-  }
-
-  /** @returns a value, FDB_MISS, or TORN if the table was changed meanwhile */
-  #read(keyLow: number, keyHigh: number): number {
     const words = this.words;
     const zero = words[ZERO_WORD]!;
     const before = words[FDB_SEQUENCE_WORD]!;
-    let word = this.homeWord(keyLow, keyHigh) + (before & zero);
-    const first = words[word + 2]!;
-    const end = word + (((first & FDB_DEPTH_MASK) >>> FDB_DEPTH_SHIFT) + 1) * FDB_LINE_WORDS;
-    let low = 0;
-    let high = 0;
-    let found = FDB_MISS;
+    const home = this.homeWord(keyLow, keyHigh) + (before & zero);
+    const low = words[home]!;
+    const high = words[home + 1]!;
+    const first = words[home + 2]!;
+    let word = home;
+    let value = first;
+    let read = low | high | first;
+    if ((low !== keyLow || high !== keyHigh) && first !== FDB_MISS) {
+      // 0 where a slot has the key.
+      const second = (words[home + 4]! ^ keyLow) | (words[home + 5]! ^ keyHigh);
+      const third = (words[home + 8]! ^ keyLow) | (words[home + 9]! ^ keyHigh);
+      const fourth = (words[home + 12]! ^ keyLow) | (words[home + 13]! ^ keyHigh);
+      word = home + ((isZero(second) & 4) | (isZero(third) & 8) | (isZero(fourth) & 12));
+      if (word !== home) value = words[word + 2]!;
+      else if ((first & FDB_DEPTH_MASK) === 0) value = FDB_MISS;
+      else return this.#lookupBeyond(home, keyLow, keyHigh, before);
+      read |= second | third | fourth | value;
+    }
+    const after = words[FDB_SEQUENCE_WORD + (read & zero)]!;
+    if (after !== before || (before & 1) !== 0) return this.#search(keyLow, keyHigh);
+    this.foundWord = word;
+    return value & ~FDB_DEPTH_MASK;
+  }
+
+  /** The lines after the home line. */
+  #lookupBeyond(home: number, keyLow: number, keyHigh: number, before: number): number {
+    const words = this.words;
+    const zero = words[ZERO_WORD]!;
+    const first = words[home + 2]!;
+    const end = home + (((first & FDB_DEPTH_MASK) >>> FDB_DEPTH_SHIFT) + 1) * FDB_LINE_WORDS;
     let value = FDB_MISS;
+    let read = first;
+    let word = home + FDB_LINE_WORDS;
     for (; word < end; word += FDB_SLOT_WORDS) {
-      low = words[word]!;
-      high = words[word + 1]!;
-      found = words[word + 2]!;
-      if (found === FDB_MISS) break;
+      const low = words[word]!;
+      const high = words[word + 1]!;
       if (low === keyLow && high === keyHigh) {
-        this.foundWord = word;
-        value = found & ~FDB_DEPTH_MASK;
+        value = words[word + 2]!;
+        read |= low | high | value;
         break;
       }
     }
-    const after = words[FDB_SEQUENCE_WORD + ((first | low | high | found) & zero)]!;
-    return after === before && (before & 1) === 0 ? value : TORN;
+    const after = words[FDB_SEQUENCE_WORD + (read & zero)]!;
+    if (after !== before || (before & 1) !== 0) return this.#search(keyLow, keyHigh);
+    this.foundWord = word;
+    return value & ~FDB_DEPTH_MASK;
   }
 
-  #readAgain(keyLow: number, keyHigh: number): number {
+  /** All of it again, and again while the table changes. */
+  #search(keyLow: number, keyHigh: number): number {
+    const words = this.words;
+    const zero = words[ZERO_WORD]!;
     for (let tries = 0; tries < READ_TRIES; tries++) {
-      if ((Atomics.load(this.words, FDB_SEQUENCE_WORD) & 1) !== 0) continue;
-      const value = this.#read(keyLow, keyHigh);
-      if (value !== TORN) return value;
+      // Atomic: a plain load could be taken out of the loop.
+      const before = Atomics.load(words, FDB_SEQUENCE_WORD);
+      if ((before & 1) !== 0) continue;
+      let word = this.homeWord(keyLow, keyHigh) + (before & zero);
+      let read = words[word + 2]!;
+      const end = word + (((read & FDB_DEPTH_MASK) >>> FDB_DEPTH_SHIFT) + 1) * FDB_LINE_WORDS;
+      let value = FDB_MISS;
+      for (; word < end && value === FDB_MISS; word += FDB_SLOT_WORDS) {
+        const low = words[word]!;
+        const high = words[word + 1]!;
+        if (low !== keyLow || high !== keyHigh) continue;
+        value = words[word + 2]!;
+        read |= low | high | value;
+      }
+      if (words[FDB_SEQUENCE_WORD + (read & zero)] !== before) continue;
+      this.foundWord = word - FDB_SLOT_WORDS;
+      return value & ~FDB_DEPTH_MASK;
     }
     return FDB_MISS;
   }

@@ -159,28 +159,38 @@ export class FdbWriter {
     return this.#reader.lookup(keyLow, keyHigh) === FDB_MISS ? NOT_FOUND : this.#reader.foundWord;
   }
 
-  /** Knuth, The Art of Computer Programming 3, 6.4, algorithm R: fills the hole from behind. */
+  /**
+   * Knuth, The Art of Computer Programming 3, 6.4, algorithm R: fills the hole from behind. Each move is a change of its
+   * own, so that readers wait for four stores and not for the whole run; between two of them an entry is there twice.
+   */
   #removeAt(hole: number): void {
     const words = this.#words;
-    this.#beginChange();
     let free = hole;
     let home = this.#homeOf(hole);
     for (let word = hole + FDB_SLOT_WORDS; word < words.length; word += FDB_SLOT_WORDS) {
       if (words[word + 2] === FDB_MISS) break;
       const nextHome = this.#homeOf(word);
       if (nextHome > free) continue;
-      this.#write(free, words[word] as number, words[word + 1] as number, this.#value(word), words[word + 3] as number);
+      const value = this.#value(word);
+      this.#beginChange();
+      this.#write(free, words[word] as number, words[word + 1] as number, value, words[word + 3] as number);
+      this.#endChange();
       this.#measureDepth(home, word);
       free = word;
       home = nextHome;
     }
     this.#measureDepth(home, free);
+    this.#beginChange();
     this.#write(free, 0, 0, FDB_MISS, 0);
     this.#endChange();
     this.#count--;
   }
 
-  /** Sets a line's depth after one of its keys has left the slot `gone`, which still holds its bytes. */
+  /**
+   * Sets a line's depth after one of its keys has gone. One store: a reader may see the old depth or the new.
+   *
+   * @param gone the slot that is free now, though bytes are in it; the key's own, or one behind it
+   */
   #measureDepth(home: number, gone: number): void {
     const before = this.#depth(home);
     if (depthOf(home, gone) < before) return;
