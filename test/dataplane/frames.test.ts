@@ -231,7 +231,7 @@ describe('decapsulation', () => {
 
   it('learns nothing where learning is off', () => {
     harness.close();
-    harness = new Harness(PORT, false);
+    harness = new Harness(PORT, { learning: false });
     harness.fromPeer(harness.addPeer(2), vxlanDatagram(frame()));
     expect(harness.toContainer()).toHaveLength(1);
     expect(events()).toEqual([]);
