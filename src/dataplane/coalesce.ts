@@ -11,7 +11,7 @@
  *     VLAN tags, IPv4 options, IPv6 extension headers   rare; the kernel's own rules for them differ between versions
  *     fragments                                         their checksum covers what is not here
  *     a length field that does not match the frame      a trailer would move into the middle
- *     TCP flags but ACK and PSH                          SYN, FIN, RST, URG, ECE, CWR mean this segment and no other
+ *     TCP flags but ACK and PSH                          SYN, FIN, RST, URG, ECE, CWR, AE mean this segment and no other
  *     no payload                                         a pure ACK counts: TCP's clock
  *     other TTL, TOS (ECN too), DF, flow label, TCP options, acknowledgement, window
  *     anything after a PSH or a shorter segment; a larger segment after a smaller one
@@ -43,7 +43,8 @@ const IPV4_VERSION_AND_LENGTH = 0x45;
 /** All of flags and fragment offset but DF. */
 const IPV4_FRAGMENT_MASK = 0xbfff;
 const IPV4_DONT_FRAGMENT = 0x4000;
-const NOT_PSH_WORD = ~TCP_PSH;
+/** The bits behind the data offset, the reserved ones too: one is AccECN's AE. */
+const TCP_FLAGS_BUT_PSH = 0x0fff & ~TCP_PSH;
 
 /** The frame's bytes are borrowed until the aggregate is flushed. */
 export function coalesce(context: WorkerContext, networkIndex: number, frameOffset: number, frameBytes: number): void {
@@ -126,7 +127,7 @@ function kindOf(context: WorkerContext, frameOffset: number, frameBytes: number)
     if (!context.coalesceTcp || upperBytes <= TCP_HEADER_BYTES_MIN) return COALESCE_NONE;
     const headerBytes = (view.getUint8(upper + 12) >>> 4) << 2;
     if (headerBytes < TCP_HEADER_BYTES_MIN || upperBytes <= headerBytes) return COALESCE_NONE;
-    if ((view.getUint8(upper + 13) & NOT_PSH_WORD) !== TCP_ACK) return COALESCE_NONE;
+    if ((view.getUint16(upper + 12) & TCP_FLAGS_BUT_PSH) !== TCP_ACK) return COALESCE_NONE;
     return ethertype === ETHERTYPE_IPV4 ? COALESCE_TCP4 : COALESCE_TCP6;
   }
   if (protocol === IP_PROTOCOL_UDP) {
