@@ -13,6 +13,7 @@ import {
 } from '../../src/shared/counters.js';
 import { fdbKeyHigh, KIND_STATIC } from '../../src/shared/fdb.js';
 import type { WorkerOffloads } from '../../src/shared/worker-input.js';
+import { isChecksumSound, pseudoHeaderSumIpv6 } from '../../src/wire/checksum.js';
 import { deliveries, trainsOf } from './deliveries.js';
 import { ALL_OFFLOADS, Harness, vxlanDatagram } from './harness.js';
 import {
@@ -24,9 +25,9 @@ import {
   superframes,
 } from './reference/arbitraries.js';
 import { coalesceReference } from './reference/coalesce.js';
-import { emitFrame, type FrameSpec, payloadOf } from './reference/frame-spec.js';
+import { BASE_SPEC, emitFrame, emitSuperframe, type FrameSpec, payloadOf } from './reference/frame-spec.js';
 import { areEqual } from './reference/octets.js';
-import { TCP } from './reference/packet.js';
+import { TCP, UDP } from './reference/packet.js';
 import { segmentReference } from './reference/segment.js';
 
 const PORT = 24_790;
@@ -78,6 +79,28 @@ describe('a message from the TAP', () => {
       { numRuns: 60 },
     );
     expect(harness.drops()).toEqual({});
+  });
+
+  it('leaves with sound checksums behind a routing header, which they look through', () => {
+    const peer = open({});
+    for (const protocol of [TCP, UDP] as const) {
+      const spec: FrameSpec = { ...BASE_SPEC, family: 6, protocol, extensionBytes: 24, payload: payloadOf(3000, 1) };
+      const message = emitSuperframe(spec, 1000);
+      const upper = 78;
+      // Destination options become a routing header of 24 bytes: one segment left, to fd00::3. The packet goes to fd00::9.
+      message[10 + 20] = 43;
+      message.set([protocol, 2, 0, 1, 0, 0, 0, 0, ...message.slice(10 + 38, 10 + 54)], 10 + 54);
+      message[10 + 53] = 9;
+      harness.fromContainer(message);
+      const datagrams = harness.toPeer(peer);
+      expect(datagrams).toHaveLength(3);
+      for (const datagram of datagrams) {
+        const frame = datagram.slice(8);
+        frame[53] = 3;
+        const pseudo = pseudoHeaderSumIpv6(frame, 14, protocol, frame.length - upper);
+        expect(isChecksumSound(frame, upper, frame.length - upper, pseudo)).toBe(true);
+      }
+    }
   });
 
   it('leaves in its place among those of its burst', () => {
