@@ -5,7 +5,7 @@
  *     VLAN tags, IPv4 options, IPv6 extension headers   rare; the kernel's own rules for them differ between versions
  *     fragments                                         their checksum covers what is not here
  *     a length field that does not match the frame      a trailer would move into the middle
- *     TCP flags but ACK and PSH                          SYN, FIN, RST, URG, ECE, CWR mean this segment and no other
+ *     TCP flags but ACK and PSH                          SYN, FIN, RST, URG, ECE, CWR, AE mean this segment and no other
  *     no payload                                         a pure ACK counts: TCP's clock
  *     UDP without a checksum                             the superframe's segments would get one
  */
@@ -20,6 +20,8 @@ import type { WorkerContext } from './context.js';
 const IPV4_VERSION_AND_LENGTH = 0x45;
 /** All of flags and fragment offset but DF. */
 const IPV4_FRAGMENT_MASK = 0xbfff;
+/** The bits behind the data offset, the reserved ones too: one is AccECN's AE. */
+const TCP_FLAGS_BUT_PSH = 0x0fff & ~TCP_PSH;
 
 /** @returns COALESCE_... */
 export function coalesceKind(context: WorkerContext, frameOffset: number, frameBytes: number): number {
@@ -48,7 +50,7 @@ export function coalesceKind(context: WorkerContext, frameOffset: number, frameB
     if (!context.coalesceTcp || upperBytes <= TCP_HEADER_BYTES_MIN) return COALESCE_NONE;
     const headerBytes = (view.getUint8(upper + 12) >>> 4) << 2;
     if (headerBytes < TCP_HEADER_BYTES_MIN || upperBytes <= headerBytes) return COALESCE_NONE;
-    if ((view.getUint8(upper + 13) & ~TCP_PSH) !== TCP_ACK) return COALESCE_NONE;
+    if ((view.getUint16(upper + 12) & TCP_FLAGS_BUT_PSH) !== TCP_ACK) return COALESCE_NONE;
     return ethertype === ETHERTYPE_IPV4 ? COALESCE_TCP4 : COALESCE_TCP6;
   }
   if (protocol === IP_PROTOCOL_UDP) {

@@ -46,6 +46,9 @@ export class WorkerContext {
   /** The last turn moved something, but little. */
   isTrickle = false;
 
+  /** Frames that the next burst from a TAP takes at most (tap-rx.ts). */
+  tapBurst = 1;
+
   // Encapsulation: what waits to be sent.
   readonly txFds: Int32Array;
   readonly txMask: number;

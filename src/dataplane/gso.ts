@@ -5,7 +5,8 @@
  *     message        [ VXLAN + headers 0 ][ payload 0 ][ VXLAN + headers 1 ][ payload 1 ] ...     UDP_SEGMENT
  *
  * 1. Sums that are the same for every segment are made once: the IPv4 header without length, identification and
- *    checksum; the pseudo-header and TCP header without length, sequence number, flags and checksum.
+ *    checksum; the pseudo-header and TCP header without length, sequence number, flags and checksum. The pseudo-header's
+ *    is in the checksum field: behind a routing header it is over an address that the IPv6 header does not have.
  * 2. Each segment gets a copy of the headers in a block of its own, and of the payload only the sum is taken.
  * 3. Up to 64 segments and 65,507 bytes are one message; where UDP_SEGMENT is off or refused, one.
  *
@@ -13,8 +14,8 @@
  * identification + i; TCP sequence + i * size, FIN and PSH on the last only, CWR on the first only; lengths; checksums.
  */
 import { IOV_LEN_WORD, IOVEC_WORDS } from '../sys/batch-io.js';
-import { finish, pseudoHeaderSumIpv4, pseudoHeaderSumIpv6, sum } from '../wire/checksum.js';
-import { IP_PROTOCOL_TCP, IP_PROTOCOL_UDP, IPV4_CHECKSUM_OFFSET } from '../wire/ipv4.js';
+import { finish, sum } from '../wire/checksum.js';
+import { IPV4_CHECKSUM_OFFSET } from '../wire/ipv4.js';
 import { TCP_CHECKSUM_OFFSET, TCP_CWR, TCP_FIN, TCP_PSH } from '../wire/tcp.js';
 import { UDP_CHECKSUM_OFFSET } from '../wire/udp.js';
 import { VXLAN_HEADER_BYTES } from '../wire/vxlan.js';
@@ -64,12 +65,10 @@ export function splitSuperframe(
   const upperOffset = superframe.upperOffset;
   const headerBytes = superframe.headerBytes;
   const segmentBytes = superframe.segmentBytes;
-  const protocol = isTcp ? IP_PROTOCOL_TCP : IP_PROTOCOL_UDP;
   const upperHeaderBytes = frameOffset + headerBytes - upperOffset;
 
   let ipBase = 0;
   let firstId = 0;
-  let upperBase: number;
   if (isIpv4) {
     firstId = view.getUint16(ipOffset + IPV4_ID_OFFSET);
     // What the three fields add is taken away again: adding the complement subtracts (RFC 1071).
@@ -78,10 +77,9 @@ export function splitSuperframe(
       (0xffff - view.getUint16(ipOffset + IPV4_LENGTH_OFFSET)) +
       (0xffff - firstId) +
       (0xffff - view.getUint16(ipOffset + IPV4_CHECKSUM_OFFSET));
-    upperBase = pseudoHeaderSumIpv4(bytes, ipOffset, protocol, 0);
-  } else {
-    upperBase = pseudoHeaderSumIpv6(bytes, ipOffset, protocol, 0);
   }
+  const checksumField = upperOffset + (isTcp ? TCP_CHECKSUM_OFFSET : UDP_CHECKSUM_OFFSET);
+  let upperBase = view.getUint16(checksumField) + (2 * 0xffff - (frameOffset + frameBytes - upperOffset));
   let sequence = 0;
   let flagsWord = 0;
   if (isTcp) {

@@ -89,11 +89,14 @@ export function checkSuperframe(
   if (ip < 0 || ip >= upper) return DROP_TAP_VIRTIO_HEADER;
   const ethertype = readLayer3Ethertype(bytes, ip);
   const protocol = isTcp ? IP_PROTOCOL_TCP : IP_PROTOCOL_UDP;
+  const version = (bytes[ip] as number) >>> 4;
   if (ethertype === ETHERTYPE_IPV4) {
+    if (version !== 4) return DROP_TAP_VIRTIO_HEADER;
     if (type === VIRTIO_NET_HDR_GSO_TCPV6 || upper - ip < IPV4_HEADER_BYTES_MIN) return DROP_TAP_VIRTIO_HEADER;
     if (ip + readIpv4HeaderBytes(bytes, ip) !== upper) return DROP_TAP_VIRTIO_HEADER;
     if (readIpv4Protocol(bytes, ip) !== protocol || isIpv4Fragment(bytes, ip)) return DROP_TAP_VIRTIO_HEADER;
   } else if (ethertype === ETHERTYPE_IPV6) {
+    if (version !== 6) return DROP_TAP_VIRTIO_HEADER;
     if (type === VIRTIO_NET_HDR_GSO_TCPV4 || upper - ip < IPV6_HEADER_BYTES) return DROP_TAP_VIRTIO_HEADER;
     const walk = walkIpv6(bytes, ip, end - ip);
     if (walk === IPV6_WALK_FAILED || isIpv6UpperFragment(walk)) return DROP_TAP_VIRTIO_HEADER;

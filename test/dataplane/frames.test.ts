@@ -1,6 +1,7 @@
 /** Frames in, frames out, and what was counted: every step of a worker, over real sockets, without its thread. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BURST_FRAMES } from '../../src/dataplane/arena.js';
+import { drainTap } from '../../src/dataplane/tap-rx.js';
 import {
   CHECKSUMS_COMPLETED,
   CHECKSUMS_PARTIAL,
@@ -75,6 +76,18 @@ describe('encapsulation', () => {
     // A socket pair queues fewer messages than a TAP, so the frames come in portions.
     for (let i = 0; i < count; i++) harness.fromContainer(tapMessage(frame({ payload: Uint8Array.of(i) })));
     expect(harness.toPeer(peer).map((datagram) => datagram.at(-1))).toEqual(Array.from({ length: count }, (_, i) => i));
+  });
+
+  it('takes one frame a turn while they come one by one, and more when that was not enough', () => {
+    const peer = harness.addPeer(2);
+    know(3, KIND_STATIC, peer);
+    const takes: number[] = [];
+    harness.context.tapBurst = 1;
+    harness.intoTap(...Array.from({ length: 8 }, () => tapMessage(frame())));
+    for (let turn = 0; turn < 4; turn++) takes.push(drainTap(harness.context, harness.networkIndex));
+    expect(takes).toEqual([1, 4, 3, 0]);
+    expect(harness.context.tapBurst).toBe(1);
+    expect(harness.toPeer(peer)).toHaveLength(8);
   });
 
   it('completes a checksum that the kernel left to us', () => {
@@ -231,7 +244,7 @@ describe('decapsulation', () => {
 
   it('learns nothing where learning is off', () => {
     harness.close();
-    harness = new Harness(PORT, false);
+    harness = new Harness(PORT, { learning: false });
     harness.fromPeer(harness.addPeer(2), vxlanDatagram(frame()));
     expect(harness.toContainer()).toHaveLength(1);
     expect(events()).toEqual([]);

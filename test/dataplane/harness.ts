@@ -1,21 +1,27 @@
 /**
  * A worker's steps without its thread: real UDP sockets on loopback as the underlay, a socket pair in the TAP's place
  * (a message each read and write, as a TAP gives a frame). What goes in and what comes out is bytes.
+ *
+ * Loopback delivers within the send, and a UDP_SEGMENT message whole to a socket with UDP_GRO: a *train* of datagrams.
  */
 import koffi from 'koffi';
+import { BURST_FRAMES } from '../../src/dataplane/arena.js';
 import { WorkerContext } from '../../src/dataplane/context.js';
 import { drainTap } from '../../src/dataplane/tap-rx.js';
 import { drainUnderlay, prepareReceive } from '../../src/dataplane/underlay-rx.js';
 import { DROP_COUNTERS_START, NETWORK_COUNTERS } from '../../src/shared/counters.js';
 import { DROP_CAUSES } from '../../src/shared/drop-causes.js';
 import { allocateTables } from '../../src/shared/tables.js';
+import type { WorkerOffloads } from '../../src/shared/worker-input.js';
 import { FdbWriter } from '../../src/shared/writers/fdb-writer.js';
 import { NetworkWriter } from '../../src/shared/writers/network-writer.js';
 import { VtepWriter } from '../../src/shared/writers/vtep-writer.js';
-import { close, read, sendmmsg, write } from '../../src/sys/libc.js';
-import { addressOf, writePointer } from '../../src/sys/memory.js';
+import { CMSG_DATA_WORD, GSO_CONTROL_BYTES, prepareGsoControl } from '../../src/sys/batch-io.js';
+import { close, read, sendmmsg, setsockopt, write } from '../../src/sys/libc.js';
+import { addressOf, pin, writePointer } from '../../src/sys/memory.js';
 import { openEpoll } from '../../src/sys/poll.js';
 import { SOCKADDR_IN_BYTES, writeSockaddrIn } from '../../src/sys/sockaddr.js';
+import { enableUdpGro } from '../../src/sys/udp-offloads.js';
 import { openUdpSocket } from '../../src/sys/udp-socket.js';
 
 const libc = koffi.load('libc.so.6');
@@ -23,8 +29,49 @@ const socketpair = libc.func('int socketpair(int domain, int type, int protocol,
 const AF_UNIX = 1;
 const SOCK_DGRAM_NONBLOCK = 2 | 0o4000;
 
+const SOL_SOCKET = 1;
+const SO_SNDBUFFORCE = 32;
+const SOCKET_BUFFER_BYTES = 16 * 1024 * 1024;
+
 const SELF = Uint8Array.of(127, 0, 0, 1);
 export const VNI = 0x123456;
+
+/** What system calls are given: an address is no reference, so these live as long as the tests. */
+const SENDING = {
+  sockaddr: pin(new Uint8Array(SOCKADDR_IN_BYTES)),
+  iovec: pin(new Int32Array(4)),
+  header: pin(new Int32Array(16)),
+  control: pin(new Int32Array(8)),
+  message: pin(new Uint8Array(70_000)),
+};
+
+export const NO_OFFLOADS: WorkerOffloads = {
+  underlayGso: false,
+  underlayGro: false,
+  coalesceTcp: false,
+  coalesceUdp: false,
+  simdChecksum: true,
+};
+export const ALL_OFFLOADS: WorkerOffloads = {
+  underlayGso: true,
+  underlayGro: true,
+  coalesceTcp: true,
+  coalesceUdp: true,
+  simdChecksum: true,
+};
+
+export interface HarnessOptions {
+  /** @default true */
+  learning?: boolean;
+  /** @default NO_OFFLOADS */
+  offloads?: WorkerOffloads;
+  /** @default 1450 */
+  mtuBytes?: number;
+  /** Sending sockets; with one, all that leaves is in order. @default 2 */
+  sources?: number;
+  /** What the TAP's queue and each peer's holds. The default fills up after some hundred frames, as a TAP's does. */
+  deepQueues?: boolean;
+}
 
 export class Harness {
   readonly tables = allocateTables(1);
@@ -38,26 +85,27 @@ export class Harness {
   readonly #rxPort: number;
   readonly #peers = new Map<number, number>();
 
-  constructor(port: number, learning = true) {
+  readonly #deepQueues: boolean;
+
+  constructor(port: number, options: HarnessOptions = {}) {
+    const { learning = true, offloads = NO_OFFLOADS, mtuBytes = 1450, sources = 2, deepQueues = false } = options;
     this.#rxPort = port;
+    this.#deepQueues = deepQueues;
     const pair = new Int32Array(2);
     if (socketpair(AF_UNIX, SOCK_DGRAM_NONBLOCK, 0, addressOf(pair)) !== 0) throw new Error('socketpair failed');
-    this.#container = pair[1] as number;
-    const underlayFd = this.#keep(openUdpSocket({ address: SELF, port }));
-    const txFds = [0, 0].map(() => this.#keep(openUdpSocket({ address: SELF, port: 0 })));
-    this.#keep(pair[0] as number);
-    this.#keep(this.#container);
+    const [tap, container] = pair as unknown as [number, number];
+    this.#container = this.#keep(container);
+    this.#keep(tap);
+    if (deepQueues) for (const fd of [tap, container]) deepen(fd);
+    const underlayFd = this.#keep(openUdpSocket({ address: SELF, port, ...this.#buffers() }));
+    if (offloads.underlayGro) enableUdpGro(underlayFd);
+    const txFds = Array.from({ length: sources }, () =>
+      this.#keep(openUdpSocket({ address: SELF, port: 0, ...this.#buffers() })),
+    );
     this.vteps.add(SELF, port);
     this.networkIndex = this.networks.reserve();
-    this.networks.publish(this.networkIndex, { vni: VNI, tapFds: [pair[0] as number], mtuBytes: 1450, learning });
+    this.networks.publish(this.networkIndex, { vni: VNI, tapFds: [tap], mtuBytes, learning });
     const epollFd = this.#keep(openEpoll());
-    const offloads = {
-      underlayGso: false,
-      underlayGro: false,
-      coalesceTcp: false,
-      coalesceUdp: false,
-      simdChecksum: true,
-    };
     const ends = { epollFd, wakeFd: -1, underlayFd, txFds };
     const input = { workerIndex: 0, tables: this.tables, ...ends, offloads, spinMicroseconds: 0 };
     this.context = new WorkerContext(input, () => {});
@@ -67,17 +115,27 @@ export class Harness {
   /** A VTEP on 127.0.0.<last>. @returns its index */
   addPeer(last: number, member = true): number {
     const address = Uint8Array.of(127, 0, 0, last);
-    const fd = this.#keep(openUdpSocket({ address, port: this.#rxPort }));
+    const fd = this.#keep(openUdpSocket({ address, port: this.#rxPort, ...this.#buffers() }));
     const index = this.vteps.add(address, this.#rxPort);
     this.#peers.set(index, fd);
     if (member) this.networks.addMember(this.networkIndex, index);
     return index;
   }
 
-  /** The container side sends one frame, virtio header first; the worker encapsulates. */
+  /** The container side sends frames, virtio header first; the worker encapsulates burst by burst. */
   fromContainer(...messages: Uint8Array[]): void {
-    for (const message of messages) write(this.#container, addressOf(message), message.length);
-    drainTap(this.context, this.networkIndex);
+    this.intoTap(...messages);
+    // What was sent is there already: all of it is one burst.
+    this.context.tapBurst = BURST_FRAMES;
+    while (drainTap(this.context, this.networkIndex) > 0);
+  }
+
+  /** The container side sends frames; nobody reads them yet. */
+  intoTap(...messages: Uint8Array[]): void {
+    for (const message of messages) {
+      SENDING.message.set(message);
+      if (write(this.#container, addressOf(SENDING.message), message.length) < 0) throw new Error('the pair is full');
+    }
   }
 
   /** What the container side has got, virtio header first. */
@@ -87,12 +145,20 @@ export class Harness {
 
   /** A peer's socket sends one datagram to this VTEP; the worker decapsulates. */
   fromPeer(peer: number, datagram: Uint8Array): void {
-    this.#send(this.#peers.get(peer) as number, datagram);
-    drainUnderlay(this.context);
+    this.trainsFromPeer(peer, [[datagram]]);
+  }
+
+  /**
+   * A peer's socket sends trains: each some datagrams of one size, the last perhaps shorter. The worker decapsulates; a
+   * recvmmsg takes RX_MESSAGES trains.
+   */
+  trainsFromPeer(peer: number, trains: readonly (readonly Uint8Array[])[]): void {
+    for (const train of trains) this.#send(this.#peers.get(peer) as number, train);
+    while (drainUnderlay(this.context) > 0);
   }
 
   fromSelf(datagram: Uint8Array): void {
-    this.#send(this.context.txFds[0] as number, datagram);
+    this.#send(this.context.txFds[0] as number, [datagram]);
     drainUnderlay(this.context);
   }
 
@@ -126,19 +192,36 @@ export class Harness {
     return fd;
   }
 
-  #send(fd: number, datagram: Uint8Array): void {
-    const sockaddr = new Uint8Array(SOCKADDR_IN_BYTES);
+  #buffers(): { receiveBufferBytes?: number; sendBufferBytes?: number } {
+    if (!this.#deepQueues) return {};
+    return { receiveBufferBytes: SOCKET_BUFFER_BYTES, sendBufferBytes: SOCKET_BUFFER_BYTES };
+  }
+
+  #send(fd: number, train: readonly Uint8Array[]): void {
+    const { sockaddr, iovec, header, control, message } = SENDING;
     writeSockaddrIn(sockaddr, 0, SELF, this.#rxPort);
-    const iovec = new Int32Array(4);
-    writePointer(iovec, 0, datagram.length === 0 ? addressOf(sockaddr) : addressOf(datagram));
-    iovec[2] = datagram.length;
-    const header = new Int32Array(16);
+    let bytes = 0;
+    for (const datagram of train) {
+      message.set(datagram, bytes);
+      bytes += datagram.length;
+    }
+    writePointer(iovec, 0, addressOf(message));
+    iovec[2] = bytes;
     writePointer(header, 0, addressOf(sockaddr));
     header[2] = SOCKADDR_IN_BYTES;
     writePointer(header, 4, addressOf(iovec));
     header[6] = 1;
-    if (sendmmsg(fd, addressOf(header), 1, 0) !== 1) throw new Error('the test could not send its datagram');
+    prepareGsoControl(control, 0);
+    control[CMSG_DATA_WORD] = train[0]?.length ?? 0;
+    writePointer(header, 8, addressOf(control));
+    header[10] = train.length > 1 ? GSO_CONTROL_BYTES : 0;
+    if (sendmmsg(fd, addressOf(header), 1, 0) !== 1) throw new Error('the test could not send its datagrams');
   }
+}
+
+function deepen(fd: number): void {
+  const bytes = new Int32Array([SOCKET_BUFFER_BYTES]);
+  if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, addressOf(bytes), 4) !== 0) throw new Error('SO_SNDBUFFORCE failed');
 }
 
 function drain(fd: number): Uint8Array[] {

@@ -14,7 +14,13 @@ import {
   plainMessages,
   superframes,
 } from './reference/arbitraries.js';
-import { coalesceReference, IP_BYTES_MAX, mergeReference, SEGMENTS_MAX } from './reference/coalesce.js';
+import {
+  coalesceReference,
+  IP_BYTES_MAX,
+  mergeReference,
+  renumberedReference,
+  SEGMENTS_MAX,
+} from './reference/coalesce.js';
 import { BASE_SPEC, emitFrame, emitSuperframe, type FrameSpec, payloadOf } from './reference/frame-spec.js';
 import { areEqual, get16, hex, join } from './reference/octets.js';
 import { takeApart, UDP } from './reference/packet.js';
@@ -120,8 +126,9 @@ describe('coalescing', () => {
   });
 
   it.each<[string, Partial<FrameSpec>]>([
-    ['an id that stands', { id: 1 }],
+    ['an id that stands without DF', { id: 1, fragmentField: 0 }],
     ['an id that jumps', { id: 3 }],
+    ['an id that goes back', { id: 0 }],
     ['another acknowledgement', { acknowledgement: 1 }],
     ['another window', { window: 1 }],
     ['a gap', { sequence: 1101 }],
@@ -143,13 +150,22 @@ describe('coalescing', () => {
     expect(sizes(flow([100, 100]))).toEqual([2]);
   });
 
+  it('takes an id that stands where DF is set, and says what becomes of it', () => {
+    const stream = flow([100, 100, 100], { 1: { id: 1 }, 2: { id: 2 } });
+    expect(coalesceReference(stream)).toEqual([stream]);
+    expect(renumberedReference(stream)).toEqual(flow([100, 100, 100]));
+    expect(expandReference(mergeReference(stream))).toEqual(flow([100, 100, 100]));
+    const bare = flow([100, 100], { 0: { fragmentField: 0 }, 1: { id: 1, fragmentField: 0 } });
+    expect(coalesceReference(bare)).toHaveLength(2);
+  });
+
   it('leaves UDP without checksum alone', () => {
     const bare: Partial<FrameSpec> = { protocol: UDP, fault: 'no checksum' };
     expect(sizes(flow([100, 100], { 0: bare, 1: bare }))).toEqual([1, 1]);
     expect(sizes(flow([100, 100], { 0: { protocol: UDP }, 1: { protocol: UDP } }))).toEqual([2]);
   });
 
-  it('of any stream keeps every frame in its order, and expands to it byte for byte', () => {
+  it('of any stream keeps every frame in its order, and expands to it byte for byte, ids that mean nothing renumbered', () => {
     let merged = 0;
     fc.assert(
       fc.property(frameStreams, (stream) => {
@@ -157,7 +173,7 @@ describe('coalescing', () => {
         expect(areSame(groups.flat(), stream)).toBe(true);
         for (const group of groups) {
           if (group.length > 1) merged++;
-          expect(areSame(expandReference(mergeReference(group)), group)).toBe(true);
+          expect(areSame(expandReference(mergeReference(group)), renumberedReference(group))).toBe(true);
         }
       }),
       { numRuns: 60 },

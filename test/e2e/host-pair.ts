@@ -137,7 +137,8 @@ export class HostPair {
   readonly folder: string;
   readonly registry: 'embedded' | 'consul';
   readonly containers: Container[] = [];
-  readonly #daemonOptions: readonly string[];
+  /** More options for the daemons that are started from now on. */
+  daemonOptions: readonly string[];
   readonly #namespaces: string[] = [];
   readonly #children = new Set<ChildProcess>();
   readonly #daemons = new Map<HostName, Daemon>();
@@ -149,7 +150,7 @@ export class HostPair {
     fixtureCount++;
     this.prefix = options.prefix ?? `vte-${process.pid}-${fixtureCount}-`;
     this.registry = options.registry ?? 'embedded';
-    this.#daemonOptions = options.daemonOptions ?? [];
+    this.daemonOptions = options.daemonOptions ?? [];
     this.folder = mkdtempSync(join(tmpdir(), this.prefix));
     this.#guard = startGuard(this.prefix, this.folder);
   }
@@ -220,7 +221,7 @@ export class HostPair {
         : ['--registry', REGISTRY_URL];
     const own = ['--underlay', UNDERLAY, '--node', this.prefix + host, '--socket', this.socketPath(host)];
     const files = ['--state-dir', join(this.folder, host), '--log-format', 'text'];
-    return [DAEMON, ...registry, ...own, ...files, ...this.#daemonOptions];
+    return [DAEMON, ...registry, ...own, ...files, ...this.daemonOptions];
   }
 
   /** Starts vtepd on `host`; with `ready` (the default) waits until its API answers and the registry is connected. */

@@ -6,6 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { VtepError } from '../errors.js';
 import { portSteps } from './bridge.js';
+import { gsoMaxBytesFor } from './gso-size.js';
 import type { Iproute } from './iproute.js';
 import { bridgeName, hostInterfaceName } from './names.js';
 import type { Sandbox } from './namespace.js';
@@ -59,6 +60,9 @@ export async function createVeth(iproute: Iproute, sandbox: Sandbox, port: Endpo
     for (const address of port.addresses) {
       await iproute.ipIn(sandbox.path, 'address', 'add', address, 'broadcast', '+', 'dev', inner);
     }
+    // Best effort: superframes of another size go as well, in more messages.
+    const gsoMaxBytes = String(gsoMaxBytesFor(port.mtuBytes));
+    await iproute.ipIn(sandbox.path, 'link', 'set', 'dev', inner, 'gso_max_size', gsoMaxBytes).catch(() => {});
     await iproute.ipIn(sandbox.path, 'link', 'set', 'dev', inner, 'up');
   } catch (error) {
     await iproute.removeLink(host).catch(() => false);

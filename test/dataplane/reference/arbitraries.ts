@@ -53,6 +53,7 @@ export const flowSpecs: fc.Arbitrary<FrameSpec> = fc
     sequence: sequences,
     acknowledgement: sequences,
     window: uint16,
+    reservedBits: fc.constantFrom(0, 0, 0, 0, 1),
     tcpOptions,
   })
   .map((drawn) => ({ ...BASE_SPEC, ...drawn }));
@@ -63,6 +64,7 @@ export const frameSpecs: fc.Arbitrary<FrameSpec> = fc
     flow: flowSpecs,
     vlanIds: fc.constantFrom([], [], [], [7], [7, 8]),
     flags: fc.oneof(fc.constantFrom(ACK, ACK | PSH), fc.nat(255)),
+    reservedBits: fc.constantFrom(0, 0, 0, 1, 8),
     urgent: fc.constantFrom(0, 0, 1),
     ipOptions: fc.constantFrom(0, 0, 4, 40).map((bytes) => new Uint8Array(bytes).fill(1)),
     extensionBytes: fc.constantFrom(0, 0, 8, 64),
@@ -97,6 +99,7 @@ const ODDITIES: Record<string, (spec: FrameSpec) => FrameSpec> = {
   'no ack': (spec) => ({ ...spec, flags: 0 }),
   'urgent pointer': (spec) => ({ ...spec, urgent: 5 }),
   acknowledgement: (spec) => ({ ...spec, acknowledgement: (spec.acknowledgement + 1) % 0x1_0000_0000 }),
+  'reserved bits': (spec) => ({ ...spec, reservedBits: 1 }),
   window: (spec) => ({ ...spec, window: spec.window ^ 1 }),
   'sequence forward': (spec) => ({ ...spec, sequence: (spec.sequence + 1) % 0x1_0000_0000 }),
   'sequence back': (spec) => ({ ...spec, sequence: (spec.sequence + 0xffff_ffff) % 0x1_0000_0000 }),
@@ -136,6 +139,8 @@ interface Step {
   readonly flowIndex: number;
   readonly payloadBytes: number;
   readonly count: number;
+  /** 0: a sender that gives no ids where DF is set. */
+  readonly idStep: number;
   /** The last frame's payload, as a part of the others'. */
   readonly lastPart: number;
   readonly oddity: string | undefined;
@@ -148,6 +153,7 @@ const steps: fc.Arbitrary<Step> = fc.record({
   flowIndex: fc.nat(FLOWS_MAX - 1),
   payloadBytes: fc.oneof(fc.constantFrom(1, 2, 18, 512, 1000, 1448), fc.integer({ min: 1, max: 1448 })),
   count: fc.oneof({ weight: 5, arbitrary: fc.integer({ min: 1, max: 6 }) }, fc.integer({ min: 40, max: 70 })),
+  idStep: fc.constantFrom(1, 1, 1, 0),
   lastPart: fc.oneof(fc.constant(1), parts),
   oddity: fc.option(fc.constantFrom(...ODDITY_NAMES), { nil: undefined, freq: 3 }),
   oddPart: parts,
@@ -165,7 +171,7 @@ function play(state: { spec: FrameSpec }, step: Step): Uint8Array[] {
     emitted.push(emitFrame(change === undefined ? plain : change(plain)));
     state.spec = {
       ...state.spec,
-      id: (state.spec.id + 1) % 0x1_0000,
+      id: (state.spec.id + step.idStep) % 0x1_0000,
       sequence: (state.spec.sequence + bytes) % 0x1_0000_0000,
     };
   }
@@ -191,6 +197,7 @@ const superframeSpecs: fc.Arbitrary<FrameSpec> = fc
     flow: flowSpecs,
     vlanIds: fc.constantFrom([], [], [7], [7, 8]),
     flags: fc.oneof(fc.constantFrom(ACK, ACK | PSH, ACK | PSH | FIN, ACK | CWR), fc.nat(255)),
+    reservedBits: fc.constantFrom(0, 0, 0, 1, 8),
     urgent: fc.constantFrom(0, 0, 1),
     ipOptions: fc.constantFrom(0, 0, 4, 40).map((bytes) => new Uint8Array(bytes).fill(1)),
     extensionBytes: fc.constantFrom(0, 0, 8, 64),
@@ -247,4 +254,21 @@ export const invalidMessages: fc.Arbitrary<Uint8Array> = fc
       ...wrongType.map((gsoType) => emitSuperframe(whole, 100, { gsoType })),
     ];
     return wrong[pick % wrong.length] as Uint8Array;
+  });
+
+/** A superframe with up to four bytes of its virtio header and its headers replaced: some are still right. */
+export const mutatedSuperframes: fc.Arbitrary<Uint8Array> = fc
+  .record({
+    spec: superframeSpecs,
+    bytes: fc.integer({ min: 200, max: 3000 }),
+    gsoSize: fc.integer({ min: 100, max: 1448 }),
+    changes: fc.array(fc.record({ at: fc.nat(120), value: fc.oneof(fc.nat(255), fc.nat(8)) }), {
+      minLength: 1,
+      maxLength: 4,
+    }),
+  })
+  .map(({ spec, bytes, gsoSize, changes }) => {
+    const message = emitSuperframe({ ...spec, payload: payloadOf(bytes, 1) }, gsoSize);
+    for (const { at, value } of changes) message[at] = value;
+    return message;
   });

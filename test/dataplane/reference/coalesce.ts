@@ -3,16 +3,16 @@
  * plane's own, fast way is compared with it.
  *
  * One aggregate is open at a time. A frame joins it or closes it: order is never changed, also not between flows. What
- * may join must come out of the kernel's segmentation again byte for byte, hence:
- * - IPv4 ids go up by exactly 1 (modulo 65,536), with DF and without it, for TCP and for UDP: the kernel numbers the
- *   segments so. Equal ids (senders of DF packets may do that) are not merged;
+ * may join must come out of the kernel's segmentation again byte for byte but for ids that mean nothing, hence:
+ * - IPv4 ids go up by exactly 1 (modulo 65,536), for TCP and for UDP: the kernel numbers the segments so. With DF an id
+ *   may also be that of the packet before: it then says nothing (RFC 6864 section 4.1), and the kernel renumbers it;
  * - header bytes that the kernel copies to each segment are equal: MACs, TOS or class and flow label, TTL, DF, addresses,
  *   ports, acknowledgement, window, urgent pointer, TCP options.
  *
  * A checksum of 0xffff where the rule gives 0 is sound too (both are zeros of one's complement); such a frame may be
  * merged and comes out with the other zero.
  */
-import { get16, get32, join, with8 } from './octets.js';
+import { get16, get32, join, with8, with16 } from './octets.js';
 import {
   agreeBut,
   areLengthsTrue,
@@ -82,6 +82,24 @@ export function mergeReference(group: Group): Uint8Array {
   );
 }
 
+/** @returns what comes out of the merged group again: the frames that came in, those with DF numbered one after the other */
+export function renumberedReference(group: Group): Group {
+  if (group.length === 1) return group;
+  const packets = group.map((frame) => takeApart(frame) as Packet);
+  const first = packets[0] as Packet;
+  if (first.family !== 4 || !hasDontFragment(first)) return group;
+  return packets.map((packet, i) => {
+    const network = with16(packet.network, 4, idOf(first) + i);
+    return idOf({ ...packet, network }) === idOf(packet)
+      ? (group[i] as Uint8Array)
+      : bytesOf(withLengths({ ...packet, network }));
+  });
+}
+
+const idOf = (packet: Packet): number => get16(packet.network, 4);
+
+const hasDontFragment = (packet: Packet): boolean => get16(packet.network, 6) >= 0x4000;
+
 /** @returns the frame taken apart, or undefined if it may not be merged with any other */
 function candidateOf(frame: Uint8Array): Packet | undefined {
   const packet = takeApart(frame);
@@ -141,8 +159,10 @@ function areOneFlow(first: Packet, next: Packet): boolean {
 }
 
 function follows(last: Packet, next: Packet): boolean {
-  const idOf = (packet: Packet) => get16(packet.network, 4);
-  if (last.family === 4 && idOf(next) !== (idOf(last) + 1) % 0x1_0000) return false;
+  if (last.family === 4) {
+    const isNext = idOf(next) === (idOf(last) + 1) % 0x1_0000;
+    if (!isNext && !(hasDontFragment(next) && idOf(next) === idOf(last))) return false;
+  }
   if (last.protocol !== TCP) return true;
   const hasPush = (last.transport[13] as number) === ACK + PSH;
   const sequenceAfter = (get32(last.transport, 4) + last.payload.length) % 0x1_0000_0000;

@@ -33,6 +33,8 @@ export interface FrameSpec {
   readonly sequence: number;
   readonly acknowledgement: number;
   readonly flags: number;
+  /** The four bits between TCP's data offset and its flags. */
+  readonly reservedBits: number;
   readonly window: number;
   readonly urgent: number;
   /** A multiple of 4 bytes, at most 40. */
@@ -77,6 +79,7 @@ export const BASE_SPEC: FrameSpec = {
   sequence: 1000,
   acknowledgement: 2000,
   flags: 0x10,
+  reservedBits: 0,
   window: 512,
   urgent: 0,
   tcpOptions: new Uint8Array(0),
@@ -204,7 +207,7 @@ function tcpHeader(spec: FrameSpec): Uint8Array {
   header = with16(header, 2, spec.destinationPort);
   header = with32(header, 4, spec.sequence);
   header = with32(header, 8, spec.acknowledgement);
-  header = with8(header, 12, (5 + spec.tcpOptions.length / 4) * 16);
+  header = with8(header, 12, (5 + spec.tcpOptions.length / 4) * 16 + spec.reservedBits);
   header = with8(header, 13, spec.flags);
   header = with16(header, 14, spec.window);
   header = with16(header, 18, spec.urgent);

@@ -24,7 +24,12 @@ export interface Packet {
 const HOP_BY_HOP = 0;
 const ROUTING = 43;
 const FRAGMENT = 44;
+const AUTHENTICATION = 51;
 const DESTINATION_OPTIONS = 60;
+const MOBILITY = 135;
+const HIP = 139;
+const SHIM6 = 140;
+const EXTENSIONS = [HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION_OPTIONS, MOBILITY, HIP, SHIM6];
 
 /** @returns undefined for a frame that is not a whole, unfragmented TCP or UDP packet over IP with at most two VLAN tags. */
 export function takeApart(frame: Uint8Array): Packet | undefined {
@@ -65,10 +70,15 @@ function networkOfIpv6(rest: Uint8Array): { bytes: number; protocol: number } | 
   if (rest.length < 40 || (rest[0] as number) >> 4 !== 6) return undefined;
   let bytes = 40;
   let protocol = rest[6] as number;
-  while ([HOP_BY_HOP, ROUTING, DESTINATION_OPTIONS, FRAGMENT].includes(protocol)) {
-    if (protocol === FRAGMENT || bytes + 8 > rest.length) return undefined;
+  while (EXTENSIONS.includes(protocol)) {
+    if (bytes + 8 > rest.length) return undefined;
+    // An atomic fragment (RFC 6946) is the whole packet.
+    if (protocol === FRAGMENT && get16(rest, bytes + 2) & 0xfff9) return undefined;
+    const lengthField = rest[bytes + 1] as number;
+    const length =
+      protocol === FRAGMENT ? 8 : protocol === AUTHENTICATION ? (lengthField + 2) * 4 : (lengthField + 1) * 8;
     protocol = rest[bytes] as number;
-    bytes += ((rest[bytes + 1] as number) + 1) * 8;
+    bytes += length;
     if (bytes > rest.length) return undefined;
   }
   return { bytes, protocol };

@@ -7,9 +7,11 @@
  * - a superframe's payload goes up to the frame's end, whatever its IP and UDP length fields say;
  * - gso size >= payload makes one segment, its header finished like any other's;
  * - the ECN bit changes nothing: CWR stays on the first segment only, with it and without it;
+ * - the checksum field is believed to hold the pseudo-header's sum, as the kernel believes it: behind a routing header that
+ *   is one over an address that the IPv6 header does not have;
  * - a superframe without NEEDS_CSUM is refused, as is one whose csum_start is not the TCP or UDP header's place.
  */
-import { areEqual, checksumOf, get16, get32, with8, with16, with32 } from './octets.js';
+import { areEqual, checksumOf, get16, get32, join, onesSum, with8, with16, with32 } from './octets.js';
 import {
   areLengthsTrue,
   bytesOf,
@@ -18,7 +20,6 @@ import {
   TCP,
   takeApart,
   UDP,
-  withChecksum,
   withLengths,
   withPseudoSum,
 } from './packet.js';
@@ -33,6 +34,8 @@ import {
   type VirtioHeader,
 } from './virtio-header.js';
 
+/** With 8 bytes of VXLAN the largest UDP payload over IPv4, 65,507. */
+const FRAME_BYTES_MAX = 65_499;
 const FIN = 0x01;
 const PSH = 0x08;
 const CWR = 0x80;
@@ -50,6 +53,7 @@ export function segmentReference(message: Uint8Array): Uint8Array[] {
   if (needsChecksum && header.csumStart + header.csumOffset + 2 > frame.length) {
     throw new Error('the checksum field is not in the frame');
   }
+  if (header.gsoType === GSO_NONE && header.ecn) throw new Error('the ECN bit of a packet that is not segmented');
   if (header.gsoType === GSO_NONE) return [needsChecksum ? completed(frame, header) : frame];
 
   if (![GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4].includes(header.gsoType)) throw new Error('unknown gso type');
@@ -60,6 +64,8 @@ export function segmentReference(message: Uint8Array): Uint8Array[] {
   if (!isOfType(packet, header.gsoType)) throw new Error('the gso type is not that of the packet');
   if (header.csumStart !== packet.link.length + packet.network.length) throw new Error('csum_start is elsewhere');
   if (header.csumOffset !== checksumOffset(packet.protocol)) throw new Error('csum_offset is elsewhere');
+  const headerBytes = header.csumStart + packet.transport.length;
+  if (headerBytes + header.gsoSize > FRAME_BYTES_MAX) throw new Error('segments too long for a datagram');
   return cut(packet.payload, header.gsoSize).map((payload, i, all) =>
     bytesOf(segment(packet, payload, i, i * header.gsoSize, i === all.length - 1)),
   );
@@ -91,7 +97,22 @@ function segment(whole: Packet, payload: Uint8Array, index: number, before: numb
     if (index > 0) flags = without(flags, CWR);
     transport = with8(with32(transport, 4, get32(transport, 4) + before), 13, flags);
   }
-  return withChecksum(withLengths({ ...whole, network, transport, payload }));
+  return finished(withLengths({ ...whole, network, transport, payload }), pseudoSumOf(whole, payload));
+}
+
+/** The sum in the superframe's checksum field, for a payload of another length. */
+function pseudoSumOf(whole: Packet, payload: Uint8Array): number {
+  const stored = get16(whole.transport, checksumOffset(whole.protocol));
+  const before = whole.transport.length + whole.payload.length;
+  const length = whole.transport.length + payload.length;
+  return onesSum(with16(with16(with16(new Uint8Array(6), 0, stored), 2, 0xffff - before), 4, length));
+}
+
+function finished(packet: Packet, pseudoSum: number): Packet {
+  const at = checksumOffset(packet.protocol);
+  const summed = with16(packet.transport, at, pseudoSum);
+  const checksum = checksumOf(join(summed, packet.payload));
+  return { ...packet, transport: with16(summed, at, checksum === 0 && packet.protocol === UDP ? 0xffff : checksum) };
 }
 
 function without(flags: number, flag: number): number {
@@ -109,6 +130,7 @@ export function expandReference(tapMessage: Uint8Array): Uint8Array[] {
   const header = readVirtioHeader(tapMessage);
   const frame = tapMessage.slice(VIRTIO_BYTES);
   if (header.hdrLen > frame.length) throw new Error('hdr_len is beyond the frame');
+  if (header.gsoType === GSO_NONE && header.ecn) throw new Error('the ECN bit of a packet that is not segmented');
   if (header.gsoType === GSO_NONE) return frames;
   const packet = takeApart(frame) as Packet;
   if (!areLengthsTrue(packet)) throw new Error('a length field of the superframe is wrong');
