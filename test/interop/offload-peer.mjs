@@ -9,6 +9,7 @@
  *   tcp       sizes of streams in bytes
  *   urgent    whether a stream with a byte of urgent data (MSG_OOB) goes as well
  *   udp       sizes of datagrams, each sent three times in lockstep
+ *   repeats   whether the path may bring a datagram again
  *   segmented {segments, bytes}: one send with UDP_SEGMENT
  */
 import { createCipheriv } from 'node:crypto';
@@ -81,10 +82,15 @@ function stream(address, port, byteCount, isUrgent) {
   });
 }
 
-/** Sends `bytes` at once, and waits for as many answers as there are `pieces`, in any order. */
-function datagrams(socket, address, port, bytes, pieces) {
+/**
+ * Sends `bytes` at once, and waits for as many answers as there are `pieces`, in any order.
+ *
+ * @param answered what may come again; undefined: nothing may
+ */
+function datagrams(socket, address, port, bytes, pieces, answered) {
   return new Promise((resolve) => {
     const wanted = pieces.map((piece) => invert(piece));
+    answered?.push(...wanted);
     const end = (problem) => {
       clearTimeout(timer);
       socket.removeAllListeners('message');
@@ -93,6 +99,7 @@ function datagrams(socket, address, port, bytes, pieces) {
     const timer = setTimeout(() => end(`${wanted.length} of ${pieces.length} answers are missing`), ANSWER_MS);
     socket.on('message', (message) => {
       const at = wanted.findIndex((piece) => piece.equals(message));
+      if (at < 0 && answered?.some((piece) => piece.equals(message))) return;
       if (at < 0) return end(`a false answer of ${message.length} bytes`);
       wanted.splice(at, 1);
       if (wanted.length === 0) end(undefined);
@@ -106,13 +113,14 @@ async function runPlan(address, port, plan) {
   const note = (what, problem) => problem !== undefined && problems.push(`${what} to ${address}: ${problem}`);
   for (const bytes of plan.tcp ?? []) note(`${bytes} bytes of TCP`, await stream(address, port, bytes, false));
   if (plan.urgent) note('urgent data', await stream(address, port, 20_001, true));
+  const answered = plan.repeats ? [] : undefined;
   const type = isIPv6(address) ? 'udp6' : 'udp4';
   const socket = createSocket({ type, recvBufferSize: RECEIVE_BUFFER_BYTES });
   await new Promise((resolve) => socket.bind(0, resolve));
   for (const count of plan.udp ?? []) {
     for (let time = 0; time < 3; time++) {
       const bytes = makeBytes(count, time);
-      note(`a datagram of ${count} bytes`, await datagrams(socket, address, port, bytes, [bytes]));
+      note(`a datagram of ${count} bytes`, await datagrams(socket, address, port, bytes, [bytes], answered));
     }
   }
   for (const { segments, bytes } of plan.segmented ?? []) {
@@ -120,7 +128,7 @@ async function runPlan(address, port, plan) {
     // The last one is shorter.
     const all = makeBytes(segments * bytes - (bytes >> 1), segments);
     const pieces = Array.from({ length: segments }, (_, i) => all.subarray(i * bytes, (i + 1) * bytes));
-    note(`${segments} segments of ${bytes} bytes`, await datagrams(socket, address, port, all, pieces));
+    note(`${segments} segments of ${bytes} bytes`, await datagrams(socket, address, port, all, pieces, answered));
     setsockopt(socket._handle.fd, SOL_UDP, UDP_SEGMENT, [0], 4);
   }
   socket.close();
