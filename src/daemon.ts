@@ -91,8 +91,15 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
     ...(config.registryPrefix !== undefined && { prefix: config.registryPrefix }),
   });
 
-  const { workers, sourcePorts, spinMicroseconds, offloads } = config;
-  const dataPlane = { listen: { address: vtep.ip, port }, workers, sourcePorts, spinMicroseconds, offloads };
+  const { workers, sourcePorts, spinMicroseconds, workerNice, offloads } = config;
+  const dataPlane = {
+    listen: { address: vtep.ip, port },
+    workers,
+    sourcePorts,
+    spinMicroseconds,
+    workerNice,
+    offloads,
+  };
   const forwarding = await lifecycle
     .start('forwarding', () => createForwarding({ ...dataPlane, logger }))
     .catch(async (error: unknown) => Promise.reject(await explainPortInUse(error, port)));

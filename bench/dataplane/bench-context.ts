@@ -28,7 +28,7 @@ export function makeBenchContext(): { context: WorkerContext; network: number } 
   new FdbWriter(tables.fdb).set(3, fdbKeyHigh(0x0200, network), KIND_STATIC, peer, 0);
   const offloads = { underlayGso: true, underlayGro: true, coalesceTcp: true, coalesceUdp: true, simdChecksum: true };
   const ends = { epollFd: -1, wakeFd: -1, underlayFd: -1, txFds: Array.from({ length: 8 }, () => -1) };
-  const input = { workerIndex: 0, tables, ...ends, offloads, spinMicroseconds: 0 };
+  const input = { workerIndex: 0, tables, ...ends, offloads, spinMicroseconds: 0, nice: 0 };
   return { context: new WorkerContext(input, () => {}), network };
 }
 

@@ -27,7 +27,7 @@ networks.addMember(network, peer);
 new FdbWriter(tables.fdb).set(3, fdbKeyHigh(0x0200, network), KIND_STATIC, peer, 0);
 const offloads = { underlayGso: false, underlayGro: false, coalesceTcp: false, coalesceUdp: false, simdChecksum: true };
 const ends = { epollFd: -1, wakeFd: -1, underlayFd: -1, txFds: [-1] };
-const input = { workerIndex: 0, tables, ...ends, offloads, spinMicroseconds: 0 };
+const input = { workerIndex: 0, tables, ...ends, offloads, spinMicroseconds: 0, nice: 0 };
 const context = new WorkerContext(input, () => {});
 
 function writeFrame(offset: number, frameBytes: number): void {

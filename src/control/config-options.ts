@@ -27,6 +27,7 @@ export interface ConfigValues {
   workers?: number;
   sourcePorts?: PortRange;
   spinUs?: number;
+  workerNice?: number;
   offloadTapTso?: OffloadSwitch;
   offloadTapUso?: OffloadSwitch;
   offloadUnderlayGso?: OffloadSwitch;
@@ -64,7 +65,9 @@ const SOCKET_PATH_BYTES_MAX = 107;
 const CONSUL_PORT = 8500;
 
 /** How long a worker polls on after its last frame: a frame that comes meanwhile needs no wake-up. */
-export const SPIN_MICROSECONDS_DEFAULT = 50;
+export const SPIN_MICROSECONDS_DEFAULT = 0;
+/** A worker that waits for a core holds up every container of the host. */
+export const WORKER_NICE_DEFAULT = -10;
 const SPIN_MICROSECONDS_MAX = 1000;
 
 function option<K extends ConfigKey>(
@@ -95,7 +98,7 @@ function option<K extends ConfigKey>(
 
 function wholeNumber(min: number, max: number, rule: string): (text: string) => number | Refusal {
   return (text) => {
-    const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+    const value = /^-?\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
     return value >= min && value <= max ? value : new Refusal(rule);
   };
 }
@@ -227,6 +230,12 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
     'microseconds',
     `how long a worker polls on after its last frame, 0 to ${SPIN_MICROSECONDS_MAX} (default: ${SPIN_MICROSECONDS_DEFAULT})`,
     wholeNumber(0, SPIN_MICROSECONDS_MAX, `must be a whole number of microseconds from 0 to ${SPIN_MICROSECONDS_MAX}`),
+  ),
+  option(
+    'workerNice',
+    'nice',
+    `the niceness of the threads that move frames, -20 to 19 (default: ${WORKER_NICE_DEFAULT})`,
+    wholeNumber(-20, 19, 'must be a whole number from -20 to 19'),
   ),
   offload('offloadTapTso', 'TCP superframes from the containers'),
   offload('offloadTapUso', 'UDP superframes from the containers'),

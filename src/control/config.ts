@@ -10,7 +10,13 @@ import { hostname } from 'node:os';
 import { Command, CommanderError } from 'commander';
 import { parseDocument } from 'yaml';
 import { showValue } from './api/check-input.js';
-import { CONFIG_OPTIONS, type ConfigKey, type ConfigValues, SPIN_MICROSECONDS_DEFAULT } from './config-options.js';
+import {
+  CONFIG_OPTIONS,
+  type ConfigKey,
+  type ConfigValues,
+  SPIN_MICROSECONDS_DEFAULT,
+  WORKER_NICE_DEFAULT,
+} from './config-options.js';
 import { VtepError } from './errors.js';
 import type { LogFormat, LogLevel } from './log.js';
 import type { OffloadSwitches } from './offload-switches.js';
@@ -34,6 +40,7 @@ export interface DaemonConfig {
   readonly workers: number;
   readonly sourcePorts: PortRange;
   readonly spinMicroseconds: number;
+  readonly workerNice: number;
   readonly offloads: OffloadSwitches;
   readonly token?: string;
   readonly datacenter?: string;
@@ -190,6 +197,7 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
     workers,
     sourcePorts,
     spinMicroseconds: values.spinUs ?? SPIN_MICROSECONDS_DEFAULT,
+    workerNice: values.workerNice ?? WORKER_NICE_DEFAULT,
     offloads: {
       'tap-tso': values.offloadTapTso ?? 'auto',
       'tap-uso': values.offloadTapUso ?? 'auto',

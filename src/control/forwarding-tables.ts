@@ -58,6 +58,8 @@ export interface ForwardingOptions {
   readonly sourcePorts: PortRange;
   readonly offloads: OffloadSwitches;
   readonly spinMicroseconds: number;
+  /** -20 to 19. */
+  readonly workerNice: number;
 }
 
 /** Opens the underlay and starts the workers. @throws VtepError VTEP_ERR_PORT_IN_USE, VTEP_ERR_UNDERLAY, VTEP_ERR_KERNEL */
@@ -127,6 +129,7 @@ class ForwardingTables implements Forwarding {
         ...descriptors,
         offloads: this.#offloads.worker,
         spinMicroseconds: this.#options.spinMicroseconds,
+        nice: this.#options.workerNice,
       };
       this.#supervisor.start({ input, warmUpInput: makeWarmUpTables() });
     }

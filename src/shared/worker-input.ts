@@ -27,6 +27,8 @@ export interface WorkerInput {
   readonly offloads: WorkerOffloads;
   /** How long a worker goes on polling after its last frame, before it sleeps in the kernel. 0: not at all. */
   readonly spinMicroseconds: number;
+  /** The thread's niceness, -20 to 19. Where the kernel refuses it, the thread stays as it is. */
+  readonly nice: number;
 }
 
 /** epoll tokens that are no network index. */

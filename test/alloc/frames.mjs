@@ -68,7 +68,10 @@ networks.addMember(network, peer);
 new FdbWriter(tables.fdb).set(3, fdbKeyHigh(0x0200, network), KIND_STATIC, peer, 0);
 const offloads = { underlayGso: true, underlayGro: true, coalesceTcp: true, coalesceUdp: true, simdChecksum: true };
 const ends = { epollFd: -1, wakeFd: -1, underlayFd, txFds };
-const context = new WorkerContext({ workerIndex: 0, tables, ...ends, offloads, spinMicroseconds: 0 }, () => {});
+const context = new WorkerContext(
+  { workerIndex: 0, tables, ...ends, offloads, spinMicroseconds: 0, nice: 0 },
+  () => {},
+);
 prepareReceive(context);
 const { bytes, view } = context.arena;
 

@@ -107,7 +107,7 @@ export class Harness {
     this.networks.publish(this.networkIndex, { vni: VNI, tapFds: [tap], mtuBytes, learning });
     const epollFd = this.#keep(openEpoll());
     const ends = { epollFd, wakeFd: -1, underlayFd, txFds };
-    const input = { workerIndex: 0, tables: this.tables, ...ends, offloads, spinMicroseconds: 0 };
+    const input = { workerIndex: 0, tables: this.tables, ...ends, offloads, spinMicroseconds: 0, nice: 0 };
     this.context = new WorkerContext(input, () => {});
     prepareReceive(this.context);
   }
