@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { Command, CommanderError } from 'commander';
 import { parseDocument } from 'yaml';
+import { FDB_ENTRIES_DEFAULT } from '../shared/layout.js';
 import { showValue } from './api/check-input.js';
 import { CONFIG_OPTIONS, type ConfigKey, type ConfigValues, SPIN_MICROSECONDS_DEFAULT } from './config-options.js';
 import { VtepError } from './errors.js';
@@ -32,6 +33,7 @@ export interface DaemonConfig {
   readonly stateDirectory: string;
   readonly sessionTtlSeconds: number;
   readonly workers: number;
+  readonly fdbEntries: number;
   readonly sourcePorts: PortRange;
   readonly spinMicroseconds: number;
   readonly offloads: OffloadSwitches;
@@ -188,6 +190,7 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
     stateDirectory: values.stateDir ?? '/var/lib/vtep',
     sessionTtlSeconds: values.sessionTtl ?? 15,
     workers,
+    fdbEntries: values.fdbEntries ?? FDB_ENTRIES_DEFAULT,
     sourcePorts,
     spinMicroseconds: values.spinUs ?? SPIN_MICROSECONDS_DEFAULT,
     offloads: {
