@@ -69,7 +69,7 @@ export const SPIN_MICROSECONDS_DEFAULT = 50;
 const SPIN_MICROSECONDS_MAX = 1000;
 
 const FDB_ENTRIES_MIN = 1000;
-/** 90 MB of memory once they are there. */
+/** 84 MB of memory once they are there. */
 const FDB_ENTRIES_MAX = 4_000_000;
 
 function option<K extends ConfigKey>(
