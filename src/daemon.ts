@@ -91,15 +91,9 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
     ...(config.registryPrefix !== undefined && { prefix: config.registryPrefix }),
   });
 
-  const { workers, sourcePorts, spinMicroseconds, workerNice, offloads } = config;
-  const dataPlane = {
-    listen: { address: vtep.ip, port },
-    workers,
-    sourcePorts,
-    spinMicroseconds,
-    workerNice,
-    offloads,
-  };
+  const { workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads } = config;
+  const listen = { address: vtep.ip, port };
+  const dataPlane = { listen, workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads };
   const forwarding = await lifecycle
     .start('forwarding', () => createForwarding({ ...dataPlane, logger }))
     .catch(async (error: unknown) => Promise.reject(await explainPortInUse(error, port)));

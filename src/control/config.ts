@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { Command, CommanderError } from 'commander';
 import { parseDocument } from 'yaml';
+import { FDB_ENTRIES_DEFAULT } from '../shared/layout.js';
 import { showValue } from './api/check-input.js';
 import {
   CONFIG_OPTIONS,
@@ -38,6 +39,7 @@ export interface DaemonConfig {
   readonly stateDirectory: string;
   readonly sessionTtlSeconds: number;
   readonly workers: number;
+  readonly fdbEntries: number;
   readonly sourcePorts: PortRange;
   readonly spinMicroseconds: number;
   readonly workerNice: number;
@@ -195,6 +197,7 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
     stateDirectory: values.stateDir ?? '/var/lib/vtep',
     sessionTtlSeconds: values.sessionTtl ?? 15,
     workers,
+    fdbEntries: values.fdbEntries ?? FDB_ENTRIES_DEFAULT,
     sourcePorts,
     spinMicroseconds: values.spinUs ?? SPIN_MICROSECONDS_DEFAULT,
     workerNice: values.workerNice ?? WORKER_NICE_DEFAULT,

@@ -13,8 +13,10 @@ import { FdbWriter } from '../shared/writers/fdb-writer.js';
 import { NetworkWriter } from '../shared/writers/network-writer.js';
 import { VtepWriter } from '../shared/writers/vtep-writer.js';
 import { formatMac, parseMac } from '../wire/mac.js';
+import { macKeyHigh, macKeyLow, writeMacKey } from '../wire/mac-key.js';
 import { VtepError } from './errors.js';
 import { FdbLearning } from './fdb-learning.js';
+import { FdbSweeper } from './fdb-sweeper.js';
 import type { FdbEntry, FdbKind, Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from './forwarding.js';
 import { CounterReader } from './forwarding-counters.js';
 import type { OffloadSwitches } from './offload-switches.js';
@@ -54,6 +56,8 @@ export interface ForwardingOptions {
   readonly logger: Logger;
   /** 1 to WORKERS_MAX. */
   readonly workers: number;
+  /** How many (network, MAC) pairs the FDB is to hold. */
+  readonly fdbEntries: number;
   /** At least SOURCE_PORTS_PER_WORKER for each worker. */
   readonly sourcePorts: PortRange;
   readonly offloads: OffloadSwitches;
@@ -86,6 +90,7 @@ class ForwardingTables implements Forwarding {
   readonly #workers: readonly WorkerDescriptors[];
   readonly #tables: SharedTables;
   readonly #fdb: FdbWriter;
+  readonly #sweeper: FdbSweeper;
   readonly #networkWriter: NetworkWriter;
   readonly #epoch: EpochWriter;
   readonly #vteps: VtepRegistrar;
@@ -101,14 +106,17 @@ class ForwardingTables implements Forwarding {
     this.#options = options;
     this.#offloads = offloads;
     this.#workers = workers;
-    const tables = allocateTables(workers.length);
+    const tables = allocateTables(workers.length, options.fdbEntries);
     this.#tables = tables;
     this.#fdb = new FdbWriter(tables.fdb);
+    this.#sweeper = new FdbSweeper(this.#fdb);
     this.#networkWriter = new NetworkWriter(tables.networks, tables.vnis, tables.membership);
     this.#epoch = new EpochWriter(tables.epoch, workers.length, () => wakeAll(workers));
     this.#counters = new CounterReader(tables.counters);
-    this.#vteps = new VtepRegistrar(new VtepWriter(tables.vteps), this.#epoch, (index) =>
-      this.#counters.useVtep(index),
+    this.#vteps = new VtepRegistrar(
+      new VtepWriter(tables.vteps),
+      () => this.#settle(),
+      (index) => this.#counters.useVtep(index),
     );
     const startedAt = performance.now();
     this.#clock = setInterval(() => this.#epoch.setClock(Math.floor((performance.now() - startedAt) / 1000)), CLOCK_MS);
@@ -193,14 +201,21 @@ class ForwardingTables implements Forwarding {
   async #close(vni: number, open: OpenNetwork): Promise<void> {
     open.taps.unwatch();
     this.#networkWriter.unpublish(vni);
-    this.#fdb.removeWhere((keyHigh) => (keyHigh & 0xffff) === open.index);
-    for (const { vtepIndex } of open.sources.values()) this.#networkWriter.removeMember(open.index, vtepIndex);
-    await this.#epoch.quiesce();
-    open.taps.close();
+    // From here on nothing is learnt for it.
     this.#byIndex[open.index] = undefined;
+    await this.#sweeper.removeNetwork(open.index);
+    for (const { vtepIndex } of open.sources.values()) this.#networkWriter.removeMember(open.index, vtepIndex);
+    await this.#settle();
+    open.taps.close();
     this.#counters.retire(open.index);
     this.#networkWriter.release(open.index);
     for (const { vtepIndex } of open.sources.values()) this.#vteps.release(vtepIndex);
+  }
+
+  /** Resolves when no worker holds what was unpublished before, and no event tells of it: indices may be used again. */
+  async #settle(): Promise<void> {
+    await this.#epoch.quiesce();
+    this.#learning.drain();
   }
 
   setLocal(vni: number, macs: readonly string[]): void {
@@ -233,14 +248,19 @@ class ForwardingTables implements Forwarding {
     this.#dropVtepUse(open, before.vtepIndex);
   }
 
-  /** A source has let go of the VTEP; the last one on the network takes its membership and what was learnt from it. */
+  /**
+   * A source has let go of the VTEP; the last one on the network takes what was learnt from it along, then its membership.
+   * Meanwhile nothing more is learnt from it (#learnt), and another source may come that names it.
+   */
   #dropVtepUse(open: OpenNetwork, vtepIndex: number): void {
-    const stillUsed = [...open.sources.values()].some((source) => source.vtepIndex === vtepIndex);
-    if (!stillUsed) {
-      this.#fdb.removeWhere((keyHigh, _kind, vtep) => vtep === vtepIndex && (keyHigh & 0xffff) === open.index);
-      this.#networkWriter.removeMember(open.index, vtepIndex);
+    if (isSource(open, vtepIndex)) {
+      this.#vteps.release(vtepIndex);
+      return;
     }
-    this.#vteps.release(vtepIndex);
+    void this.#sweeper.removeLearnt(open.index, vtepIndex).then(() => {
+      if (!isSource(open, vtepIndex)) this.#networkWriter.removeMember(open.index, vtepIndex);
+      this.#vteps.release(vtepIndex);
+    });
   }
 
   #replaceClaims(
@@ -291,7 +311,7 @@ class ForwardingTables implements Forwarding {
 
   #learnt(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void {
     const open = this.#byIndex[networkIndex];
-    if (open === undefined || ![...open.sources.values()].some((source) => source.vtepIndex === vtepIndex)) return;
+    if (open === undefined || !isSource(open, vtepIndex)) return;
     const keyHigh = fdbKeyHigh(macHigh16, networkIndex);
     const kind = fdbKind(this.#fdb.get(macLow, keyHigh));
     if (kind === KIND_LOCAL || kind === KIND_STATIC) return;
@@ -311,7 +331,7 @@ class ForwardingTables implements Forwarding {
   }
 
   #age(ageingSeconds: number): void {
-    this.#fdb.removeIdle(this.#epoch.clock() - ageingSeconds);
+    this.#sweeper.removeIdle(this.#epoch.clock() - ageingSeconds);
   }
 
   fdb(vni?: number): FdbEntry[] {
@@ -361,6 +381,7 @@ class ForwardingTables implements Forwarding {
     this.#learning.close();
     await this.#supervisor.stop();
     await Promise.all(this.#closing.values());
+    await this.#sweeper.idle;
     for (const open of this.#byVni.values()) open.taps.close();
     this.#byVni.clear();
     closeWorkerDescriptors(this.#workers);
@@ -368,17 +389,20 @@ class ForwardingTables implements Forwarding {
   }
 }
 
+/** Whether the network has the VTEP as a member, by any source. */
+function isSource(open: OpenNetwork, vtepIndex: number): boolean {
+  for (const source of open.sources.values()) if (source.vtepIndex === vtepIndex) return true;
+  return false;
+}
+
 function macKey(mac: string): MacKey {
   const bytes = parseMac(mac);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, 6);
-  return { high16: view.getUint16(0), low: view.getInt32(2) };
+  return { high16: macKeyHigh(bytes, 0), low: macKeyLow(bytes, 0) };
 }
 
 function macText(low: number, high16: number): string {
   const bytes = new Uint8Array(6);
-  const view = new DataView(bytes.buffer);
-  view.setUint16(0, high16);
-  view.setInt32(2, low);
+  writeMacKey(bytes, 0, high16, low);
   return formatMac(bytes);
 }
 

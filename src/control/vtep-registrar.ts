@@ -4,7 +4,6 @@
  * A row whose last user goes is unpublished at once and reused only after every worker has passed the epoch.
  */
 import { isIPv4 } from 'node:net';
-import type { EpochWriter } from '../shared/writers/epoch-writer.js';
 import type { VtepWriter } from '../shared/writers/vtep-writer.js';
 import { parseIPv4 } from '../wire/ip-address.js';
 import { VtepError } from './errors.js';
@@ -19,15 +18,18 @@ interface Row {
 
 export class VtepRegistrar {
   readonly #writer: VtepWriter;
-  readonly #epoch: EpochWriter;
+  readonly #settle: () => Promise<void>;
   readonly #onNew: (index: number) => void;
   readonly #byAddress = new Map<string, Row>();
   readonly #byIndex: (Row | undefined)[] = [];
 
-  /** @param onNew called with the index of each row that gets an owner */
-  constructor(writer: VtepWriter, epoch: EpochWriter, onNew: (index: number) => void) {
+  /**
+   * @param settle resolves when no worker holds an index that was unpublished before, nor any event tells of it
+   * @param onNew called with the index of each row that gets an owner
+   */
+  constructor(writer: VtepWriter, settle: () => Promise<void>, onNew: (index: number) => void) {
     this.#writer = writer;
-    this.#epoch = epoch;
+    this.#settle = settle;
     this.#onNew = onNew;
   }
 
@@ -60,7 +62,7 @@ export class VtepRegistrar {
     this.#byAddress.delete(row.address);
     this.#byIndex[index] = undefined;
     this.#writer.unpublish(index);
-    void this.#epoch.quiesce().then(() => this.#writer.release(index));
+    void this.#settle().then(() => this.#writer.release(index));
   }
 
   get(index: number): VtepAddress | undefined {

@@ -43,9 +43,14 @@ export const DROP_CAUSES: readonly DropCause[] = [
     DROP_TAP_VIRTIO_HEADER,
     'tap_virtio_header',
     'encap',
-    'The virtio header asks for a checksum outside the frame.',
+    'The virtio header does not agree with the frame: its checksum, or the kind or lengths of a superframe.',
   ),
-  cause(DROP_TAP_GSO, 'tap_gso', 'encap', 'The frame is a superframe, though no segmentation offload is on.'),
+  cause(
+    DROP_TAP_GSO,
+    'tap_gso',
+    'encap',
+    'The superframe is neither TCP nor UDP, or its headers or segments are too long to be split.',
+  ),
   cause(DROP_NO_REMOTE, 'no_remote', 'encap', 'The destination is not known and no other VTEP holds the network.'),
   cause(
     DROP_LOCAL_DESTINATION,

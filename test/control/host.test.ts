@@ -193,6 +193,20 @@ describe('attach', () => {
   });
 });
 
+it('tells the data plane of the peers of each network that is here, and of no other', async () => {
+  const a = await boot(new MemoryRegistry(), 'cdh1', '10.30.10.111');
+  for (const name of ['blue', 'blue-2', 'red']) await a.host.createNetwork({ name });
+  await a.host.addPeer({ network: 'blue-2', address: '192.0.2.52', port: 4789 });
+  await a.host.addPeer({ network: 'red', address: '192.0.2.53', port: 4789 });
+  for (const network of ['blue', 'blue-2']) await a.host.attach({ network, netns: await namespaces.add() });
+  const sources = (vni: number) => [...(a.forwarding.networks.get(vni)?.remotes.keys() ?? [])];
+  await vi.waitFor(() => expect(sources(257)).toEqual(['peer/192.0.2.52']), WAIT);
+  await a.host.addPeer({ network: 'blue', address: '192.0.2.51', port: 4789 });
+  await a.host.removePeer({ network: 'blue-2', address: '192.0.2.52', port: 4789 });
+  await vi.waitFor(() => expect([sources(256), sources(257)]).toEqual([['peer/192.0.2.51'], []]), WAIT);
+  expect(a.forwarding.calls.filter((call) => call.includes('192.0.2.53'))).toEqual([]);
+});
+
 describe('live restore', () => {
   it('works from the local copy while the registry is away, container untouched, then takes up where it was', async () => {
     const registry = new MemoryRegistry();

@@ -1,8 +1,10 @@
 /**
  * Follows the registry and makes the data plane match it. Control plane, main thread.
  *
- *     watch nodes/, networks/ ─────────────────────────────┐
- *     watch endpoints/<network>/, peers/<network>/ (local) ─┴▶ snapshot (local copy) ─▶ RemoteTable ─▶ Forwarding
+ *     watch nodes/, networks/, peers/ ────────┐
+ *     watch endpoints/<network>/ (those here) ─┴▶ snapshot (local copy) ─▶ RemoteTable ─▶ Forwarding
+ *
+ * Peers are few and change by hand, so one watch follows those of all networks: each watch costs both ends a query a minute.
  *
  * The snapshots of the last run go the same way before the first query, so that a restart forwards at once.
  */
@@ -15,6 +17,7 @@ import {
   NETWORKS_PREFIX,
   NODES_PREFIX,
   nodeKey,
+  PEERS_PREFIX,
   peersPrefix,
 } from '../registry/schema.js';
 import { watchPrefix } from '../registry/watcher.js';
@@ -56,6 +59,7 @@ export class Reconciler {
   private watching = false;
   private readonly everywhere: Watch = { abort: new AbortController(), ended: [] };
   private networkEntries: readonly RegistryEntry[];
+  private peerEntries: readonly RegistryEntry[];
 
   constructor(options: ReconcilerOptions) {
     this.options = options;
@@ -64,6 +68,7 @@ export class Reconciler {
     this.table = new RemoteTable({ node, forwarding, logger, holdMs, settleMs: options.settleMs ?? SETTLE_MS });
     this.table.setNodes(state.snapshot(NODES_PREFIX));
     this.networkEntries = state.snapshot(NETWORKS_PREFIX);
+    this.peerEntries = state.snapshot(PEERS_PREFIX);
   }
 
   counts(): { networks: number; nodes: number } {
@@ -82,6 +87,10 @@ export class Reconciler {
       this.networkEntries = entries;
       this.options.onNetworks(entries);
     });
+    this.follow(this.everywhere, PEERS_PREFIX, (entries) => {
+      this.peerEntries = entries;
+      for (const name of this.watches.keys()) this.takePeers(name);
+    });
     for (const [name, watch] of this.watches) this.followNetwork(name, watch);
   }
 
@@ -92,7 +101,7 @@ export class Reconciler {
     this.watches.set(name, watch);
     this.table.open(name, vni);
     this.table.setEndpoints(name, this.options.state.snapshot(endpointsPrefix(name)));
-    this.table.setPeers(name, this.options.state.snapshot(peersPrefix(name)));
+    this.takePeers(name);
     if (this.watching) this.followNetwork(name, watch);
   }
 
@@ -104,7 +113,6 @@ export class Reconciler {
     watch.abort.abort();
     await Promise.all(watch.ended);
     this.options.state.removeSnapshot(endpointsPrefix(name));
-    this.options.state.removeSnapshot(peersPrefix(name));
   }
 
   /** Stops asking; the data plane keeps what it has. */
@@ -121,7 +129,14 @@ export class Reconciler {
       this.table.setEndpoints(name, entries);
       if (!entries.some((entry) => entry.key === own)) this.options.onOwnEndpointsMissing(name);
     });
-    this.follow(watch, peersPrefix(name), (entries) => this.table.setPeers(name, entries));
+  }
+
+  private takePeers(network: string): void {
+    const prefix = peersPrefix(network);
+    this.table.setPeers(
+      network,
+      this.peerEntries.filter(({ key }) => key.startsWith(prefix)),
+    );
   }
 
   private follow(watch: Watch, prefix: string, onEntries: (entries: readonly RegistryEntry[]) => void): void {

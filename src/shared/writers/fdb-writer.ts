@@ -33,6 +33,7 @@ export class FdbWriter {
   readonly #reader: Fdb;
   readonly #words: Int32Array;
   #count = 0;
+  #dynamicCount = 0;
   /** Where the next removeIdleSlice goes on. */
   #idleWord: number;
 
@@ -47,6 +48,11 @@ export class FdbWriter {
     return this.#count;
   }
 
+  /** Those that have been learnt: only they age. */
+  get dynamicCount(): number {
+    return this.#dynamicCount;
+  }
+
   /** @returns kind << 24 | VTEP index, or FDB_MISS */
   get(keyLow: number, keyHigh: number): number {
     const word = this.#find(keyLow, keyHigh);
@@ -59,6 +65,7 @@ export class FdbWriter {
     const value = (kind << 24) | vtepIndex;
     const found = this.#find(keyLow, keyHigh);
     if (found !== NOT_FOUND) {
+      this.#countDynamic(kind, fdbKind(this.#value(found)));
       // One aligned store: a reader sees the old VTEP or the new one.
       words[found + 3] = seconds;
       Atomics.store(words, found + 2, value | ((words[found + 2] as number) & FDB_DEPTH_MASK));
@@ -76,6 +83,7 @@ export class FdbWriter {
     if (depth > this.#depth(home)) this.#setDepth(home, depth);
     this.#endChange();
     this.#count++;
+    this.#countDynamic(kind, FDB_MISS);
     return true;
   }
 
@@ -165,6 +173,7 @@ export class FdbWriter {
    */
   #removeAt(hole: number): void {
     const words = this.#words;
+    this.#countDynamic(FDB_MISS, fdbKind(this.#value(hole)));
     let free = hole;
     let home = this.#homeOf(hole);
     for (let word = hole + FDB_SLOT_WORDS; word < words.length; word += FDB_SLOT_WORDS) {
@@ -199,6 +208,11 @@ export class FdbWriter {
       word -= FDB_SLOT_WORDS;
     }
     this.#setDepth(home, depthOf(home, word));
+  }
+
+  /** An entry of kind `before` has become one of kind `after`; FDB_MISS: there is none. */
+  #countDynamic(after: number, before: number): void {
+    this.#dynamicCount += Number(after === KIND_DYNAMIC) - Number(before === KIND_DYNAMIC);
   }
 
   #homeOf(word: number): number {
