@@ -17,7 +17,7 @@ export const I32_SHL = 0x74;
 export const I32_SHR_U = 0x76;
 const I32_GE_U = 0x4f;
 
-export const I32_EXTADD_PAIRWISE_I16_U = [0xfd, 0x7f];
+export const I32_DOT_I16_S = [0xfd, 0xba, 0x01];
 export const I32X4_ADD = [0xfd, 0xae, 0x01];
 export const V128_XOR = [0xfd, 0x51];
 export const V128_AND = [0xfd, 0x4e];
@@ -29,6 +29,12 @@ export const get = (local: number) => [0x20, local];
 export const set = (local: number) => [0x21, local];
 export const i32 = (value: number) => [0x41, ...signedLeb(value)];
 export const addTo = (local: number, code: readonly number[]) => [...get(local), ...code, I32_ADD, ...set(local)];
+/** Eight times the 16-bit word. */
+export const splat16 = (word: number) => [
+  0xfd,
+  0x0c,
+  ...Array.from({ length: 8 }, () => [word & 0xff, word >> 8]).flat(),
+];
 /** Sixteen bytes at `pointer` + `at`, of any alignment. */
 export const load128 = (pointer: number, at: number) => [...get(pointer), 0xfd, 0x00, 0, at];
 export const load16 = (pointer: number) => [...get(pointer), 0x2f, 0, 0];
