@@ -1,6 +1,6 @@
 /** What is measured: the groups that `--only` names, and the figures of each. */
 
-export const GROUPS = ['tcp1', 'tcp4', 'udp', 'paced', 'rtt', 'cpu', 'idle'] as const;
+export const GROUPS = ['tcp1', 'tcp4', 'udp', 'paced', 'pacedGso', 'rtt', 'cpu', 'idle'] as const;
 export type Group = (typeof GROUPS)[number];
 
 export interface Figure {
@@ -29,6 +29,7 @@ export const FIGURES: readonly Figure[] = [
   figure('tcp4', 'tcp4', 'TCP, 4 streams', 'Gbit/s', 'higher', 2),
   figure('udp', 'udp', '64-byte UDP, unlimited sender, delivered', 'kpps', 'higher', 0),
   figure('paced', 'paced', '64-byte UDP, highest paced rate under 1 % loss', 'kpps', 'higher', 0),
+  figure('pacedGso', 'pacedGso', 'the same, sender with UDP_SEGMENT', 'kpps', 'higher', 0),
   figure('rttP50', 'rtt', 'Round trip p50, ping every 5 ms', 'ms', 'lower', 3),
   figure('rttP90', 'rtt', 'Round trip p90, ping every 5 ms', 'ms', 'lower', 3, false),
   figure('rttP99', 'rtt', 'Round trip p99, ping every 5 ms', 'ms', 'lower', 3),

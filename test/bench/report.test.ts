@@ -49,7 +49,7 @@ describe('options', () => {
   it.each([
     [['--rounds', '0'], '--rounds 0: must be a whole number from 1 to 1000'],
     [['--seconds', 'x'], '--seconds x: must be a whole number from 1 to 3600'],
-    [['--only', 'tcp1,ping'], 'there is no "ping"; there are tcp1, tcp4, udp, paced, rtt, cpu, idle'],
+    [['--only', 'tcp1,ping'], 'there is no "ping"; there are tcp1, tcp4, udp, paced, pacedGso, rtt, cpu, idle'],
     [['--only', ''], 'there is no ""'],
     [['--fast'], "Unknown option '--fast'"],
     [['--rounds'], "Option '--rounds <value>' argument missing"],

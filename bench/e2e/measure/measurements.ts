@@ -73,17 +73,16 @@ const holds = (run: PacedRun): boolean =>
 const limitOf = (runs: readonly PacedRun[]): 'loss' | 'sender' =>
   runs.some(({ lossPercent }) => lossPercent > LOSS_PERCENT_MAX) ? 'loss' : 'sender';
 
-function paced(context: MeasureContext): Promise<Measured> {
-  return withPacedPair(context, async (pair) => {
+const pacedBy = (figure: 'paced' | 'pacedGso') => (context: MeasureContext) =>
+  withPacedPair(context, async (pair) => {
     const runs: PacedRun[] = [];
     const highest = await searchHighest(LADDER_KPPS, async (kpps) => {
-      const run = await pair.run(kpps, context.stepSeconds);
+      const run = await pair.run(kpps, context.stepSeconds, figure === 'pacedGso');
       runs.push(run);
       return holds(run);
     });
-    return { figures: { paced: highest ?? 0 }, details: { limitedBy: limitOf(runs), runs } };
+    return { figures: { [figure]: highest ?? 0 }, details: { limitedBy: limitOf(runs), runs } };
   });
-}
 
 function packetCost(context: MeasureContext): Promise<Measured> {
   const { path, idleCores, seconds } = context;
@@ -107,7 +106,8 @@ export const MEASUREMENTS: readonly Measurement[] = [
   { name: 'tcp1', groups: ['tcp1', 'cpu'], run: tcp1 },
   { name: 'tcp4', groups: ['tcp4'], run: tcp4 },
   { name: 'udp', groups: ['udp'], run: udp },
-  { name: 'paced', groups: ['paced'], run: paced },
+  { name: 'paced', groups: ['paced'], run: pacedBy('paced') },
+  { name: 'paced-gso', groups: ['pacedGso'], run: pacedBy('pacedGso') },
   { name: 'packet-cost', groups: ['cpu'], run: packetCost },
   { name: 'rtt', groups: ['rtt'], run: roundTrips },
 ];

@@ -86,11 +86,12 @@ export class PacedPair {
     return pair;
   }
 
-  async run(kpps: number, seconds: number): Promise<PacedRun> {
+  /** @param segmented by UDP_SEGMENT, up to 64 datagrams a message; else each a message of its own */
+  async run(kpps: number, seconds: number, segmented = false): Promise<PacedRun> {
     const secondsMax = seconds + SLACK_SECONDS;
     this.#receiver.tell({ secondsMax });
     await this.#receiver.hear(this.#testbed, SLACK_SECONDS);
-    this.#sender.tell({ kpps, seconds });
+    this.#sender.tell({ kpps, seconds, segmented });
     const sent = await this.#sender.hear(this.#testbed, secondsMax);
     const { receivedCount } = await this.#receiver.hear(this.#testbed, secondsMax + SLACK_SECONDS);
     return pacedRun(kpps, sent.sentCount!, receivedCount!, sent.seconds!);

@@ -1,7 +1,7 @@
 /** The highest rate of a ladder that holds: by halving, then confirmed twice. */
 
 /** Thousands of packets a second: fine steps where slow systems are, then 50 by 50. */
-export const LADDER_KPPS: readonly number[] = [10, 25, 50, 75, ...Array.from({ length: 29 }, (_, i) => 100 + i * 50)];
+export const LADDER_KPPS: readonly number[] = [10, 25, 50, 75, ...Array.from({ length: 59 }, (_, i) => 100 + i * 50)];
 
 const CONFIRMATIONS = 2;
 
