@@ -5,7 +5,7 @@ import { allocateTables } from '../../src/shared/tables.js';
 import { FdbWriter } from '../../src/shared/writers/fdb-writer.js';
 import { NetworkWriter } from '../../src/shared/writers/network-writer.js';
 import { VtepWriter } from '../../src/shared/writers/vtep-writer.js';
-import { pseudoHeaderSumIpv4 } from '../../src/wire/checksum.js';
+import { completeChecksum, pseudoHeaderSumIpv4 } from '../../src/wire/checksum.js';
 import { emitIpv4 } from '../../src/wire/ipv4.js';
 import { emitTcp } from '../../src/wire/tcp.js';
 import { emitVirtioNetHdr } from '../../src/wire/virtio-net-hdr.js';
@@ -32,13 +32,17 @@ export function makeBenchContext(): { context: WorkerContext; network: number } 
   return { context: new WorkerContext(input, () => {}), network };
 }
 
-/** A UDP frame 10.0.0.2 -> 10.0.0.3 without its virtio header. */
+/** A UDP frame 10.0.0.2 -> 10.0.0.3, checksums made, without its virtio header. */
 export function udpFrame(frameBytes: number): Uint8Array {
   const frame = new Uint8Array(frameBytes);
   frame.set([...MAC, ...MAC, 8, 0]);
   emitIpv4(frame, 14, 0, frameBytes - 14, 0, 0x4000, 64, 17, 0x0a000002, 0x0a000003);
-  new DataView(frame.buffer).setUint16(38, frameBytes - 34);
-  frame[41] = 1;
+  const view = new DataView(frame.buffer);
+  view.setUint16(34, 40_000);
+  view.setUint16(36, 5201);
+  view.setUint16(38, frameBytes - 34);
+  view.setUint16(40, pseudoHeaderSumIpv4(frame, 14, 17, frameBytes - 34));
+  completeChecksum(frame, 0, frameBytes, 34, 6);
   return frame;
 }
 

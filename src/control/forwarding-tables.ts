@@ -3,6 +3,7 @@
  * readers right (docs/shared-memory.md): VTEP, member bit, FDB entry; and the reverse on removal. Main thread.
  */
 import type { Logger } from 'pino';
+import { DROP_CAUSES, DROP_UNDERLAY_OVERFLOW, type DropCause } from '../shared/drop-causes.js';
 import { EventRing } from '../shared/event-ring.js';
 import { fdbKeyHigh, fdbKind, KIND_DYNAMIC, KIND_LOCAL, KIND_STATIC } from '../shared/fdb.js';
 import { SELF_VTEP, type SharedTables } from '../shared/layout.js';
@@ -29,10 +30,12 @@ import { makeWarmUpTables } from './warm-up-tables.js';
 import {
   closeWorkerDescriptors,
   openWorkerDescriptors,
+  overflowCounts,
   type WorkerDescriptors,
   wakeAll,
 } from './worker-descriptors.js';
 
+const OVERFLOW = DROP_CAUSES[DROP_UNDERLAY_OVERFLOW] as DropCause;
 const LOCAL_SOURCE = 'local';
 const CLOCK_MS = 1000;
 
@@ -353,8 +356,10 @@ class ForwardingTables implements Forwarding {
   }
 
   status(): ForwardingStatus {
+    const { totals, drops } = this.#counters.totals();
     const frames = {
-      ...this.#counters.totals(),
+      totals,
+      drops: { ...drops, [OVERFLOW.name]: overflowCounts(this.#workers) },
       networks: [...this.#byVni.values()].map(({ index, network }) => ({
         vni: network.vni,
         network: network.name,

@@ -5,6 +5,7 @@
 import { TOKEN_UNDERLAY, TOKEN_WAKE, type WorkerInput } from '../shared/worker-input.js';
 import { closeEventfd, openEventfd, signalEventfd } from '../sys/eventfd.js';
 import { addToEpoll, closeEpoll, openEpoll } from '../sys/poll.js';
+import { overflowCount } from '../sys/udp-socket.js';
 import { closeUnderlaySockets, openUnderlaySockets, type UnderlaySocketOptions } from './underlay-sockets.js';
 
 export type WorkerDescriptors = Pick<WorkerInput, 'epollFd' | 'wakeFd' | 'underlayFd' | 'txFds'>;
@@ -21,6 +22,11 @@ export function openWorkerDescriptors(options: UnderlaySocketOptions): WorkerDes
 
 export function wakeAll(workers: readonly WorkerDescriptors[]): void {
   for (const { wakeFd } of workers) signalEventfd(wakeFd);
+}
+
+/** Messages that the workers' sockets had no room for. */
+export function overflowCounts(workers: readonly WorkerDescriptors[]): number {
+  return workers.reduce((sum, { underlayFd }) => sum + overflowCount(underlayFd), 0);
 }
 
 /** Only once the workers have ended. */

@@ -16,7 +16,7 @@ import { drainUnderlay } from './underlay-rx.js';
 
 const IDLE_MS_MAX = 1000;
 /** A turn that moved this many frames or messages was no trickle: the next ones will have waited, spinning gains nothing. */
-const TRICKLE_MAX = 8;
+const TRICKLE_MAX = 2;
 
 /** Runs until the stop word is set. */
 export function run(context: WorkerContext): void {

@@ -36,6 +36,8 @@ export const DROP_TAP_BUSY = 18;
 export const DROP_TAP_ERROR = 19;
 export const DROP_TRUNCATED = 20;
 export const DROP_INNER_OVERSIZE = 21;
+/** Counted by the kernel, not by a worker: the socket tells how many (forwarding-tables.ts). */
+export const DROP_UNDERLAY_OVERFLOW = 22;
 
 export const DROP_CAUSES: readonly DropCause[] = [
   cause(DROP_TAP_RUNT, 'tap_runt', 'encap', 'The frame from the TAP is shorter than an Ethernet header.'),
@@ -85,6 +87,12 @@ export const DROP_CAUSES: readonly DropCause[] = [
   cause(DROP_TAP_ERROR, 'tap_error', 'decap', 'The TAP refused the frame: its interface is down or gone.'),
   cause(DROP_TRUNCATED, 'truncated', 'decap', 'The datagram is longer than the receive buffer.'),
   cause(DROP_INNER_OVERSIZE, 'inner_oversize', 'decap', "The inner frame is longer than the network's MTU allows."),
+  cause(
+    DROP_UNDERLAY_OVERFLOW,
+    'underlay_overflow',
+    'decap',
+    'The underlay socket was full: the workers could not keep up. The kernel counts messages, not datagrams.',
+  ),
 ];
 
 function cause(id: number, name: string, direction: 'encap' | 'decap', text: string): DropCause {

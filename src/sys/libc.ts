@@ -36,6 +36,9 @@ export const bind = libc.func('int bind(int fd, uintptr_t address, unsigned int 
 export const setsockopt = libc.func(
   'int setsockopt(int fd, int level, int option, uintptr_t value, unsigned int bytes)',
 ) as Call5;
+export const getsockopt = libc.func(
+  'int getsockopt(int fd, int level, int option, uintptr_t value, uintptr_t bytes)',
+) as Call5;
 export const sendmmsg = libc.func('int sendmmsg(int fd, uintptr_t messages, unsigned int count, int flags)') as Call4;
 export const recvmmsg = libc.func(
   'int recvmmsg(int fd, uintptr_t messages, unsigned int count, int flags, uintptr_t timeout)',

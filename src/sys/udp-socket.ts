@@ -2,7 +2,7 @@
  * UDP sockets of the underlay. Non-blocking; opened by the main thread, used by a worker. Source: socket(7), udp(7), ip(7).
  */
 import { lastErrno, SystemCallError } from './errno.js';
-import { bind, close, getsockname, setsockopt, socket } from './libc.js';
+import { bind, close, getsockname, getsockopt, setsockopt, socket } from './libc.js';
 import { addressOf, pin } from './memory.js';
 import { AF_INET, SOCKADDR_IN_BYTES, writeSockaddrIn } from './sockaddr.js';
 
@@ -15,6 +15,10 @@ const SO_SNDBUF = 7;
 const SO_RCVBUF = 8;
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
+const SO_MEMINFO = 55;
+/** include/uapi/linux/sock_diag.h: SK_MEMINFO_VARS words, the last is SK_MEMINFO_DROPS. */
+const MEMINFO_WORDS = 9;
+const MEMINFO_DROPS = 8;
 const SO_REUSEPORT = 15;
 const IPPROTO_IP = 0;
 const IP_MTU_DISCOVER = 10;
@@ -26,6 +30,9 @@ const sockaddr = pin(new Uint8Array(SOCKADDR_IN_BYTES));
 const sockaddrAddress = addressOf(sockaddr);
 const optionValue = pin(new Int32Array(1));
 const optionValueAddress = addressOf(optionValue);
+
+const meminfo = pin(new Uint32Array(MEMINFO_WORDS));
+const meminfoAddress = addressOf(meminfo);
 
 export interface UdpSocketOptions {
   /** Four bytes. */
@@ -68,6 +75,13 @@ function setOption(fd: number, level: number, option: number, value: number): bo
 /** The forced option needs CAP_NET_ADMIN; without it the host's limit (net.core.rmem_max, wmem_max) holds. */
 function setBuffer(fd: number, forced: number, plain: number, bytes: number): void {
   if (!setOption(fd, SOL_SOCKET, forced, bytes)) setOption(fd, SOL_SOCKET, plain, bytes);
+}
+
+/** Messages that the kernel has dropped since the socket was opened, since its receive buffer was full. */
+export function overflowCount(fd: number): number {
+  optionValue[0] = MEMINFO_WORDS * 4;
+  const isTold = getsockopt(fd, SOL_SOCKET, SO_MEMINFO, meminfoAddress, optionValueAddress) === 0;
+  return isTold ? (meminfo[MEMINFO_DROPS] as number) : 0;
 }
 
 /** The port that the fd is bound to. @throws SystemCallError */

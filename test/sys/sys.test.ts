@@ -3,9 +3,10 @@ import { execFileSync } from 'node:child_process';
 import { afterEach, describe, expect, it } from 'vitest';
 import { EAGAIN, errnoName, errnoNumber, lastErrno, SystemCallError } from '../../src/sys/errno.js';
 import { closeEventfd, drainEventfd, openEventfd, signalEventfd } from '../../src/sys/eventfd.js';
-import { epollWait, read } from '../../src/sys/libc.js';
+import { connect, epollWait, read, write } from '../../src/sys/libc.js';
 import { addressOf, writePointer } from '../../src/sys/memory.js';
 import { addToEpoll, closeEpoll, EPOLL_DATA_WORD, openEpoll, removeFromEpoll } from '../../src/sys/poll.js';
+import { SOCKADDR_IN_BYTES, writeSockaddrIn } from '../../src/sys/sockaddr.js';
 import {
   closeTap,
   isTapAlive,
@@ -17,7 +18,7 @@ import {
   TUN_F_USO,
 } from '../../src/sys/tap.js';
 import { enableUdpGro, probeUdpGro, probeUdpSegment } from '../../src/sys/udp-offloads.js';
-import { closeUdpSocket, openUdpSocket } from '../../src/sys/udp-socket.js';
+import { boundPort, closeUdpSocket, openUdpSocket, overflowCount } from '../../src/sys/udp-socket.js';
 
 const LOOPBACK = Uint8Array.of(127, 0, 0, 1);
 const TAP = `vtest${process.pid % 100_000}`;
@@ -28,6 +29,27 @@ afterEach(() => {
   } catch {
     // Most tests make none.
   }
+});
+
+describe('a UDP socket', () => {
+  it('tells how many messages it had no room for', () => {
+    const receiver = openUdpSocket({ address: LOOPBACK, port: 0, receiveBufferBytes: 2048 });
+    const sender = openUdpSocket({ address: LOOPBACK, port: 0 });
+    try {
+      const sockaddr = new Uint8Array(SOCKADDR_IN_BYTES);
+      writeSockaddrIn(sockaddr, 0, LOOPBACK, boundPort(receiver));
+      expect(connect(sender, addressOf(sockaddr), SOCKADDR_IN_BYTES)).toBe(0);
+      const payload = new Uint8Array(1000);
+      let received = 0;
+      for (let i = 0; i < 50; i++) expect(write(sender, addressOf(payload), payload.length)).toBe(payload.length);
+      while (read(receiver, addressOf(payload), payload.length) > 0) received++;
+      expect(overflowCount(receiver)).toBeGreaterThan(0);
+      expect(received + overflowCount(receiver)).toBe(50);
+    } finally {
+      closeUdpSocket(receiver);
+      closeUdpSocket(sender);
+    }
+  });
 });
 
 describe('errno', () => {
