@@ -15,7 +15,7 @@ import { drainTap } from './tap-rx.js';
 import { drainUnderlay } from './underlay-rx.js';
 
 const IDLE_MS_MAX = 1000;
-/** A turn that moved this many frames or messages was no trickle: the next ones will have waited, spinning gains nothing. */
+/** A turn that moved more frames or messages than this was no trickle: the next ones will have waited, polling gains nothing. */
 const TRICKLE_MAX = 2;
 
 /** Runs until the stop word is set. */

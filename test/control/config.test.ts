@@ -58,7 +58,7 @@ describe('values', () => {
       workers: 1,
       fdbEntries: 100_000,
       sourcePorts: { first: 49_152, last: 65_535 },
-      spinMicroseconds: 50,
+      spinMicroseconds: 0,
       workerNice: 0,
       offloads: OFFLOADS_AUTO,
       logLevel: 'info',
