@@ -26,7 +26,7 @@ import { EchoPeer } from './warm-up-echo.js';
 import { warmUpMessages } from './warm-up-frames.js';
 
 const WARM_UP_MS_MAX = 400;
-/** Enough for V8 to compile what a round uses with what it has seen; measured, see bench/. */
+/** Enough for V8 to compile all that a round uses (`node --trace-opt --trace-deopt`: nothing is compiled or undone later). */
 const ROUNDS = 1500;
 
 /** Leaves nothing behind but compiled code. @param arena the worker's own: its code is bound to this memory */
