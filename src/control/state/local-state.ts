@@ -1,17 +1,21 @@
 /**
  * The local copy: what this host must know to go on without the registry, in LMDB under the state directory.
  *
- *     identity/session        the registry session that holds this node's keys
- *     network/<name>          networks that have an endpoint here: the registry's value
- *     endpoint/<id>           this host's endpoints with their kernel objects
- *     snapshot/<prefix>       the last listing of a watched prefix
+ *     identity/session            the registry session that holds this node's keys
+ *     network/<name>              networks that have an endpoint here: the registry's value
+ *     intent/<id>                 an attach that has begun: whatever is found of it at a start without its endpoint goes
+ *     endpoint/<id>               this host's endpoints with their kernel objects
+ *     stock/<network>/<address>   addresses that this host holds without an endpoint: outage-addresses.ts
+ *     snapshot/<prefix>           the last listing of a watched prefix
  *
- * One writer: the daemon's main thread. A write is on disk when its promise resolves.
+ * One writer: the daemon's main thread. A write is on disk when its promise resolves, and rejects with VTEP_ERR_STATE if
+ * it is not (a full disk); only snapshots are written some time later, since an old one does no harm.
  */
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
-import { open, type RootDatabase } from 'lmdb';
+import type { RootDatabase } from 'lmdb';
 import type { RegistryEntry } from '../registry/registry.js';
+import { openDatabase, stateError } from './database.js';
+
+const SNAPSHOT_DELAY_MS = 100;
 
 export interface LocalEndpoint {
   readonly id: string;
@@ -28,15 +32,40 @@ export interface LocalEndpoint {
   readonly sandboxIdentity: string;
   readonly hostInterface: string;
   readonly containerInterface: string;
+  /** Addresses (without prefix length) that the registry still holds for this node under another id than the endpoint's. */
+  readonly heldAs?: Readonly<Record<string, string>> | undefined;
+}
+
+/** An attach that has begun. */
+export interface AttachIntent {
+  readonly id: string;
+  readonly network: string;
+}
+
+/** An address that the registry holds for this node and no endpoint uses. */
+export interface StockedAddress {
+  readonly network: string;
+  readonly networkId: string;
+  /** With prefix length. */
+  readonly address: string;
+  /** The registry's endpointId: of a spare, or of an endpoint that was detached while the registry was away. */
+  readonly claimId: string;
 }
 
 export class LocalState {
+  /** Where a database that could not be read was put. */
+  readonly setAside: string | undefined;
+  private readonly directory: string;
   private readonly database: RootDatabase<unknown, string>;
+  private readonly snapshots = new Map<string, readonly RegistryEntry[] | undefined>();
+  private snapshotTimer: NodeJS.Timeout | undefined;
 
-  /** @param directory made if it is not there. */
+  /** @param directory made if it is not there. @throws VtepError VTEP_ERR_STATE */
   constructor(directory: string) {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
-    this.database = open<unknown, string>({ path: join(directory, 'state.lmdb'), encoding: 'json', maxReaders: 16 });
+    this.directory = directory;
+    const { database, setAside } = openDatabase(directory);
+    this.database = database;
+    this.setAside = setAside;
   }
 
   get session(): string | undefined {
@@ -44,23 +73,58 @@ export class LocalState {
   }
 
   async setSession(session: string | undefined): Promise<void> {
-    if (session === undefined) await this.database.remove('identity/session');
-    else await this.database.put('identity/session', session);
-    await this.database.flushed;
+    this.write(() => {
+      if (session === undefined) this.database.remove('identity/session');
+      else this.database.put('identity/session', session);
+    });
+  }
+
+  intents(): AttachIntent[] {
+    return this.values<AttachIntent>('intent/');
+  }
+
+  async putIntent(intent: AttachIntent): Promise<void> {
+    this.write(() => this.database.put(`intent/${intent.id}`, intent));
+  }
+
+  async removeIntent(id: string): Promise<void> {
+    this.write(() => this.database.remove(`intent/${id}`));
   }
 
   endpoints(): LocalEndpoint[] {
     return this.values<LocalEndpoint>('endpoint/');
   }
 
+  /** The endpoint stands: its intent is fulfilled, and what it has taken from the stock is there no more. */
   async putEndpoint(endpoint: LocalEndpoint): Promise<void> {
-    await this.database.put(`endpoint/${endpoint.id}`, endpoint);
-    await this.database.flushed;
+    this.write(() => {
+      this.database.put(`endpoint/${endpoint.id}`, endpoint);
+      this.database.remove(`intent/${endpoint.id}`);
+      for (const address of Object.keys(endpoint.heldAs ?? {})) this.database.remove(stockKey(endpoint, address));
+    });
   }
 
-  async removeEndpoint(id: string): Promise<void> {
-    await this.database.remove(`endpoint/${id}`);
-    await this.database.flushed;
+  /** @param stocked addresses that go to the stock with the same write. */
+  async removeEndpoint(id: string, stocked: readonly StockedAddress[] = []): Promise<void> {
+    this.write(() => {
+      this.database.remove(`endpoint/${id}`);
+      for (const item of stocked) this.database.put(stockKey(item, item.address), item);
+    });
+  }
+
+  stock(): StockedAddress[] {
+    return this.values<StockedAddress>('stock/');
+  }
+
+  async putStock(item: StockedAddress): Promise<void> {
+    this.write(() => this.database.put(stockKey(item, item.address), item));
+  }
+
+  async removeStock(items: readonly StockedAddress[]): Promise<void> {
+    if (items.length === 0) return;
+    this.write(() => {
+      for (const item of items) this.database.remove(stockKey(item, item.address));
+    });
   }
 
   /** The registry's values (JSON text) of the networks that have an endpoint here, by name. */
@@ -71,31 +135,60 @@ export class LocalState {
   }
 
   async putNetwork(name: string, value: string): Promise<void> {
-    await this.database.put(`network/${name}`, value);
-    await this.database.flushed;
+    this.write(() => this.database.put(`network/${name}`, value));
   }
 
   async removeNetwork(name: string): Promise<void> {
-    await this.database.remove(`network/${name}`);
-    await this.database.flushed;
+    this.write(() => this.database.remove(`network/${name}`));
   }
 
   /** The last listing that was stored for the prefix; empty if none was. */
   snapshot(prefix: string): RegistryEntry[] {
+    if (this.snapshots.has(prefix)) return [...(this.snapshots.get(prefix) ?? [])];
     return (this.database.get(`snapshot/${prefix}`) as RegistryEntry[] | undefined) ?? [];
   }
 
-  /** Not awaited by anyone: an old snapshot does no harm, the registry's next answer corrects it. */
+  /** On disk some time later. */
   saveSnapshot(prefix: string, entries: readonly RegistryEntry[]): void {
-    void this.database.put(`snapshot/${prefix}`, entries).catch(() => undefined);
+    this.snapshots.set(prefix, entries);
+    this.snapshotTimer ??= setTimeout(() => this.writeSnapshots(), SNAPSHOT_DELAY_MS);
   }
 
   removeSnapshot(prefix: string): void {
-    void this.database.remove(`snapshot/${prefix}`).catch(() => undefined);
+    this.snapshots.set(prefix, undefined);
+    this.snapshotTimer ??= setTimeout(() => this.writeSnapshots(), SNAPSHOT_DELAY_MS);
   }
 
   async close(): Promise<void> {
+    if (this.snapshotTimer !== undefined) this.writeSnapshots();
     await this.database.close();
+  }
+
+  private writeSnapshots(): void {
+    clearTimeout(this.snapshotTimer);
+    this.snapshotTimer = undefined;
+    try {
+      this.write(() => {
+        for (const [prefix, entries] of this.snapshots) {
+          if (entries === undefined) this.database.remove(`snapshot/${prefix}`);
+          else this.database.put(`snapshot/${prefix}`, entries);
+        }
+      });
+      this.snapshots.clear();
+    } catch {
+      // They stay in memory, and go with the next one: the registry's next answer corrects an old one.
+    }
+  }
+
+  /** All or nothing, on disk when it returns. */
+  private write(change: () => unknown): void {
+    try {
+      this.database.transactionSync(() => {
+        change();
+      });
+    } catch (error) {
+      throw stateError(this.directory, 'cannot be written', error);
+    }
   }
 
   private values<T>(prefix: string): T[] {
@@ -105,4 +198,14 @@ export class LocalState {
   private range(prefix: string): Iterable<{ key: string; value: unknown }> {
     return this.database.getRange({ start: prefix, end: `${prefix}\uffff` });
   }
+}
+
+function stockKey({ network }: { readonly network: string }, address: string): string {
+  return `stock/${network}/${bareAddress(address)}`;
+}
+
+/** 10.0.0.2/24 without its prefix length. */
+export function bareAddress(address: string): string {
+  const slash = address.indexOf('/');
+  return slash < 0 ? address : address.slice(0, slash);
 }
