@@ -5,11 +5,15 @@
  */
 import { execa } from 'execa';
 import { VtepError } from '../errors.js';
+import { LinkMonitor } from './link-monitor.js';
+import { listSandboxes } from './veth-peer.js';
 
 /** One interface, of what `ip -json -details link` prints; only what ports/ looks at. */
 export interface Link {
   readonly ifindex: number;
   readonly ifname: string;
+  /** Of a veth: the index of the other end, in its own namespace. */
+  readonly link_index?: number;
   readonly address?: string;
   readonly mtu?: number;
   readonly master?: string;
@@ -72,6 +76,16 @@ export class Iproute {
 
   async linksIn(namespacePath: string): Promise<Link[]> {
     return parseJson(await this.run(inside(namespacePath, ['ip', '-json', '-details', 'link', 'show']))) as Link[];
+  }
+
+  /** The network namespaces of this machine that can be entered, each by a label as sandboxLabel gives it. */
+  sandboxes(): Promise<{ label: string; path: string }[]> {
+    return listSandboxes();
+  }
+
+  /** Calls `onChange`, which must not throw, after each change of a link, until it is closed. */
+  monitorLinks(onChange: () => void): { close(): Promise<void> } {
+    return new LinkMonitor(this, onChange);
   }
 
   /** Not a batch: an interface's name may hold "#", which a batch takes for a comment. */
