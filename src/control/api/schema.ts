@@ -76,7 +76,8 @@ export const macSchema = z
   .transform((mac) => mac.toLowerCase())
   .refine((mac) => /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/.test(mac), MAC_RULE)
   .refine((mac) => (Number.parseInt(mac.slice(0, 2), 16) & 1) === 0, 'must be a unicast address: the first byte even')
-  .refine((mac) => mac !== '00:00:00:00:00:00', 'must not be zero');
+  .refine((mac) => mac !== '00:00:00:00:00:00', 'must not be zero')
+  .refine((mac) => !mac.startsWith('02:76:74:'), 'must not begin with 02:76:74, which the gateways of networks have');
 export const ipv4Schema = z.string(IPV4_RULE).refine(isIPv4, IPV4_RULE);
 export const ipSchema = z.string(IP_RULE).refine(isIpAddress, IP_RULE);
 /** The form only; networks/ says more (host bits, size, overlap). */
