@@ -218,7 +218,7 @@ export class EndpointManager {
   }
 
   private async attachTo(network: NetworkValue, sandbox: Sandbox, input: Attach): Promise<LocalEndpoint> {
-    const { addresses, locals, iproute, state, forwarding } = this.options;
+    const { addresses, locals, iproute, state, forwarding, publisher } = this.options;
     const there = this.on(network.name).find((endpoint) => endpoint.sandboxIdentity === sandbox.identity);
     if (there !== undefined) {
       throw new VtepError(
@@ -254,6 +254,8 @@ export class EndpointManager {
         sandboxIdentity: sandbox.identity,
         hostInterface: hostInterfaceName(id),
         containerInterface,
+        // A MAC made here is nobody else's: only a given one can have come from another host.
+        attachedAt: await (input.mac === undefined ? Date.now() : publisher.attachedAt(network.name, mac)),
       };
       await createVeth(iproute, sandbox, { ...endpoint, endpointId: id });
       undo.push(() => removeVeth(iproute, id));
