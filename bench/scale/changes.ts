@@ -60,8 +60,8 @@ export class Changes {
   *turn(): Generator<Change> {
     const population = this.#population;
     const turn = this.#turn++;
-    const host = population.hosts[(turn * 13) % population.hosts.length]!;
     const narrow = this.#watched[1 + (turn % Math.max(1, this.#watched.length - 1))] ?? WIDE_NETWORK;
+    const host = this.#hostWithEndpointsIn(narrow, turn);
     const unwatchedCount = this.#firstNetworkCount - this.#watched.length;
     yield this.#added(KINDS[0], host, narrow, true);
     yield this.#removed(KINDS[1], host, narrow, true);
@@ -82,6 +82,12 @@ export class Changes {
       addresses: [`172.16.0.${turn % 200}/16`],
     };
     yield { kind: KINDS[9], arrival: undefined, write: () => this.#hosts.write([addressOperation(host, claimed)]) };
+  }
+
+  /** One of those whose key in the network outlives a removal: a key that goes is held back for a time by design. */
+  #hostWithEndpointsIn(network: string, turn: number): SimulatedHost {
+    const fitting = this.#population.hosts.filter(({ byNetwork }) => byNetwork.has(network));
+    return fitting[turn % fitting.length] ?? this.#population.hosts[0]!;
   }
 
   /** Endpoints that come and stay, on all hosts and watched networks in turn. */

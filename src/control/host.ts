@@ -24,6 +24,7 @@ import type {
   Status,
 } from './api/schema.js';
 import { EndpointManager } from './endpoints/endpoint-manager.js';
+import { LatestRun } from './endpoints/latest-run.js';
 import { LocalNetworks } from './endpoints/local-networks.js';
 import { Publisher } from './endpoints/publisher.js';
 import { VtepError } from './errors.js';
@@ -81,7 +82,7 @@ export class Host implements HostOperations {
   private readonly reconciler: Reconciler;
   private readonly iproute: Iproute;
   private monitor: LinkMonitor | undefined;
-  private linkCheck: Promise<void> = Promise.resolve();
+  private readonly linkChecks = new LatestRun(() => this.endpoints.checkLinks());
   private readonly startedMs = performance.now();
   private contact: { answeredMs?: number; error?: string | undefined } = {};
 
@@ -90,13 +91,11 @@ export class Host implements HostOperations {
     const host = new Host(options);
     try {
       await host.endpoints.restore();
-      host.monitor = new LinkMonitor(host.iproute, () => {
-        host.linkCheck = host.linkCheck.then(() => host.endpoints.checkLinks());
-      });
+      host.monitor = new LinkMonitor(host.iproute, () => host.linkChecks.request());
       await host.session.start();
       host.reconciler.start();
       // What changed before the monitor listened.
-      host.linkCheck = host.linkCheck.then(() => host.endpoints.checkLinks());
+      host.linkChecks.request();
       return host;
     } catch (error) {
       await host.close();
@@ -144,7 +143,7 @@ export class Host implements HostOperations {
 
   async close(): Promise<void> {
     await this.monitor?.close();
-    await this.linkCheck;
+    await this.linkChecks.idle();
     await this.session.close();
     await this.reconciler.close();
     await this.state.close();
