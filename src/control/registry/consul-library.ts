@@ -8,6 +8,7 @@
 import { EventEmitter } from 'node:events';
 import type { IncomingHttpHeaders } from 'node:http';
 import Consul from 'consul';
+import { acceptCompressed, type Transport } from './compressed-answers.js';
 
 export interface ConsulResponse {
   readonly statusCode: number;
@@ -71,12 +72,22 @@ export interface ConsulLibrary {
   readonly transaction: { create(operations: ConsulKvOperation[], o: ConsulCall): ConsulAnswer<unknown> };
 }
 
+/** What is touched inside the package. */
+interface Internals {
+  readonly _opts: { baseUrl: { hostname: string } };
+  _ext(name: 'onRequest', hook: (request: { transport: Transport }, next: () => void) => void): void;
+}
+
 export function openConsulLibrary(url: URL, defaults: { token?: string; dc?: string }): ConsulLibrary {
   const path = url.pathname.replace(/\/+$/, '');
   const options = { baseUrl: `${url.protocol}//${url.host}${path}/v1`, defaults };
   const consul = new Consul(options);
   // URL keeps the brackets of an IPv6 literal and the library hands them to node:http, which takes the bare address.
-  const internals = consul as unknown as { _opts: { baseUrl: { hostname: string } } };
+  const internals = consul as unknown as Internals;
   internals._opts.baseUrl.hostname = url.hostname.replace(/^\[|\]$/g, '');
+  internals._ext('onRequest', (request, next) => {
+    request.transport = acceptCompressed(request.transport);
+    next();
+  });
   return consul as unknown as ConsulLibrary;
 }
