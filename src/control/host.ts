@@ -25,6 +25,7 @@ import type {
 } from './api/schema.js';
 import { SESSION_TTL_SECONDS } from './config-options.js';
 import { EndpointManager } from './endpoints/endpoint-manager.js';
+import { LatestRun } from './endpoints/latest-run.js';
 import { LocalNetworks } from './endpoints/local-networks.js';
 import { Publisher } from './endpoints/publisher.js';
 import { VtepError } from './errors.js';
@@ -83,7 +84,7 @@ export class Host implements HostOperations {
   private vtep: HostOptions['vtep'];
   private readonly iproute: Iproute;
   private monitor: LinkMonitor | undefined;
-  private linkCheck: Promise<void> = Promise.resolve();
+  private readonly linkChecks = new LatestRun(() => this.endpoints.checkLinks());
   private readonly startedMs = performance.now();
   private contact: { answeredMs?: number; error?: string | undefined } = {};
 
@@ -93,13 +94,11 @@ export class Host implements HostOperations {
     const host = new Host(options, state, await state.hostId());
     try {
       await host.endpoints.restore();
-      host.monitor = new LinkMonitor(host.iproute, () => {
-        host.linkCheck = host.linkCheck.then(() => host.endpoints.checkLinks());
-      });
+      host.monitor = new LinkMonitor(host.iproute, () => host.linkChecks.request());
       await host.session.start();
       host.reconciler.start();
       // What changed before the monitor listened.
-      host.linkCheck = host.linkCheck.then(() => host.endpoints.checkLinks());
+      host.linkChecks.request();
       return host;
     } catch (error) {
       await host.close();
@@ -154,7 +153,7 @@ export class Host implements HostOperations {
 
   async close(): Promise<void> {
     await this.monitor?.close();
-    await this.linkCheck;
+    await this.linkChecks.idle();
     await this.session.close();
     await this.reconciler.close();
     this.keeper.close();

@@ -15,7 +15,7 @@ import type { Forwarding } from '../forwarding.js';
 import type { AddressPool } from '../ipam/address-pool.js';
 import { randomMac } from '../ipam/mac.js';
 import type { NetworkStore } from '../networks/network-store.js';
-import type { Iproute } from '../ports/iproute.js';
+import type { Iproute, Link } from '../ports/iproute.js';
 import { hostInterfaceName } from '../ports/names.js';
 import { resolveSandbox, type Sandbox, sandboxIdentity, sandboxLabel } from '../ports/namespace.js';
 import { adoptHostEnd, announce, chooseInterface, createVeth, removeVeth } from '../ports/veth.js';
@@ -178,11 +178,14 @@ export class EndpointManager {
   async checkLinks(): Promise<void> {
     const { iproute, locals, logger } = this.options;
     const names = new Set([...locals.all().map(({ name }) => name), ...this.all().map(({ network }) => network)]);
+    // One reading clears nearly all networks; a change that comes after it is told of again.
+    const first = await this.linksByName().catch(() => undefined);
     for (const name of names) {
+      if (first !== undefined && this.isInOrder(name, first)) continue;
       try {
         await this.mutex.run(name, async () => {
           // Read inside the turn: an attach under way is not half seen.
-          const links = new Map((await iproute.links()).map((link) => [link.ifname, link]));
+          const links = await this.linksByName();
           for (const endpoint of this.on(name)) {
             if (links.has(endpoint.hostInterface)) continue;
             logger.info(
@@ -203,9 +206,7 @@ export class EndpointManager {
             await locals.rebuild(network);
           }
           for (const endpoint of this.on(name)) {
-            const link = links.get(endpoint.hostInterface);
-            const inPlace = link?.master === `vtep-b${endpoint.vni}` && link.flags.includes('UP');
-            if (lacking !== undefined || !inPlace) await adoptHostEnd(iproute, hostEnd(endpoint));
+            if (lacking !== undefined || !isInPlace(endpoint, links)) await adoptHostEnd(iproute, hostEnd(endpoint));
           }
         });
       } catch (error) {
@@ -215,6 +216,16 @@ export class EndpointManager {
         );
       }
     }
+  }
+
+  private async linksByName(): Promise<Map<string, Link>> {
+    return new Map((await this.options.iproute.links()).map((link) => [link.ifname, link]));
+  }
+
+  private isInOrder(name: string, links: ReadonlyMap<string, Link>): boolean {
+    const network = this.options.locals.get(name);
+    if (network === undefined || this.options.locals.lacks(network, links) !== undefined) return false;
+    return this.on(name).every((endpoint) => isInPlace(endpoint, links));
   }
 
   private async attachTo(network: NetworkValue, sandbox: Sandbox, input: Attach): Promise<LocalEndpoint> {
@@ -400,4 +411,9 @@ function hostEnd({ id, vni, mtuBytes }: LocalEndpoint): { endpointId: string; vn
 /** 10.0.0.2/24 without its prefix length. */
 function bare(address: string): string {
   return address.slice(0, address.indexOf('/'));
+}
+
+function isInPlace(endpoint: LocalEndpoint, links: ReadonlyMap<string, Link>): boolean {
+  const link = links.get(endpoint.hostInterface);
+  return link?.master === `vtep-b${endpoint.vni}` && link.flags.includes('UP');
 }

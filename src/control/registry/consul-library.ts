@@ -10,10 +10,11 @@
  * known (`ctx.sent`); connecting has a limit of its own; values of a listing are left in base64, for whoever needs them.
  */
 import { EventEmitter } from 'node:events';
-import type { ClientRequest, IncomingHttpHeaders, IncomingMessage, RequestOptions } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import Consul from 'consul';
 import { createAgent } from './agents.js';
+import { acceptCompressed, type Transport } from './compressed-answers.js';
 import type { TlsFiles } from './tls-files.js';
 
 export interface ConsulResponse {
@@ -108,7 +109,7 @@ interface InnerRequest {
   readonly ctx?: ConsulContext;
   readonly err?: Error & { isResponse?: boolean; response?: ConsulResponse };
   readonly res?: ConsulResponse;
-  transport: { request(options: RequestOptions): ClientRequest };
+  transport: Transport;
 }
 type Next = (error?: Error | false, rejected?: Error, value?: unknown) => void;
 type Hook = (request: InnerRequest, next: Next) => void;
@@ -163,7 +164,8 @@ function read(internals: Internals, o: ConsulRead): ConsulAnswer {
 }
 
 function followRequest(request: InnerRequest, secure: boolean): void {
-  const { transport, ctx } = request;
+  const { ctx } = request;
+  const transport = acceptCompressed(request.transport);
   request.transport = {
     request(options) {
       const outgoing = transport.request(options);
