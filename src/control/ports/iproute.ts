@@ -61,6 +61,17 @@ export class Iproute {
     return parseJson(await this.run([...this.prefix, 'ip', '-4', '-json', 'route', 'show'])) as Route[];
   }
 
+  /** What `ip -json ARGS` prints. */
+  async show<T>(...args: string[]): Promise<T[]> {
+    return parseJson(await this.run([...this.prefix, 'ip', '-json', ...args])) as T[];
+  }
+
+  /** The default routes of a container, of one family. */
+  async defaultRoutesIn(namespacePath: string, family: 4 | 6): Promise<Route[]> {
+    const show = ['ip', '-json', `-${family}`, 'route', 'show', 'default'];
+    return parseJson(await this.run(inside(namespacePath, show))) as Route[];
+  }
+
   async ip(...args: string[]): Promise<void> {
     await this.run([...this.prefix, 'ip', ...args]);
   }

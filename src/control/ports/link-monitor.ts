@@ -1,5 +1,5 @@
 /**
- * Tells that some link changed, by `ip monitor link`. It is a trigger only: what is true is asked of the kernel then.
+ * Tells that some link or address changed, by `ip monitor link address`. It is a trigger only: what is true is asked of the kernel then.
  *
  * A burst gives one call; the process is started again when it ends, with one call for what may have been missed.
  */
@@ -19,7 +19,17 @@ export class LinkMonitor {
   constructor(iproute: Iproute, onChange: () => void) {
     this.onChange = onChange;
     // A daemon that is killed cannot end it: the kernel does then.
-    this.ended = this.run(['setpriv', '--pdeathsig', 'KILL', '--', ...iproute.prefix, 'ip', 'monitor', 'link']);
+    this.ended = this.run([
+      'setpriv',
+      '--pdeathsig',
+      'KILL',
+      '--',
+      ...iproute.prefix,
+      'ip',
+      'monitor',
+      'link',
+      'address',
+    ]);
   }
 
   async close(): Promise<void> {

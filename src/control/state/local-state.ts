@@ -11,6 +11,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
+import type { PublishedPort } from '../api/publish-schema.js';
 import type { RegistryEntry } from '../registry/registry.js';
 
 export interface LocalEndpoint {
@@ -28,6 +29,8 @@ export interface LocalEndpoint {
   readonly sandboxIdentity: string;
   readonly hostInterface: string;
   readonly containerInterface: string;
+  /** Ports of the host that lead here. */
+  readonly publish?: readonly PublishedPort[];
 }
 
 export class LocalState {
