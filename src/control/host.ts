@@ -30,6 +30,7 @@ import { LocalNetworks } from './endpoints/local-networks.js';
 import { Publisher } from './endpoints/publisher.js';
 import { VtepError } from './errors.js';
 import type { FdbEntry, Forwarding } from './forwarding.js';
+import { GatewayManager } from './gateway/gateway-manager.js';
 import { AddressPool } from './ipam/address-pool.js';
 import { NetworkStore } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
@@ -67,6 +68,8 @@ export interface HostOptions {
   readonly version: string;
   /** Put before each iproute2 command, for instance `nsenter --net=PATH`. @default none: this process's namespace */
   readonly ipCommandPrefix?: readonly string[] | undefined;
+  /** For tests: what is run in nft's place. */
+  readonly nftProgram?: string | undefined;
   /** How long a node that left without a word stays in forwarding. @default 30 000 */
   readonly holdMs?: number | undefined;
 }
@@ -83,6 +86,7 @@ export class Host implements HostOperations {
   private readonly keeper: RegistryKeeper;
   private vtep: HostOptions['vtep'];
   private readonly iproute: Iproute;
+  private readonly gateway: GatewayManager;
   private monitor: LinkMonitor | undefined;
   private readonly linkChecks = new LatestRun(() => this.endpoints.checkLinks());
   private readonly startedMs = performance.now();
@@ -95,6 +99,7 @@ export class Host implements HostOperations {
     try {
       await host.endpoints.restore();
       host.monitor = new LinkMonitor(host.iproute, () => host.linkChecks.request());
+      host.gateway.start();
       await host.session.start();
       host.reconciler.start();
       // What changed before the monitor listened.
@@ -114,6 +119,8 @@ export class Host implements HostOperations {
     const iproute = new Iproute(options.ipCommandPrefix);
     this.state = state;
     this.iproute = iproute;
+    const gateway = new GatewayManager({ iproute, logger, nftProgram: options.nftProgram });
+    this.gateway = gateway;
     this.networks = new NetworkStore(registry, () => hostRoutes(iproute));
     this.peers = new PeerStore(registry, this.networks);
     this.session = new NodeSession({
@@ -143,9 +150,10 @@ export class Host implements HostOperations {
       },
     });
     const underlayMtuBytes = options.underlay.mtuBytes;
-    this.locals = new LocalNetworks({ iproute, forwarding, reconciler: this.reconciler, state, underlayMtuBytes });
+    const parts = { iproute, forwarding, state, gateway };
+    this.locals = new LocalNetworks({ ...parts, reconciler: this.reconciler, underlayMtuBytes });
     this.endpoints = new EndpointManager({
-      ...{ iproute, forwarding, state, logger, networks: this.networks, locals: this.locals },
+      ...{ ...parts, logger, networks: this.networks, locals: this.locals },
       addresses: new AddressPool(registry, node, logger),
       publisher: new Publisher({ registry, node, networks: this.networks, logger, session: () => this.session.id }),
     });
@@ -154,6 +162,7 @@ export class Host implements HostOperations {
   async close(): Promise<void> {
     await this.monitor?.close();
     await this.linkChecks.idle();
+    await this.gateway.close();
     await this.session.close();
     await this.reconciler.close();
     this.keeper.close();
@@ -192,6 +201,7 @@ export class Host implements HostOperations {
       },
       workers: workers.map((worker) => ({ ...worker })),
       offloads: offloads.map((offload) => ({ ...offload })),
+      gateway: this.gateway.status() as NonNullable<Status['gateway']>,
       totals: { ...totals },
       drops: { ...drops },
       networks: networks.map((network) => ({ ...network, counters: { ...network.counters } })),
@@ -311,9 +321,11 @@ export class Host implements HostOperations {
   }
 
   private toEndpoint(endpoint: LocalEndpoint): Endpoint {
-    const { id, name, network, mac, addresses, hostInterface, containerInterface, sandbox, mtuBytes } = endpoint;
+    const { id, name, network, mac, addresses, hostInterface, containerInterface, sandbox, mtuBytes, publish } =
+      endpoint;
     const state = this.endpoints.isPublished(id) ? 'published' : 'waiting';
-    const local = { hostInterface, containerInterface, sandbox, mtuBytes, state } as const;
+    const published = publish === undefined ? {} : { publish: [...publish] };
+    const local = { hostInterface, containerInterface, sandbox, mtuBytes, state, ...published } as const;
     return { id, name, network, node: this.options.node, mac, addresses: [...addresses], local };
   }
 

@@ -35,7 +35,7 @@ export class UnderlayMonitor {
   constructor(options: UnderlayMonitorOptions) {
     this.options = options;
     this.ip = options.ip;
-    this.monitor = new LinkMonitor(new Iproute(), () => this.trigger(), 'address');
+    this.monitor = new LinkMonitor(new Iproute(), () => this.trigger(), ['address']);
     // What changed before it listened.
     this.trigger();
   }

@@ -12,6 +12,8 @@ import type { Logger } from 'pino';
 import type { Attach, Detach } from '../api/schema.js';
 import { VtepError } from '../errors.js';
 import type { Forwarding } from '../forwarding.js';
+import { chooseDefaultGateways } from '../gateway/default-route.js';
+import type { GatewayManager } from '../gateway/gateway-manager.js';
 import type { AddressPool } from '../ipam/address-pool.js';
 import { randomMac } from '../ipam/mac.js';
 import type { NetworkStore } from '../networks/network-store.js';
@@ -33,6 +35,7 @@ export interface EndpointManagerOptions {
   readonly addresses: AddressPool;
   readonly publisher: Publisher;
   readonly iproute: Iproute;
+  readonly gateway: GatewayManager;
   readonly forwarding: Forwarding;
   readonly state: LocalState;
   readonly logger: Logger;
@@ -77,6 +80,7 @@ export class EndpointManager {
         await state.removeEndpoint(endpoint.id);
       }
     }
+    this.options.gateway.expect(this.storedNetworks(), this.all());
     for (const name of state.networks().keys()) {
       try {
         await this.adoptNetwork(name);
@@ -216,6 +220,7 @@ export class EndpointManager {
         );
       }
     }
+    await this.options.gateway.check();
   }
 
   private async linksByName(): Promise<Map<string, Link>> {
@@ -229,7 +234,7 @@ export class EndpointManager {
   }
 
   private async attachTo(network: NetworkValue, sandbox: Sandbox, input: Attach): Promise<LocalEndpoint> {
-    const { addresses, locals, iproute, state, forwarding, publisher } = this.options;
+    const { addresses, locals, iproute, state, forwarding, publisher, gateway } = this.options;
     const there = this.on(network.name).find((endpoint) => endpoint.sandboxIdentity === sandbox.identity);
     if (there !== undefined) {
       throw new VtepError(
@@ -267,8 +272,18 @@ export class EndpointManager {
         containerInterface,
         // A MAC made here is nobody else's: only a given one can have come from another host.
         attachedAt: await (input.mac === undefined ? Date.now() : publisher.attachedAt(network.name, mac)),
+        ...(input.publish === undefined ? {} : { publish: input.publish }),
       };
-      await createVeth(iproute, sandbox, { ...endpoint, endpointId: id });
+      if (input.publish !== undefined) {
+        await gateway.publish({ ...endpoint, publish: input.publish });
+        undo.push(() => gateway.unpublish(id));
+      }
+      const route = { wanted: input.defaultRoute, network, gateways: gateway.gateways(network.name) };
+      const defaultGateways = await chooseDefaultGateways(iproute, sandbox, {
+        ...route,
+        addresses: endpoint.addresses,
+      });
+      await createVeth(iproute, sandbox, { ...endpoint, endpointId: id, defaultGateways });
       undo.push(() => removeVeth(iproute, id));
       await state.putEndpoint(endpoint);
       this.endpoints.set(id, endpoint);
@@ -304,7 +319,7 @@ export class EndpointManager {
 
   private async detachNow(endpoint: LocalEndpoint): Promise<void> {
     if (this.endpoints.get(endpoint.id) !== endpoint) return;
-    const { locals, iproute, addresses, state, logger, forwarding } = this.options;
+    const { locals, iproute, addresses, state, logger, forwarding, gateway } = this.options;
     const owed = (error: unknown) =>
       logger.warn(
         { event: 'endpoint.detach-owed', err: error, endpoint: endpoint.id },
@@ -323,6 +338,7 @@ export class EndpointManager {
       this.endpoints.set(endpoint.id, endpoint);
       throw error;
     }
+    await gateway.unpublish(endpoint.id);
     for (const address of endpoint.addresses)
       await addresses.release(endpoint.network, bare(address), endpoint.id).catch(owed);
     await state.removeEndpoint(endpoint.id);
@@ -363,6 +379,13 @@ export class EndpointManager {
     await this.options.locals.adopt(network);
     for (const endpoint of this.on(name)) await adoptHostEnd(this.options.iproute, hostEnd(endpoint));
     this.options.forwarding.setLocal(network.vni, this.macs(name));
+  }
+
+  /** Of the local copy, those with endpoints here; adoptNetwork() complains of what cannot be read. */
+  private storedNetworks(): NetworkValue[] {
+    return [...this.options.state.networks()]
+      .filter(([name]) => this.on(name).length > 0)
+      .flatMap(([, text]) => networkValueSchema.safeParse(JSON.parse(text)).data ?? []);
   }
 
   /** Keys of this node for networks that have no endpoint here any more: detached while the registry was away. */

@@ -15,6 +15,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
+import type { PublishedPort } from '../api/publish-schema.js';
 import type { RegistryEntry } from '../registry/registry.js';
 
 export interface LocalEndpoint {
@@ -34,6 +35,8 @@ export interface LocalEndpoint {
   readonly containerInterface: string;
   /** As published; absent in a local copy of an earlier version. */
   readonly attachedAt?: number;
+  /** Ports of the host that lead here. */
+  readonly publish?: readonly PublishedPort[];
 }
 
 export interface KnownRegistry {
