@@ -6,11 +6,10 @@
  * Only where the underlay was given by interface alone: who gave an address meant that one. An interface without any
  * address is waited for (a lease that is being renewed); more addresses beside ours change nothing.
  */
-import http from 'node:http';
-import https from 'node:https';
 import type { Logger } from 'pino';
 import { Iproute } from './ports/iproute.js';
 import { LinkMonitor } from './ports/link-monitor.js';
+import { dropRegistryConnections } from './registry/client.js';
 import { chooseUnderlay, type InterfaceFacts, readInterfaces } from './underlay.js';
 
 const RETRY_MS = 1000;
@@ -68,7 +67,7 @@ export class UnderlayMonitor {
     }
     logger.warn({ event: 'underlay.moved', from: this.ip, to: ip }, `the underlay has moved from ${this.ip} to ${ip}`);
     this.ip = ip;
-    dropConnections();
+    dropRegistryConnections();
   }
 }
 
@@ -82,10 +81,4 @@ export function movedTo(interfaces: readonly InterfaceFacts[], underlay: string,
     }
   };
   return chosen({ underlay, advertise: ip }) === undefined ? chosen({ underlay }) : undefined;
-}
-
-/** To the registry, from the address that is gone: nothing comes back on them, and their ends would be waited for. */
-function dropConnections(): void {
-  http.globalAgent.destroy();
-  https.globalAgent.destroy();
 }

@@ -18,6 +18,8 @@ import {
 import { checkRegistryUrl, nonsense, registryFailure, statusOf } from './failures.js';
 import type { Registry, RegistryEntry, RegistryListing, RegistryOperation } from './registry.js';
 
+export { dropRegistryConnections } from './consul-library.js';
+
 /** Consul's kv_max_value_size and txn_max_req_len. */
 export const VALUE_BYTES_MAX = 512 * 1024;
 export const TRANSACTION_OPERATIONS_MAX = 64;

@@ -6,7 +6,8 @@
  * `undefined`, and X-Consul-Index would not arrive at all.
  */
 import { EventEmitter } from 'node:events';
-import type { IncomingHttpHeaders } from 'node:http';
+import { Agent as HttpAgent, type IncomingHttpHeaders } from 'node:http';
+import { Agent as HttpsAgent } from 'node:https';
 import Consul from 'consul';
 
 export interface ConsulResponse {
@@ -71,9 +72,20 @@ export interface ConsulLibrary {
   readonly transaction: { create(operations: ConsulKvOperation[], o: ConsulCall): ConsulAnswer<unknown> };
 }
 
+const agents = { http: new HttpAgent({ keepAlive: true }), https: new HttpsAgent({ keepAlive: true }) };
+
+/**
+ * Ends all connections to registries, with an error for whoever waits on one: this host's address has changed, and nothing
+ * comes back to the old one.
+ */
+export function dropRegistryConnections(): void {
+  for (const agent of Object.values(agents)) agent.destroy();
+}
+
 export function openConsulLibrary(url: URL, defaults: { token?: string; dc?: string }): ConsulLibrary {
   const path = url.pathname.replace(/\/+$/, '');
-  const options = { baseUrl: `${url.protocol}//${url.host}${path}/v1`, defaults };
+  const agent = url.protocol === 'https:' ? agents.https : agents.http;
+  const options = { baseUrl: `${url.protocol}//${url.host}${path}/v1`, defaults, agent };
   const consul = new Consul(options);
   // URL keeps the brackets of an IPv6 literal and the library hands them to node:http, which takes the bare address.
   const internals = consul as unknown as { _opts: { baseUrl: { hostname: string } } };
