@@ -124,6 +124,20 @@ describe('RegistryKeeper', () => {
     await vi.waitFor(() => expect(back.read.get('networks/')).toEqual([]));
   });
 
+  it('leaves what an operator has restored in the same registry', async () => {
+    const a = follow();
+    await a.keeper.check();
+    await networks.create({ name: 'blue' });
+    await known(a, 1);
+    const backup = new Map(registry.keys);
+    await networks.remove('blue');
+    await known(a, 0);
+    for (const [key, { value }] of backup) await registry.put(key, value);
+    await known(a, 1);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(registry.under('networks/')).toEqual(['networks/blue']);
+  });
+
   it('puts nothing into another registry', async () => {
     const a = follow();
     await a.keeper.check();
