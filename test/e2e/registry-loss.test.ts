@@ -82,8 +82,8 @@ it('a restart during the outage reaches the other host from the local copy', asy
   const first = await pair.exec('far', 'ping', '-c', '1', '-i', '0.05', '-w', '15', near.ip);
   console.log(`restart in the outage: first answer after ${Math.round(performance.now() - startedAt)} ms`);
   expect(first.exitCode, pair.log('vtepd-b').slice(-2000)).toBe(0);
-  const status = (await pair.mustVtep('b', 'status', '--json')).json();
-  expect(status.registry.connected).toBe(false);
+  await waitFor('the API of b', async () => (await pair.vtep('b', 'status')).exitCode === 0);
+  expect((await pair.mustVtep('b', 'status', '--json')).json().registry.connected).toBe(false);
   expect(await pair.ping('near', far.ip)).toMatchObject({ lossPercent: 0 });
   const series = new PingSeries(pair, 'near', far.ip, 0.02);
   await pair.startConsul();
@@ -95,6 +95,21 @@ it('a restart during the outage reaches the other host from the local copy', asy
   await sleep(3000);
   expect((await series.stop()).lost).toBe(0);
 });
+
+it('a host whose link was down for longer than the TTL is back a second after the link', async () => {
+  await pair.mustExec('b', 'ip', 'link', 'set', UNDERLAY, 'down');
+  await waitFor('a to forget b', async () => !(await knows('a', far.mac)), (TTL_SECONDS + 45) * 1000);
+  // Into the longer pauses of whoever tries again.
+  await sleep(5000);
+  await pair.mustExec('b', 'ip', 'link', 'set', UNDERLAY, 'up');
+  const upAt = Date.now();
+  const first = await pair.exec('near', 'ping', '-c', '1', '-i', '0.02', '-w', '20', far.ip);
+  await waitFor('a to know b', async () => knows('a', far.mac), 20_000);
+  const backMs = Date.now() - upAt;
+  console.log(`link down and up: back after ${backMs} ms`);
+  expect(first.exitCode).toBe(0);
+  expect(backMs, pair.log('vtepd-b').slice(-2000)).toBeLessThan(2000);
+}, 120_000);
 
 it('a host that dies is gone within the TTL and a second, and is back within a second', async () => {
   // What was missing when the registry was read again is held: let that time pass.

@@ -16,10 +16,10 @@ export class LinkMonitor {
   private readonly onChange: () => void;
 
   /** @param onChange must not throw. */
-  constructor(iproute: Iproute, onChange: () => void, what: 'link' | 'address' = 'link') {
+  constructor(iproute: Iproute, onChange: () => void, objects: readonly ('link' | 'address')[] = ['link']) {
     this.onChange = onChange;
     // A daemon that is killed cannot end it: the kernel does then.
-    this.ended = this.run(['setpriv', '--pdeathsig', 'KILL', '--', ...iproute.prefix, 'ip', 'monitor', what]);
+    this.ended = this.run(['setpriv', '--pdeathsig', 'KILL', '--', ...iproute.prefix, 'ip', 'monitor', ...objects]);
   }
 
   async close(): Promise<void> {

@@ -90,6 +90,8 @@ describe('RegistryKeeper', () => {
       await vi.waitFor(() => expect(host.read.get('networks/')).toEqual(['networks/blue', 'networks/green']));
       await vi.waitFor(() => expect(host.read.get('peers/')).toHaveLength(1));
     }
+    // As each does when its session is new.
+    for (const host of [a, b]) await host.keeper.check();
     expect(a.state.registry).toEqual(b.state.registry);
   });
 
