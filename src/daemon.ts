@@ -112,11 +112,12 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
       version: VERSION,
     }),
   );
-  if (config.underlay !== undefined && config.advertise === undefined) {
-    const followed = { underlay: config.underlay, ip: vtep.ip, logger };
+  await lifecycle.start('underlay monitor', async () => {
     const onMoved = (ip: string) => host.moveUnderlay(ip);
-    await lifecycle.start('underlay monitor', async () => new UnderlayMonitor({ ...followed, onMoved }));
-  }
+    const onReturned = () => host.returnToRegistry();
+    const followsAddress = config.advertise === undefined;
+    return new UnderlayMonitor({ ...underlay, followsAddress, logger, onMoved, onReturned });
+  });
   await lifecycle.start('API', () => startApi({ host, socketPath, logger }));
 
   const facts = {

@@ -180,6 +180,11 @@ export class Host implements HostOperations {
     this.session.move(this.vtep);
   }
 
+  /** The underlay is back after it was down: the registry is asked at once, and told of this host. */
+  returnToRegistry(): void {
+    this.session.republish();
+  }
+
   async status(): Promise<Status> {
     const { vtep } = this;
     const { version, node, underlay, forwarding, registry } = this.options;
