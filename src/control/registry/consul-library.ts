@@ -6,9 +6,16 @@
  * `undefined`, and X-Consul-Index would not arrive at all.
  */
 import { EventEmitter } from 'node:events';
-import type { IncomingHttpHeaders } from 'node:http';
+import { Agent as HttpAgent, type IncomingHttpHeaders } from 'node:http';
+import { Agent as HttpsAgent } from 'node:https';
 import Consul from 'consul';
 import { acceptCompressed, type Transport } from './compressed-answers.js';
+
+/**
+ * How often a silent connection is probed (TCP keep-alive). Node's own second costs two packets a second and watch; a
+ * server that is gone is found out by a query's time-out in any case.
+ */
+const PROBE_MS = 30_000;
 
 export interface ConsulResponse {
   readonly statusCode: number;
@@ -80,7 +87,9 @@ interface Internals {
 
 export function openConsulLibrary(url: URL, defaults: { token?: string; dc?: string }): ConsulLibrary {
   const path = url.pathname.replace(/\/+$/, '');
-  const options = { baseUrl: `${url.protocol}//${url.host}${path}/v1`, defaults };
+  const connections = { keepAlive: true, keepAliveMsecs: PROBE_MS };
+  const agent = url.protocol === 'https:' ? new HttpsAgent(connections) : new HttpAgent(connections);
+  const options = { baseUrl: `${url.protocol}//${url.host}${path}/v1`, agent, defaults };
   const consul = new Consul(options);
   // URL keeps the brackets of an IPv6 literal and the library hands them to node:http, which takes the bare address.
   const internals = consul as unknown as Internals;
