@@ -13,8 +13,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { VtepError } from '../errors.js';
 import type { Registry, RegistryListing } from './registry.js';
 
-/** A reading is whole, however little has changed: the longer it is, the more changes shall share it. */
+/**
+ * A reading is whole, however little has changed: the longer it is, the more changes shall share it, once they come one
+ * after another.
+ */
 const SPACING_MS = { min: 50, perEntry: 0.5, max: 500 };
+const BURST_READINGS = 4;
 const BACKOFF_MS = { min: 100, max: 5000 };
 
 export interface WatchOptions {
@@ -38,6 +42,7 @@ export async function watchPrefix(registry: Registry, prefix: string, options: W
   let seenIndex: number | undefined;
   let failures = 0;
   let earlyAnswers = 0;
+  let quickReadings = 0;
 
   while (!signal.aborted) {
     const begunMs = performance.now();
@@ -55,7 +60,10 @@ export async function watchPrefix(registry: Registry, prefix: string, options: W
       if (moved) deliver(listing, options);
       const tookMs = performance.now() - begunMs;
       earlyAnswers = !moved && blocked && tookMs < waitSeconds * 500 ? earlyAnswers + 1 : 0;
-      pauseMs = Math.max(0, Math.min(BACKOFF_MS.max, spacingMs(listing.entries.length) * 2 ** earlyAnswers) - tookMs);
+      const longMs = spacingMs(listing.entries.length);
+      quickReadings = moved && tookMs < longMs ? quickReadings + 1 : 0;
+      const spacing = quickReadings > BURST_READINGS ? longMs : SPACING_MS.min;
+      pauseMs = Math.max(0, Math.min(BACKOFF_MS.max, spacing * 2 ** earlyAnswers) - tookMs);
     } catch (error) {
       if (signal.aborted) return;
       options.onError(error);
@@ -69,7 +77,7 @@ export async function watchPrefix(registry: Registry, prefix: string, options: W
   }
 }
 
-/** Between the beginnings of two queries, the first of which answered `entryCount` entries. */
+/** In a stream of changes: between the beginnings of two queries, the first of which answered `entryCount` entries. */
 export function spacingMs(entryCount: number): number {
   return Math.min(SPACING_MS.max, Math.max(SPACING_MS.min, SPACING_MS.perEntry * entryCount));
 }
