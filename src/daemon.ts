@@ -16,6 +16,7 @@ import { Lifecycle, StopRequested } from './control/lifecycle.js';
 import { createLogger } from './control/log.js';
 import { createRegistryClient } from './control/registry/client.js';
 import { startEmbeddedRegistry } from './control/registry/embedded/server.js';
+import { keepHeapSmall } from './control/small-heap.js';
 import {
   checkIproute2,
   checkPrivileges,
@@ -27,6 +28,7 @@ import { explainPortInUse, findUnderlay, type Underlay } from './control/underla
 import { VERSION } from './control/version.js';
 
 async function main(): Promise<number> {
+  keepHeapSmall();
   let config: DaemonConfig | undefined;
   try {
     config = loadConfig({
