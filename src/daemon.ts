@@ -16,6 +16,7 @@ import { Lifecycle, StopRequested } from './control/lifecycle.js';
 import { createLogger } from './control/log.js';
 import { createRegistryClient } from './control/registry/client.js';
 import { startEmbeddedRegistry } from './control/registry/embedded/server.js';
+import { keepHeapSmall } from './control/small-heap.js';
 import {
   checkIproute2,
   checkPrivileges,
@@ -28,6 +29,7 @@ import { UnderlayMonitor } from './control/underlay-monitor.js';
 import { VERSION } from './control/version.js';
 
 async function main(): Promise<number> {
+  keepHeapSmall();
   let config: DaemonConfig | undefined;
   try {
     config = loadConfig({
