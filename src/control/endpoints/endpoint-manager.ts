@@ -270,7 +270,7 @@ export class EndpointManager {
         ...route,
         addresses: endpoint.addresses,
       });
-      await createVeth(iproute, sandbox, { ...endpoint, endpointId: id, defaultGateways });
+      await createVeth(iproute, sandbox, { ...endpoint, ...hostEnd(endpoint), defaultGateways });
       undo.push(() => removeVeth(iproute, id));
       await state.putEndpoint(endpoint);
       this.endpoints.set(id, endpoint);
@@ -414,8 +414,8 @@ export function endpointUnknown(what: string): VtepError {
   );
 }
 
-function hostEnd({ id, vni, mtuBytes }: LocalEndpoint): { endpointId: string; vni: number; mtuBytes: number } {
-  return { endpointId: id, vni, mtuBytes };
+function hostEnd({ id, vni, mtuBytes, publish }: LocalEndpoint) {
+  return { endpointId: id, vni, mtuBytes, hairpin: publish !== undefined };
 }
 
 /** 10.0.0.2/24 without its prefix length. */

@@ -128,11 +128,15 @@ function publishRule(binding: PortBinding): string {
 function postroutingRules({ vni, gateways }: RulesetNetwork): string[] {
   const bridge = quoted(vni);
   return [
-    ...gateways.map(
-      ({ family, subnet }) => `oifname != ${bridge} ${family === 4 ? 'ip' : 'ip6'} saddr ${subnet} masquerade`,
-    ),
-    // To a published port of one's own network: the answer must come back through the host.
-    `iifname ${bridge} oifname ${bridge} ct status dnat masquerade`,
+    ...gateways.flatMap(({ family, subnet }) => {
+      const source = `${family === 4 ? 'ip' : 'ip6'} saddr ${subnet}`;
+      return [
+        `oifname != ${bridge} ${source} masquerade`,
+        // To a published port of one's own network: the answer must come back through the host. By the source, since
+        // bridge netfilter, where it is on, does such a dnat on the bridge and tells no incoming interface here.
+        `oifname ${bridge} ${source} ct status dnat masquerade`,
+      ];
+    }),
     // From the host itself, by whichever address of its own, 127.0.0.1 too.
     `oifname ${bridge} fib saddr type local ct status dnat masquerade`,
   ];
