@@ -47,7 +47,8 @@ function describe(
     return message.replace(/\w+/g, (word) => labels[word] ?? word);
   }
   const path = issue.path.map(String).join('.');
-  const name = labels[path] ?? path;
+  // An element of a list is known by the list's label.
+  const name = labels[path] ?? labels[String(issue.path[0])] ?? path;
   let value: unknown = input;
   for (const key of issue.path) value = (value as Record<PropertyKey, unknown> | undefined)?.[key];
   return value === undefined ? `${name} is missing: ${message}` : `${name}: ${showValue(value)} ${message}`;

@@ -17,7 +17,7 @@ import { type Gateway, type GatewayNetwork, isInternal } from './gateways-of.js'
 import { HostSettings } from './host-settings.js';
 import { Nftables } from './nftables.js';
 import { bindingsOf, checkListeners, checkPublication, type Publication } from './published-ports.js';
-import { ruleset } from './ruleset.js';
+import { type DesiredRules, ruleset } from './ruleset.js';
 
 /** Someone who changes rules by hand is not heard of: they are looked at this often. */
 const CHECK_MS = 30_000;
@@ -40,6 +40,7 @@ export class GatewayManager {
   private readonly nft: Nftables;
   private readonly settings: HostSettings;
   private readonly logger: Logger;
+  private readonly tunnel: DesiredRules['tunnel'];
   private readonly networks = new Map<string, GatewayNetwork>();
   private readonly publications = new Map<string, Publication>();
   private present = new Map<string, readonly Gateway[]>();
@@ -49,7 +50,14 @@ export class GatewayManager {
   private turn: Promise<unknown> = Promise.resolve();
   private timer: NodeJS.Timeout | undefined;
 
-  constructor(options: { iproute: Iproute; logger: Logger; nftProgram?: string | undefined }) {
+  /** @param options.nftProgram for tests: what is run in nft's place */
+  constructor(options: {
+    readonly iproute: Iproute;
+    readonly logger: Logger;
+    readonly tunnel: DesiredRules['tunnel'];
+    readonly nftProgram?: string | undefined;
+  }) {
+    this.tunnel = options.tunnel;
     this.iproute = options.iproute;
     this.logger = options.logger;
     this.nft = new Nftables(options.iproute.prefix, options.nftProgram);
@@ -192,6 +200,7 @@ export class GatewayManager {
     plans: ReadonlyMap<string, AddressPlan>,
   ): Promise<void> {
     const text = ruleset({
+      tunnel: this.tunnel,
       networks: networks.map((network) => ({
         vni: network.vni,
         internal: isInternal(network),

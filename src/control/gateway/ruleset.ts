@@ -1,7 +1,8 @@
 /**
  * The table `inet vtep` as text, from what is to be: pure, the same input gives the same text.
  *
- *     raw          what the bridge carries from container to container is none of conntrack's business
+ *     raw,         what the bridge carries from container to container, and the tunnel's own datagrams, are none of
+ *       raw-output   conntrack's business: it would cost them, and two networks may use the same addresses
  *     prerouting,  published ports: to the container (dnat)
  *       output
  *     forward      one bridge to itself: yes; internal: no; into a network: answers and published ports only
@@ -35,6 +36,8 @@ export interface PortBinding {
 }
 
 export interface DesiredRules {
+  /** This host's VTEP: its datagrams are none of conntrack's business either. */
+  readonly tunnel: { readonly ip: string; readonly port: number };
   readonly networks: readonly RulesetNetwork[];
   readonly bindings: readonly PortBinding[];
 }
@@ -45,7 +48,8 @@ export function ruleset(desired: DesiredRules): string {
   const routed = networks.filter(({ internal, gateways }) => !internal && gateways.length > 0);
   const shut = networks.filter((network) => !routed.includes(network));
   const chains = [
-    chain('raw', 'filter hook prerouting priority raw', rawRules(networks)),
+    chain('raw', 'filter hook prerouting priority raw', [tunnelRule(desired.tunnel, 'daddr'), ...rawRules(networks)]),
+    chain('raw-output', 'filter hook output priority raw', [tunnelRule(desired.tunnel, 'saddr')]),
     chain('forward', 'filter hook forward priority filter', forwardRules(networks, routed, shut)),
     chain('input', 'filter hook input priority filter', shut.flatMap(inputRules)),
     chain('prerouting', 'nat hook prerouting priority dstnat', desired.bindings.map(publishRule)),
@@ -59,9 +63,13 @@ function chain(name: string, type: string, rules: readonly string[]): string {
   return `\tchain ${name} {\n\t\ttype ${type}; policy accept;\n${rules.map((rule) => `\t\t${rule}\n`).join('')}\t}\n`;
 }
 
+function tunnelRule({ ip, port }: DesiredRules['tunnel'], end: 'saddr' | 'daddr'): string {
+  return `${ip.includes(':') ? 'ip6' : 'ip'} ${end} ${ip} udp dport ${port} notrack`;
+}
+
 function rawRules(networks: readonly RulesetNetwork[]): string[] {
   return [
-    // Not for the gateway, so it stays on the bridge. Two networks may use the same addresses: tracked, they would meet.
+    // Not for the gateway, so it stays on the bridge.
     ...networks.map(({ vni }) => `iifname ${quoted(vni)} ether daddr != ${gatewayMac(vni)} notrack`),
     // route_localnet, which a published port needs for 127.0.0.1, would let containers in there.
     ...networks.map(({ vni }) => `iifname ${quoted(vni)} ip daddr 127.0.0.0/8 drop`),

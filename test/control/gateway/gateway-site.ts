@@ -59,7 +59,12 @@ export class GatewaySite {
 
   /** Of another run of vtepd, or without nft. */
   manager(nftProgram?: string): GatewayManager {
-    return new GatewayManager({ iproute: this.iproute, logger: SILENT, nftProgram });
+    return new GatewayManager({
+      iproute: this.iproute,
+      logger: SILENT,
+      tunnel: { ip: HOST[4], port: 4789 },
+      nftProgram,
+    });
   }
 
   async open(network: GatewayNetwork): Promise<void> {
