@@ -15,6 +15,7 @@ import {
   CONFIG_OPTIONS,
   type ConfigKey,
   type ConfigValues,
+  SESSION_TTL_SECONDS,
   SPIN_MICROSECONDS_DEFAULT,
   WORKER_NICE_DEFAULT,
 } from './config-options.js';
@@ -195,7 +196,7 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
     node: values.node ?? '',
     socketPath: values.socket ?? '/run/vtep/vtepd.sock',
     stateDirectory: values.stateDir ?? '/var/lib/vtep',
-    sessionTtlSeconds: values.sessionTtl ?? 15,
+    sessionTtlSeconds: values.sessionTtl ?? SESSION_TTL_SECONDS.default,
     workers,
     fdbEntries: values.fdbEntries ?? FDB_ENTRIES_DEFAULT,
     sourcePorts,

@@ -23,7 +23,9 @@ import type {
   Peer,
   Status,
 } from './api/schema.js';
+import { SESSION_TTL_SECONDS } from './config-options.js';
 import { EndpointManager } from './endpoints/endpoint-manager.js';
+import { LatestRun } from './endpoints/latest-run.js';
 import { LocalNetworks } from './endpoints/local-networks.js';
 import { Publisher } from './endpoints/publisher.js';
 import { VtepError } from './errors.js';
@@ -37,6 +39,7 @@ import { Iproute } from './ports/iproute.js';
 import { LinkMonitor } from './ports/link-monitor.js';
 import { bridgeName, INTERFACE_PREFIX, tapName } from './ports/names.js';
 import { Reconciler } from './reconcile/reconciler.js';
+import { RegistryKeeper } from './reconcile/registry-keeper.js';
 import type { Registry } from './registry/registry.js';
 import {
   ENDPOINTS_PREFIX,
@@ -60,7 +63,7 @@ export interface HostOptions {
   readonly stateDirectory: string;
   readonly forwarding: Forwarding;
   readonly logger: Logger;
-  /** @default 15 */
+  /** After how long without a sign of life this host counts as gone. @default 20 */
   readonly sessionTtlSeconds?: number | undefined;
   readonly version: string;
   /** Put before each iproute2 command, for instance `nsenter --net=PATH`. @default none: this process's namespace */
@@ -71,8 +74,6 @@ export interface HostOptions {
   readonly holdMs?: number | undefined;
 }
 
-const SESSION_TTL_SECONDS = 15;
-
 export class Host implements HostOperations {
   private readonly options: HostOptions;
   private readonly state: LocalState;
@@ -82,26 +83,27 @@ export class Host implements HostOperations {
   private readonly endpoints: EndpointManager;
   private readonly session: NodeSession;
   private readonly reconciler: Reconciler;
+  private readonly keeper: RegistryKeeper;
+  private vtep: HostOptions['vtep'];
   private readonly iproute: Iproute;
   private readonly gateway: GatewayManager;
   private monitor: LinkMonitor | undefined;
-  private linkCheck: Promise<void> = Promise.resolve();
+  private readonly linkChecks = new LatestRun(() => this.endpoints.checkLinks());
   private readonly startedMs = performance.now();
   private contact: { answeredMs?: number; error?: string | undefined } = {};
 
   /** @throws VtepError VTEP_ERR_NODE_NAME_IN_USE. A registry that is not reachable is no error: it is tried for ever. */
   static async start(options: HostOptions): Promise<Host> {
-    const host = new Host(options);
+    const state = new LocalState(options.stateDirectory);
+    const host = new Host(options, state, await state.hostId());
     try {
       await host.endpoints.restore();
-      host.monitor = new LinkMonitor(host.iproute, () => {
-        host.linkCheck = host.linkCheck.then(() => host.endpoints.checkLinks());
-      });
+      host.monitor = new LinkMonitor(host.iproute, () => host.linkChecks.request());
       host.gateway.start();
       await host.session.start();
       host.reconciler.start();
       // What changed before the monitor listened.
-      host.linkCheck = host.linkCheck.then(() => host.endpoints.checkLinks());
+      host.linkChecks.request();
       return host;
     } catch (error) {
       await host.close();
@@ -109,27 +111,34 @@ export class Host implements HostOperations {
     }
   }
 
-  private constructor(options: HostOptions) {
+  private constructor(options: HostOptions, state: LocalState, hostId: string) {
     this.options = options;
+    this.vtep = options.vtep;
     const { registry, node, forwarding, logger } = options;
     const onContact = (error?: unknown) => this.noteContact(error);
-    const state = new LocalState(options.stateDirectory);
     const iproute = new Iproute(options.ipCommandPrefix);
     this.state = state;
     this.iproute = iproute;
-    const gateway = new GatewayManager({ iproute, logger, tunnel: options.vtep, nftProgram: options.nftProgram });
+    const gateway = new GatewayManager({ iproute, logger, tunnel: () => this.vtep, nftProgram: options.nftProgram });
     this.gateway = gateway;
     this.networks = new NetworkStore(registry, () => hostRoutes(iproute));
     this.peers = new PeerStore(registry, this.networks);
     this.session = new NodeSession({
-      ...{ registry, node, state, logger, onContact },
+      ...{ registry, node, hostId, state, logger },
+      onContact: (error) => {
+        this.noteContact(error);
+        this.reconciler.noteContact(error);
+      },
       vtep: options.vtep,
-      ttlSeconds: options.sessionTtlSeconds ?? SESSION_TTL_SECONDS,
+      ttlSeconds: options.sessionTtlSeconds ?? SESSION_TTL_SECONDS.default,
       instanceId: randomBytes(16).toString('hex'),
-      onLive: () => this.endpoints.publishAll(),
+      onLive: async () => {
+        await Promise.all([this.endpoints.publishAll(), this.keeper.check()]);
+      },
     });
+    this.keeper = new RegistryKeeper({ registry, state, networks: this.networks, logger });
     this.reconciler = new Reconciler({
-      ...{ registry, node, forwarding, state, logger, onContact },
+      ...{ registry, node, forwarding, state, logger, onContact, keeper: this.keeper },
       holdMs: options.holdMs,
       onOwnNodeMissing: () => this.session.republish(),
       onOwnEndpointsMissing: (network) => {
@@ -152,15 +161,28 @@ export class Host implements HostOperations {
 
   async close(): Promise<void> {
     await this.monitor?.close();
-    await this.linkCheck;
+    await this.linkChecks.idle();
     await this.gateway.close();
     await this.session.close();
     await this.reconciler.close();
+    this.keeper.close();
     await this.state.close();
   }
 
+  /**
+   * This host's underlay address is another one: the data plane's sockets move, and peers are told. Containers see nothing
+   * of it. @throws VtepError as Forwarding.moveUnderlay; nothing has changed then
+   */
+  moveUnderlay(ip: string): void {
+    if (ip === this.vtep.ip) return;
+    this.options.forwarding.moveUnderlay(ip);
+    this.vtep = { ...this.vtep, ip };
+    this.session.move(this.vtep);
+  }
+
   async status(): Promise<Status> {
-    const { version, node, vtep, underlay, forwarding, registry } = this.options;
+    const { vtep } = this;
+    const { version, node, underlay, forwarding, registry } = this.options;
     const { workers, offloads, totals, drops, networks, vteps } = forwarding.status();
     const { answeredMs, error } = this.contact;
     return {
@@ -276,7 +298,7 @@ export class Host implements HostOperations {
   }
 
   async addPeer(input: Peer): Promise<Peer> {
-    if (input.address === this.options.vtep.ip) {
+    if (input.address === this.vtep.ip) {
       throw new VtepError(
         'VTEP_ERR_INVALID',
         `peer ${input.address} is this host's own VTEP: give the address of a VTEP without vtepd`,
@@ -316,14 +338,24 @@ export class Host implements HostOperations {
 /** Destinations that a new subnet must not hide; those of vtep's own bridges do not count. */
 async function hostRoutes(iproute: Iproute): Promise<string[]> {
   const routes = await iproute.routes();
-  return routes
-    .filter((route) => /^[0-9.]+(\/[0-9]+)?$/.test(route.dst) && route.dev?.startsWith(INTERFACE_PREFIX) !== true)
-    .map((route) => route.dst);
+  return (
+    routes
+      .filter((route) => /^[0-9a-f.:]+(\/[0-9]+)?$/i.test(route.dst) && !route.dev?.startsWith(INTERFACE_PREFIX))
+      // Link-local is on every interface and in no pool.
+      .filter((route) => !/^(fe80|ff00):/i.test(route.dst))
+      .map((route) => route.dst)
+  );
 }
 
 function toNetwork(value: NetworkValue): Network {
-  const { name, id, vni, subnets, gateway, mtuBytes, flood, learning, createdAt } = value;
-  return { name, id, vni, subnets, gateway, mtuBytes, flood, scope: 'global', learning, createdAt };
+  const { name, id, vni, internal, mtuBytes, flood, learning, createdAt } = value;
+  const subnets = value.subnets.map(({ cidr, gateway, range, reserved }) => ({
+    cidr,
+    ...(gateway === undefined ? {} : { gateway }),
+    ...(range === undefined ? {} : { range }),
+    ...(reserved === undefined ? {} : { reserved }),
+  }));
+  return { name, id, vni, subnets, internal, mtuBytes, flood, scope: 'global', learning, createdAt };
 }
 
 function secondsSince(ms: number): number {

@@ -38,7 +38,7 @@ interface Machine {
   host: Host;
 }
 
-async function boot(registry: Registry, node: string, address: string, ttl = 10, netns?: string): Promise<Machine> {
+async function boot(registry: Registry, node: string, address: string, ttl = 20, netns?: string): Promise<Machine> {
   const where = netns ?? (await namespaces.add());
   const forwarding = new FakeForwarding(where);
   const host = await Host.start({
@@ -59,7 +59,7 @@ async function halt(machine: Machine): Promise<void> {
 }
 
 /** Stops the machine's daemon and starts it again with an empty data plane. */
-async function reboot(registry: Registry, machine: Machine, ttl = 10): Promise<Machine> {
+async function reboot(registry: Registry, machine: Machine, ttl = 20): Promise<Machine> {
   await halt(machine);
   return boot(registry, machine.node, machine.address, ttl, machine.netns);
 }
@@ -79,7 +79,11 @@ describe.each([
     const a = await boot(registry, 'cdh1', '10.30.10.111');
     const b = await boot(registry, 'cdh2', '10.30.10.112');
     const network = await a.host.createNetwork({ name: 'my_overlay' });
-    expect(network).toMatchObject({ vni: 256, subnets: ['10.0.0.0/24'], gateway: '10.0.0.1', scope: 'global' });
+    expect(network).toMatchObject({
+      vni: 256,
+      subnets: [{ cidr: '10.0.0.0/24', gateway: '10.0.0.1' }],
+      scope: 'global',
+    });
     expect(await b.host.listNetworks()).toEqual([network]);
 
     const [master, slaver] = [await namespaces.add(), await namespaces.add()];
@@ -131,7 +135,7 @@ describe.each([
     expect(await linkNames(b.netns)).toEqual([]);
     expect(await linkNames(master)).toEqual([]);
     const left = (await registry.list('')).entries.map((entry) => entry.key);
-    expect(left).toEqual(['nodes/cdh1', 'nodes/cdh2']);
+    expect(left).toEqual(['meta/registry-id', 'nodes/cdh1', 'nodes/cdh2']);
     expect(await b.host.status()).toMatchObject({ registry: { connected: true }, counts: { localEndpoints: 0 } });
   });
 });
@@ -176,7 +180,12 @@ describe('attach', () => {
     await a.host.createNetwork({ name: 'green' });
     const both = await Promise.all([
       a.host.attach({ network: 'blue', netns: container }),
-      a.host.attach({ network: 'green', netns: `/run/netns/${container}`, ip: '10.0.1.77', mac: '02:00:5e:10:00:09' }),
+      a.host.attach({
+        network: 'green',
+        netns: `/run/netns/${container}`,
+        ips: ['10.0.1.77'],
+        mac: '02:00:5e:10:00:09',
+      }),
     ]);
     expect(both.map((endpoint) => endpoint.local!.containerInterface).sort()).toEqual(['eth0', 'eth1']);
     expect(both[1]).toMatchObject({ addresses: ['10.0.1.77/24'], mac: '02:00:5e:10:00:09' });
@@ -252,7 +261,7 @@ describe('live restore', () => {
       async () => expect((await linkNames(a.netns)).filter((name) => name.startsWith('vtep-p')).length).toBe(1),
       WAIT,
     );
-    a = await boot(registry, a.node, a.address, 10, a.netns);
+    a = await boot(registry, a.node, a.address, 20, a.netns);
     expect(registry.under('addresses/')).toEqual(['addresses/blue/10.0.0.3']);
     expect(registry.under('endpoints/')).toEqual(['endpoints/blue/cdh1']);
     expect(a.forwarding.networks.get(256)?.local).toEqual([kept.mac]);
@@ -266,7 +275,10 @@ describe('live restore', () => {
     const network = await a.host.createNetwork({ name: 'blue' });
     await a.host.attach({ network: 'blue', netns: one });
     registry.wipe();
-    const keys = ['addresses/blue/10.0.0.2', 'endpoints/blue/cdh1', 'networks/blue', 'nodes/cdh1', 'vnis/256'];
+    const keys = [
+      ...['addresses/blue/10.0.0.2', 'endpoints/blue/cdh1', 'meta/registry-id', 'networks/blue', 'nodes/cdh1'],
+      ...['subnets/10.0.0.0_24', 'vnis/256'],
+    ];
     await vi.waitFor(() => expect(registry.under('')).toEqual(keys), WAIT);
     expect((await a.host.listNetworks())[0]?.id).toBe(network.id);
   });

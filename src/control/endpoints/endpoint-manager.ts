@@ -17,7 +17,7 @@ import type { GatewayManager } from '../gateway/gateway-manager.js';
 import type { AddressPool } from '../ipam/address-pool.js';
 import { randomMac } from '../ipam/mac.js';
 import type { NetworkStore } from '../networks/network-store.js';
-import type { Iproute } from '../ports/iproute.js';
+import type { Iproute, Link } from '../ports/iproute.js';
 import { hostInterfaceName } from '../ports/names.js';
 import { resolveSandbox, type Sandbox, sandboxIdentity, sandboxLabel } from '../ports/namespace.js';
 import { adoptHostEnd, announce, chooseInterface, createVeth, removeVeth } from '../ports/veth.js';
@@ -80,7 +80,7 @@ export class EndpointManager {
         await state.removeEndpoint(endpoint.id);
       }
     }
-    this.options.gateway.expect(this.storedNetworks(), this.all());
+    this.options.gateway.restore(this.storedNetworks(), this.all());
     for (const name of state.networks().keys()) {
       try {
         await this.adoptNetwork(name);
@@ -89,6 +89,7 @@ export class EndpointManager {
         logger.error({ event: 'network.restore-failed', err: error, network: name }, text);
       }
     }
+    await this.options.gateway.restored();
   }
 
   /** @throws VtepError as its steps do; nothing of the endpoint is left then. */
@@ -182,11 +183,14 @@ export class EndpointManager {
   async checkLinks(): Promise<void> {
     const { iproute, locals, logger } = this.options;
     const names = new Set([...locals.all().map(({ name }) => name), ...this.all().map(({ network }) => network)]);
+    // One reading clears nearly all networks; a change that comes after it is told of again.
+    const first = await this.linksByName().catch(() => undefined);
     for (const name of names) {
+      if (first !== undefined && this.isInOrder(name, first)) continue;
       try {
         await this.mutex.run(name, async () => {
           // Read inside the turn: an attach under way is not half seen.
-          const links = new Map((await iproute.links()).map((link) => [link.ifname, link]));
+          const links = await this.linksByName();
           for (const endpoint of this.on(name)) {
             if (links.has(endpoint.hostInterface)) continue;
             logger.info(
@@ -207,9 +211,7 @@ export class EndpointManager {
             await locals.rebuild(network);
           }
           for (const endpoint of this.on(name)) {
-            const link = links.get(endpoint.hostInterface);
-            const inPlace = link?.master === `vtep-b${endpoint.vni}` && link.flags.includes('UP');
-            if (lacking !== undefined || !inPlace) await adoptHostEnd(iproute, hostEnd(endpoint));
+            if (lacking !== undefined || !isInPlace(endpoint, links)) await adoptHostEnd(iproute, hostEnd(endpoint));
           }
         });
       } catch (error) {
@@ -222,8 +224,18 @@ export class EndpointManager {
     await this.options.gateway.check();
   }
 
+  private async linksByName(): Promise<Map<string, Link>> {
+    return new Map((await this.options.iproute.links()).map((link) => [link.ifname, link]));
+  }
+
+  private isInOrder(name: string, links: ReadonlyMap<string, Link>): boolean {
+    const network = this.options.locals.get(name);
+    if (network === undefined || this.options.locals.lacks(network, links) !== undefined) return false;
+    return this.on(name).every((endpoint) => isInPlace(endpoint, links));
+  }
+
   private async attachTo(network: NetworkValue, sandbox: Sandbox, input: Attach): Promise<LocalEndpoint> {
-    const { addresses, locals, iproute, state, forwarding, gateway } = this.options;
+    const { addresses, locals, iproute, state, forwarding, publisher, gateway } = this.options;
     const there = this.on(network.name).find((endpoint) => endpoint.sandboxIdentity === sandbox.identity);
     if (there !== undefined) {
       throw new VtepError(
@@ -243,8 +255,8 @@ export class EndpointManager {
     const undo: (() => Promise<unknown> | unknown)[] = [];
     undo.push(() => addresses.settled(id));
     try {
-      const address = await addresses.claim(network, id, input.ip);
-      undo.push(() => addresses.release(network.name, bare(address), id));
+      const claimed = await addresses.claim(network, id, input.ips);
+      for (const address of claimed) undo.push(() => addresses.release(network.name, bare(address), id));
       await locals.open(network);
       undo.push(() => this.closeIfUnused(network.name));
       const endpoint: LocalEndpoint = {
@@ -253,12 +265,14 @@ export class EndpointManager {
         network: network.name,
         vni: network.vni,
         mac,
-        addresses: [address],
+        addresses: claimed,
         mtuBytes: locals.mtuBytes(network),
         sandbox: sandbox.label,
         sandboxIdentity: sandbox.identity,
         hostInterface: hostInterfaceName(id),
         containerInterface,
+        // A MAC made here is nobody else's: only a given one can have come from another host.
+        attachedAt: await (input.mac === undefined ? Date.now() : publisher.attachedAt(network.name, mac)),
         ...(input.publish === undefined ? {} : { publish: input.publish }),
       };
       if (input.publish !== undefined) {
@@ -421,4 +435,9 @@ function hostEnd({ id, vni, mtuBytes, publish }: LocalEndpoint) {
 /** 10.0.0.2/24 without its prefix length. */
 function bare(address: string): string {
   return address.slice(0, address.indexOf('/'));
+}
+
+function isInPlace(endpoint: LocalEndpoint, links: ReadonlyMap<string, Link>): boolean {
+  const link = links.get(endpoint.hostInterface);
+  return link?.master === `vtep-b${endpoint.vni}` && link.flags.includes('UP');
 }

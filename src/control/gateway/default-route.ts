@@ -3,7 +3,7 @@ import type { Attach } from '../api/schema.js';
 import { VtepError } from '../errors.js';
 import type { Iproute } from '../ports/iproute.js';
 import type { Sandbox } from '../ports/namespace.js';
-import { type Gateway, type GatewayNetwork, isInternal } from './gateways-of.js';
+import type { Gateway, GatewayNetwork } from './gateways-of.js';
 
 /**
  * `auto`: of each family that the container has no default route of yet, if the network leads outside from this host.
@@ -24,10 +24,10 @@ export async function chooseDefaultGateways(
   },
 ): Promise<string[]> {
   const { wanted = 'auto', network, addresses } = options;
-  const gateways = isInternal(network) ? [] : options.gateways;
+  const gateways = network.internal ? [] : options.gateways;
   if (wanted === 'no') return [];
   if (wanted === 'yes' && gateways.length === 0) {
-    const why = isInternal(network) ? 'is internal' : 'has no gateway on this host ("vtep status" says why)';
+    const why = network.internal ? 'is internal' : 'has no gateway on this host ("vtep status" says why)';
     throw new VtepError('VTEP_ERR_INVALID', `network "${network.name}" ${why}: attach without --default-route yes`);
   }
   const chosen: string[] = [];

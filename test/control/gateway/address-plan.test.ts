@@ -3,9 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { linkLocalAddress, planAddresses } from '../../../src/control/gateway/address-plan.js';
 import { gatewaysOf } from '../../../src/control/gateway/gateways-of.js';
 
-const BLUE = { name: 'blue', vni: 256, subnets: ['10.0.0.0/24'], gateway: '10.0.0.1' };
+const BLUE = { name: 'blue', vni: 256, internal: false, subnets: [{ cidr: '10.0.0.0/24', gateway: '10.0.0.1' }] };
 const BOTH = {
-  ...{ name: 'both', vni: 256 },
+  ...{ name: 'both', vni: 256, internal: false },
   subnets: [
     { cidr: '10.0.0.0/24', gateway: '10.0.0.1' },
     { cidr: 'fd00::/64', gateway: 'fd00::1' },
@@ -16,7 +16,7 @@ const BARE = [{ ifname: 'vtep-b256', addr_info: [] }];
 const nameOf = (bridge: string) => (bridge === 'vtep-b257' ? 'green' : undefined);
 
 describe('gatewaysOf', () => {
-  it('takes the gateway of a network of IPv4 texts', () => {
+  it('tells family and length', () => {
     expect(gatewaysOf(BLUE)).toEqual([{ family: 4, address: '10.0.0.1', subnet: '10.0.0.0/24', prefixLength: 24 }]);
   });
   it('takes each subnet of a list that has one', () => {

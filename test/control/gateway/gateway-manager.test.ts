@@ -10,7 +10,7 @@ const BLUE = {
     { cidr: 'fd00:1::/64', gateway: 'fd00:1::1' },
   ],
 };
-const GREEN = { name: 'green', vni: 257, subnets: ['10.0.1.0/24'], gateway: '10.0.1.1' };
+const GREEN = { name: 'green', vni: 257, internal: false, subnets: [{ cidr: '10.0.1.0/24', gateway: '10.0.1.1' }] };
 const INTERNAL = { ...GREEN, internal: true };
 
 let site: GatewaySite;
@@ -206,8 +206,8 @@ describe('what others do', () => {
   });
 
   it('gives a subnet that is in use no gateway, names the user, and gives it when that one is gone', async () => {
-    const twin = { ...GREEN, name: 'twin', vni: 300, subnets: ['10.0.0.0/16'], gateway: '10.0.0.1' };
-    const lan = { ...GREEN, name: 'lan', vni: 301, subnets: ['192.0.2.0/25'], gateway: '192.0.2.100' };
+    const twin = { ...GREEN, name: 'twin', vni: 300, subnets: [{ cidr: '10.0.0.0/16', gateway: '10.0.0.1' }] };
+    const lan = { ...GREEN, name: 'lan', vni: 301, subnets: [{ cidr: '192.0.2.0/25', gateway: '192.0.2.100' }] };
     await site.open(BLUE);
     await site.open(twin);
     await site.open(lan);
@@ -228,8 +228,8 @@ describe('what others do', () => {
     // The one that was first keeps it when vtepd starts again, in whatever order.
     await site.gateway.close();
     site.gateway = site.manager();
-    site.gateway.expect([twin, lan, BLUE], []);
-    await site.gateway.check();
+    site.gateway.restore([twin, lan, BLUE], []);
+    await site.gateway.restored();
     expect(site.gateway.status().networks.find(({ network }) => network === 'twin')?.addresses).toEqual([]);
     await ip(site.host, 'link', 'del', 'vtep-b256');
     await site.gateway.closeNetwork('blue');
@@ -267,8 +267,9 @@ it('stays while vtepd is away, is taken up again with its ports, and goes with t
   expect(await site.rules()).toBe(rules);
   expect(await site.pings(one, WORLD[4])).toBe(true);
   site.gateway = site.manager();
-  site.gateway.expect([BLUE], [{ ...web, publish }]);
+  site.gateway.restore([BLUE], [{ ...web, publish }]);
   await site.gateway.open(BLUE);
+  await site.gateway.restored();
   expect(await site.rules()).toBe(rules);
   await site.gateway.unpublish('e1');
   await site.gateway.closeNetwork('blue');

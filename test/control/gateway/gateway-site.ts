@@ -62,7 +62,7 @@ export class GatewaySite {
     return new GatewayManager({
       iproute: this.iproute,
       logger: SILENT,
-      tunnel: { ip: HOST[4], port: 4789 },
+      tunnel: () => ({ ip: HOST[4], port: 4789 }),
       nftProgram,
     });
   }
@@ -76,7 +76,7 @@ export class GatewaySite {
   async attach(network: GatewayNetwork, addresses: readonly string[], hairpin = false): Promise<string> {
     const container = await this.namespaces.add();
     const endpointId = (++this.#endpoints).toString(16).padStart(8, '0').padEnd(32, '0');
-    const gateways: readonly Gateway[] = network.internal === true ? [] : this.gateway.gateways(network.name);
+    const gateways: readonly Gateway[] = network.internal ? [] : this.gateway.gateways(network.name);
     await createVeth(this.iproute, await resolveSandbox(this.iproute, { netns: container }), {
       ...{ endpointId, network: network.name, vni: network.vni, mtuBytes: 1450, containerInterface: 'eth0', hairpin },
       mac: `02:00:5e:10:00:${this.#endpoints.toString(16).padStart(2, '0')}`,

@@ -25,10 +25,10 @@ describe('ruleset', () => {
   });
 
   it('keeps the tunnel out of conntrack, and nothing else of the host', () => {
-    expect(rules({}, 'raw')).toEqual(['ip daddr 192.0.2.1 udp dport 4789 notrack']);
-    expect(rules({}, 'raw-output')).toEqual(['ip saddr 192.0.2.1 udp dport 4789 notrack']);
+    expect(rules({}, 'raw')).toEqual(['ip daddr 192.0.2.1 udp dport 4789 notrack accept']);
+    expect(rules({}, 'raw-output')).toEqual(['ip saddr 192.0.2.1 udp dport 4789 notrack accept']);
     expect(rules({ tunnel: { ip: '2001:db8::1', port: 1 } }, 'raw')).toEqual([
-      'ip6 daddr 2001:db8::1 udp dport 1 notrack',
+      'ip6 daddr 2001:db8::1 udp dport 1 notrack accept',
     ]);
   });
 
@@ -39,59 +39,71 @@ describe('ruleset', () => {
   it.each([
     [
       'raw',
-      ['iifname "vtep-b256" ether daddr != 02:76:74:00:01:00 notrack', 'iifname "vtep-b256" ip daddr 127.0.0.0/8 drop'],
+      [
+        'ip daddr 192.0.2.1 udp dport 4789 notrack accept',
+        'iifname { "vtep-b256" } ip daddr 127.0.0.0/8 drop',
+        'iifname { "vtep-b256" } iifname . ether daddr != { "vtep-b256" . 02:76:74:00:01:00 } notrack',
+      ],
     ],
     [
       'forward',
       [
-        'iifname "vtep-b256" oifname "vtep-b256" accept',
-        'iifname "vtep-b256" ip saddr != { 10.0.0.0/24 } drop',
-        'iifname "vtep-b256" ip6 saddr != { fd00::/64 } drop',
-        'iifname "vtep-b256" ct state invalid drop',
-        'oifname "vtep-b256" ct state established,related accept',
-        'oifname "vtep-b256" ct status dnat accept',
-        'oifname "vtep-b256" drop',
+        'iifname . oifname { "vtep-b256" . "vtep-b256" } accept',
+        'iifname { "vtep-b256" } meta nfproto ipv4 iifname . ip saddr != { "vtep-b256" . 10.0.0.0/24 } drop',
+        'iifname { "vtep-b256" } meta nfproto ipv6 iifname . ip6 saddr != { "vtep-b256" . fd00::/64 } drop',
+        'iifname { "vtep-b256" } ct state invalid drop',
+        'oifname { "vtep-b256" } ct state established,related accept',
+        'oifname { "vtep-b256" } ct status dnat accept',
+        'oifname { "vtep-b256" } drop',
       ],
     ],
     ['input', []],
     [
       'postrouting',
       [
-        'oifname != "vtep-b256" ip saddr 10.0.0.0/24 masquerade',
-        'oifname "vtep-b256" ip saddr 10.0.0.0/24 ct status dnat masquerade',
-        'oifname != "vtep-b256" ip6 saddr fd00::/64 masquerade',
-        'oifname "vtep-b256" ip6 saddr fd00::/64 ct status dnat masquerade',
-        'oifname "vtep-b256" fib saddr type local ct status dnat masquerade',
+        'oifname { "vtep-b256" } fib saddr type local ct status dnat masquerade',
+        'oifname . ip saddr { "vtep-b256" . 10.0.0.0/24 } ct status dnat masquerade',
+        'oifname . ip saddr { "vtep-b256" . 10.0.0.0/24 } accept',
+        'ip saddr { 10.0.0.0/24 } masquerade',
+        'oifname . ip6 saddr { "vtep-b256" . fd00::/64 } ct status dnat masquerade',
+        'oifname . ip6 saddr { "vtep-b256" . fd00::/64 } accept',
+        'ip6 saddr { fd00::/64 } masquerade',
       ],
     ],
   ])('of a network that leads outside: %s', (chain, expected) => {
     expect(rules({ networks: [OUTSIDE] }, chain)).toEqual(expected);
   });
 
+  it('has no more rules for a thousand networks', () => {
+    const count = (networks: DesiredRules['networks']) => ruleset({ ...NONE, networks }).split('\n').length;
+    const many = Array.from({ length: 1000 }, (_, i) => ({ ...OUTSIDE, vni: 1000 + i }));
+    expect(count([...many, INTERNAL, ALONE])).toBe(count([OUTSIDE, INTERNAL, ALONE]));
+  });
+
   it('shuts an internal network in: nothing forwarded, of the host only names, echo and neighbours', () => {
     expect(rules({ networks: [INTERNAL] }, 'forward')).toEqual([
-      'iifname "vtep-b257" oifname "vtep-b257" accept',
-      'iifname "vtep-b257" drop',
-      'oifname "vtep-b257" drop',
+      'iifname . oifname { "vtep-b257" . "vtep-b257" } accept',
+      'iifname { "vtep-b257" } drop',
+      'oifname { "vtep-b257" } drop',
     ]);
     expect(rules({ networks: [INTERNAL] }, 'input')).toEqual([
-      'iifname "vtep-b257" ct state established,related accept',
-      'iifname "vtep-b257" icmp type echo-request accept',
-      'iifname "vtep-b257" icmpv6 type { echo-request, nd-neighbor-solicit, nd-neighbor-advert } accept',
-      'iifname "vtep-b257" ip daddr 10.0.1.1 meta l4proto { tcp, udp } th dport 53 accept',
-      'iifname "vtep-b257" drop',
+      'iifname { "vtep-b257" } ct state established,related accept',
+      'iifname { "vtep-b257" } icmp type echo-request accept',
+      'iifname { "vtep-b257" } icmpv6 type { echo-request, nd-neighbor-solicit, nd-neighbor-advert } accept',
+      'iifname . ip daddr { "vtep-b257" . 10.0.1.1 } meta l4proto { tcp, udp } th dport 53 accept',
+      'iifname { "vtep-b257" } drop',
     ]);
     expect(rules({ networks: [INTERNAL] }, 'postrouting')).toEqual([]);
   });
 
   it('of a network without a gateway here takes nothing to the host', () => {
-    expect(rules({ networks: [ALONE] }, 'input')).toEqual(['iifname "vtep-b258" drop']);
-    expect(rules({ networks: [ALONE] }, 'forward')).toContain('iifname "vtep-b258" drop');
+    expect(rules({ networks: [ALONE] }, 'input')).toEqual(['iifname { "vtep-b258" } drop']);
+    expect(rules({ networks: [ALONE] }, 'forward')).toContain('iifname { "vtep-b258" } drop');
   });
 
-  it('drops a family that the network has no gateway of', () => {
+  it('drops a family that no network has a gateway of', () => {
     expect(rules({ networks: [{ ...OUTSIDE, gateways: [V4] }] }, 'forward')).toContain(
-      'iifname "vtep-b256" meta nfproto ipv6 drop',
+      'iifname { "vtep-b256" } meta nfproto ipv6 drop',
     );
   });
 

@@ -100,6 +100,29 @@ describe('veth', () => {
     expect(bytes).toMatch(/ffffffffffff02005e100001.*0a000002.*0a000002/);
   });
 
+  it('gives an IPv6 address that works at once, and advertises it through the bridge', async () => {
+    await ensureBridge(iproute, BRIDGE);
+    const port = { ...PORT, addresses: ['10.0.0.2/24', 'fd00:2::2/64'] };
+    const filter = 'icmp6 and ip6[40] = 136 and src host fd00:2::2';
+    const capture = ['tcpdump', '-i', 'vtep-b256', '-c', '1', '-n', '-l', '-e', '-v', '-Z', 'root', filter];
+    const listener = execa('ip', ['netns', 'exec', host, 'timeout', '15', ...capture], { reject: false });
+    await new Promise((resolve) => listener.stderr.once('data', resolve));
+    // As a container engine has it.
+    await execa('ip', ['netns', 'exec', container, 'sysctl', '-qw', 'net.ipv6.conf.default.disable_ipv6=1']);
+    const sandbox = await resolveSandbox(iproute, { netns: container });
+    await createVeth(iproute, sandbox, port);
+    const shown = await ip(container, '-6', 'address', 'show', 'dev', 'eth0');
+    expect(shown).toMatch(/inet6 fd00:2::2\/64 scope global/);
+    expect(shown).not.toMatch(/fd00:2::2.*tentative/);
+    await announce(iproute, sandbox.path, port);
+    const { stdout } = await listener;
+    // Unsolicited, to all nodes, from the endpoint's MAC, with the flag that overrides what was known.
+    expect(stdout).toMatch(/02:00:5e:10:00:01 > 33:33:00:00:00:01/);
+    expect(stdout).toMatch(
+      /fd00:2::2 > ff02::1: .*neighbor advertisement, length 32, tgt is fd00:2::2, Flags \[override\]/s,
+    );
+  });
+
   it('leaves nothing of a veth that could not be finished', async () => {
     const sandbox = await resolveSandbox(iproute, { netns: container });
     // There is no bridge to go into.
