@@ -43,7 +43,7 @@ Examples:
     .addHelpText(
       'after',
       `
-Kinds: local (a container on this host), static (from the registry), dynamic (learnt from the tunnel).
+Kinds: local (a container on this host, or its gateway), static (from the registry), dynamic (learnt from the tunnel).
 
 Examples:
   vtep fdb

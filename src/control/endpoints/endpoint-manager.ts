@@ -221,7 +221,7 @@ export class EndpointManager {
         );
       }
     }
-    await this.options.gateway.check();
+    this.options.gateway.checkSoon();
   }
 
   private async linksByName(): Promise<Map<string, Link>> {

@@ -21,6 +21,8 @@ import { type DesiredRules, ruleset } from './ruleset.js';
 
 /** Someone who changes rules by hand is not heard of: they are looked at this often. */
 const CHECK_MS = 30_000;
+/** Links change in bursts, as when many containers start: a look at everything is for all of a second's changes. */
+const SOON_MS = 1000;
 
 export interface GatewayStatus {
   readonly networks: readonly { readonly network: string; readonly addresses: readonly string[] }[];
@@ -53,6 +55,8 @@ export class GatewayManager {
   private applied: { readonly text: string; readonly listing: string | undefined } | undefined;
   private turn: Promise<void> = Promise.resolve();
   private timer: NodeJS.Timeout | undefined;
+  private soon: NodeJS.Timeout | undefined;
+  private lookedAtMs = Number.NEGATIVE_INFINITY;
 
   /** @param options.nftProgram for tests: what is run in nft's place */
   constructor(options: {
@@ -78,6 +82,7 @@ export class GatewayManager {
   /** Rules and addresses stay. */
   async close(): Promise<void> {
     clearInterval(this.timer);
+    clearTimeout(this.soon);
     await this.turn;
   }
 
@@ -115,9 +120,19 @@ export class GatewayManager {
       await this.reconcile().catch((error: unknown) => {
         this.note([`the gateways of this host could not be looked at: ${(error as Error).message}`]);
       });
+      this.lookedAtMs = performance.now();
     });
     this.turn = this.waiting;
     return this.waiting;
+  }
+
+  /** As check(), at once or when the last look is a second ago. Not waited for. */
+  checkSoon(): void {
+    const waitMs = Math.max(0, this.lookedAtMs + SOON_MS - performance.now());
+    this.soon ??= setTimeout(() => {
+      this.soon = undefined;
+      void this.check();
+    }, waitMs).unref();
   }
 
   /**

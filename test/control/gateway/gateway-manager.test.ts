@@ -84,7 +84,7 @@ describe('an internal network', () => {
     await site.open(INTERNAL);
     await site.open(BLUE);
     const one = await site.attach(INTERNAL, ['10.0.1.2/24']);
-    const two = await site.attach(INTERNAL, ['10.0.1.3/24']);
+    await site.attach(INTERNAL, ['10.0.1.3/24']);
     expect(await site.pings(one, '10.0.1.3')).toBe(true);
     expect(await site.pings(one, '10.0.1.1')).toBe(true);
     await ip(one, 'route', 'add', 'default', 'via', '10.0.1.1');
@@ -98,7 +98,6 @@ describe('an internal network', () => {
     const publication = { id: 'e', name: 'web', network: 'green', addresses: ['10.0.1.3/24'] };
     const publish = [{ protocol: 'tcp', hostPort: 8081, containerPort: 80 } as const];
     await expect(site.gateway.publish({ ...publication, publish })).rejects.toMatchObject({ code: 'VTEP_ERR_INVALID' });
-    expect(two).not.toBe(one);
   });
 });
 
@@ -242,8 +241,8 @@ describe('what others do', () => {
     await site.open(BLUE);
     expect(site.gateway.gateways('blue')).toEqual([]);
     expect(site.gateway.status().problems).toEqual([expect.stringMatching(/"blue".*nft is not installed/)]);
-    const [one, two] = [await site.attach(BLUE, ['10.0.0.2/24']), await site.attach(BLUE, ['10.0.0.3/24'])];
-    expect(two).not.toBe(one);
+    const one = await site.attach(BLUE, ['10.0.0.2/24']);
+    await site.attach(BLUE, ['10.0.0.3/24']);
     expect(await site.pings(one, '10.0.0.3')).toBe(true);
     expect(await ip(site.host, '-4', 'address', 'show', 'dev', 'vtep-b256')).toBe('');
     expect((await site.exec(site.host, 'cat', '/proc/sys/net/ipv4/ip_forward')).stdout).toBe('0');
