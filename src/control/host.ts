@@ -119,7 +119,7 @@ export class Host implements HostOperations {
     const iproute = new Iproute(options.ipCommandPrefix);
     this.state = state;
     this.iproute = iproute;
-    const gateway = new GatewayManager({ iproute, logger, nftProgram: options.nftProgram });
+    const gateway = new GatewayManager({ iproute, logger, tunnel: () => this.vtep, nftProgram: options.nftProgram });
     this.gateway = gateway;
     this.networks = new NetworkStore(registry, () => hostRoutes(iproute));
     this.peers = new PeerStore(registry, this.networks);

@@ -80,7 +80,7 @@ export class EndpointManager {
         await state.removeEndpoint(endpoint.id);
       }
     }
-    this.options.gateway.expect(this.storedNetworks(), this.all());
+    this.options.gateway.restore(this.storedNetworks(), this.all());
     for (const name of state.networks().keys()) {
       try {
         await this.adoptNetwork(name);
@@ -89,6 +89,7 @@ export class EndpointManager {
         logger.error({ event: 'network.restore-failed', err: error, network: name }, text);
       }
     }
+    await this.options.gateway.restored();
   }
 
   /** @throws VtepError as its steps do; nothing of the endpoint is left then. */
@@ -220,7 +221,7 @@ export class EndpointManager {
         );
       }
     }
-    await this.options.gateway.check();
+    this.options.gateway.checkSoon();
   }
 
   private async linksByName(): Promise<Map<string, Link>> {
@@ -283,7 +284,7 @@ export class EndpointManager {
         ...route,
         addresses: endpoint.addresses,
       });
-      await createVeth(iproute, sandbox, { ...endpoint, endpointId: id, defaultGateways });
+      await createVeth(iproute, sandbox, { ...endpoint, ...hostEnd(endpoint), defaultGateways });
       undo.push(() => removeVeth(iproute, id));
       await state.putEndpoint(endpoint);
       this.endpoints.set(id, endpoint);
@@ -427,8 +428,8 @@ export function endpointUnknown(what: string): VtepError {
   );
 }
 
-function hostEnd({ id, vni, mtuBytes }: LocalEndpoint): { endpointId: string; vni: number; mtuBytes: number } {
-  return { endpointId: id, vni, mtuBytes };
+function hostEnd({ id, vni, mtuBytes, publish }: LocalEndpoint) {
+  return { endpointId: id, vni, mtuBytes, hairpin: publish !== undefined };
 }
 
 /** 10.0.0.2/24 without its prefix length. */
