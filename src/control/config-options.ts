@@ -25,6 +25,7 @@ export interface ConfigValues {
   stateDir?: string;
   sessionTtl?: number;
   workers?: number;
+  spareAddresses?: number;
   fdbEntries?: number;
   sourcePorts?: PortRange;
   spinUs?: number;
@@ -71,6 +72,9 @@ export const SPIN_MICROSECONDS_DEFAULT = 0;
 /** Below 0 workers take the cores from the programs that they move frames for: measured with small UDP packets. */
 export const WORKER_NICE_DEFAULT = 0;
 const SPIN_MICROSECONDS_MAX = 1000;
+
+/** Consul's least TTL is 10 s, and a session lives for two of them after its last renewal. */
+export const SESSION_TTL_SECONDS = { min: 20, max: 3600, default: 20 };
 
 const FDB_ENTRIES_MIN = 1000;
 /** 84 MB of memory once they are there. */
@@ -216,8 +220,18 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
   option(
     'sessionTtl',
     'seconds',
-    'after how long without a sign of life this host counts as gone, 10 to 3600 (default: 15)',
-    wholeNumber(10, 3600, 'must be a whole number of seconds from 10 to 3600'),
+    `after how long without a sign of life this host counts as gone, ${SESSION_TTL_SECONDS.min} to ${SESSION_TTL_SECONDS.max} (default: ${SESSION_TTL_SECONDS.default})`,
+    wholeNumber(
+      SESSION_TTL_SECONDS.min,
+      SESSION_TTL_SECONDS.max,
+      `must be a whole number of seconds from ${SESSION_TTL_SECONDS.min} to ${SESSION_TTL_SECONDS.max}: Consul ends a session at twice its TTL, of which 10 s is the least`,
+    ),
+  ),
+  option(
+    'spareAddresses',
+    'count',
+    'addresses of each family claimed in advance for each network, for attaches while the registry is away, 0 to 64 (default: 2)',
+    wholeNumber(0, 64, 'must be a whole number from 0 to 64'),
   ),
   option(
     'workers',

@@ -15,6 +15,7 @@ import {
   CONFIG_OPTIONS,
   type ConfigKey,
   type ConfigValues,
+  SESSION_TTL_SECONDS,
   SPIN_MICROSECONDS_DEFAULT,
   WORKER_NICE_DEFAULT,
 } from './config-options.js';
@@ -24,6 +25,9 @@ import type { OffloadSwitches } from './offload-switches.js';
 import { type PortRange, portCount, SOURCE_PORTS_DEFAULT, SOURCE_PORTS_PER_WORKER } from './source-ports.js';
 import { usageMessage } from './usage-message.js';
 import { VERSION } from './version.js';
+
+/** Enough for a container that is started again in an outage, and its neighbour. */
+const SPARE_ADDRESSES_DEFAULT = 2;
 
 export interface DaemonConfig {
   /** `http://host:port`. Absent: the embedded registry's own. */
@@ -39,6 +43,7 @@ export interface DaemonConfig {
   readonly stateDirectory: string;
   readonly sessionTtlSeconds: number;
   readonly workers: number;
+  readonly spareAddresses: number;
   readonly fdbEntries: number;
   readonly sourcePorts: PortRange;
   readonly spinMicroseconds: number;
@@ -195,8 +200,9 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
     node: values.node ?? '',
     socketPath: values.socket ?? '/run/vtep/vtepd.sock',
     stateDirectory: values.stateDir ?? '/var/lib/vtep',
-    sessionTtlSeconds: values.sessionTtl ?? 15,
+    sessionTtlSeconds: values.sessionTtl ?? SESSION_TTL_SECONDS.default,
     workers,
+    spareAddresses: values.spareAddresses ?? SPARE_ADDRESSES_DEFAULT,
     fdbEntries: values.fdbEntries ?? FDB_ENTRIES_DEFAULT,
     sourcePorts,
     spinMicroseconds: values.spinUs ?? SPIN_MICROSECONDS_DEFAULT,

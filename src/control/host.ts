@@ -23,20 +23,24 @@ import type {
   Peer,
   Status,
 } from './api/schema.js';
+import { SESSION_TTL_SECONDS } from './config-options.js';
 import { EndpointManager } from './endpoints/endpoint-manager.js';
+import { LatestRun } from './endpoints/latest-run.js';
 import { LocalNetworks } from './endpoints/local-networks.js';
 import { Publisher } from './endpoints/publisher.js';
+import { isUnreachable, RegistryReach } from './endpoints/registry-reach.js';
 import { VtepError } from './errors.js';
 import type { FdbEntry, Forwarding } from './forwarding.js';
+import { GatewayManager } from './gateway/gateway-manager.js';
 import { AddressPool } from './ipam/address-pool.js';
 import { NetworkStore } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
 import { NodeSession } from './nodes/node-session.js';
 import { Iproute } from './ports/iproute.js';
-import { LinkMonitor } from './ports/link-monitor.js';
 import { bridgeName, INTERFACE_PREFIX, tapName } from './ports/names.js';
 import { Reconciler } from './reconcile/reconciler.js';
-import type { Registry } from './registry/registry.js';
+import { RegistryKeeper } from './reconcile/registry-keeper.js';
+import type { Registry, RegistryEntry } from './registry/registry.js';
 import {
   ENDPOINTS_PREFIX,
   endpointsPrefix,
@@ -59,16 +63,22 @@ export interface HostOptions {
   readonly stateDirectory: string;
   readonly forwarding: Forwarding;
   readonly logger: Logger;
-  /** @default 15 */
+  /** After how long without a sign of life this host counts as gone. @default 20 */
   readonly sessionTtlSeconds?: number | undefined;
   readonly version: string;
   /** Put before each iproute2 command, for instance `nsenter --net=PATH`. @default none: this process's namespace */
   readonly ipCommandPrefix?: readonly string[] | undefined;
+  /** For tests: what is run in nft's place. */
+  readonly nftProgram?: string | undefined;
   /** How long a node that left without a word stays in forwarding. @default 30 000 */
   readonly holdMs?: number | undefined;
+  /** How many addresses of each family are claimed in advance for each network that is open here. @default 0 */
+  readonly spareAddresses?: number | undefined;
+  /** For tests: the kernel's stand-in. @default iproute2, by ipCommandPrefix */
+  readonly iproute?: Iproute | undefined;
+  /** For tests: opens the local copy. */
+  readonly openState?: ((directory: string) => LocalState) | undefined;
 }
-
-const SESSION_TTL_SECONDS = 15;
 
 export class Host implements HostOperations {
   private readonly options: HostOptions;
@@ -79,24 +89,29 @@ export class Host implements HostOperations {
   private readonly endpoints: EndpointManager;
   private readonly session: NodeSession;
   private readonly reconciler: Reconciler;
+  private readonly keeper: RegistryKeeper;
+  private vtep: HostOptions['vtep'];
   private readonly iproute: Iproute;
-  private monitor: LinkMonitor | undefined;
-  private linkCheck: Promise<void> = Promise.resolve();
+  private readonly gateway: GatewayManager;
+  private monitor: { close(): Promise<void> } | undefined;
+  private readonly linkChecks = new LatestRun(() => this.endpoints.checkLinks());
   private readonly startedMs = performance.now();
-  private contact: { answeredMs?: number; error?: string | undefined } = {};
+  private contact: { answeredMs?: number; error?: string | undefined; away?: boolean } = {};
+  private readonly reach: RegistryReach;
 
   /** @throws VtepError VTEP_ERR_NODE_NAME_IN_USE. A registry that is not reachable is no error: it is tried for ever. */
   static async start(options: HostOptions): Promise<Host> {
-    const host = new Host(options);
+    const state = options.openState?.(options.stateDirectory) ?? new LocalState(options.stateDirectory);
+    const host = new Host(options, state, await state.hostId());
     try {
       await host.endpoints.restore();
-      host.monitor = new LinkMonitor(host.iproute, () => {
-        host.linkCheck = host.linkCheck.then(() => host.endpoints.checkLinks());
-      });
+      await host.endpoints.readLost();
+      host.monitor = host.iproute.monitorLinks(() => host.linkChecks.request());
+      host.gateway.start();
       await host.session.start();
       host.reconciler.start();
       // What changed before the monitor listened.
-      host.linkCheck = host.linkCheck.then(() => host.endpoints.checkLinks());
+      host.linkChecks.request();
       return host;
     } catch (error) {
       await host.close();
@@ -104,25 +119,34 @@ export class Host implements HostOperations {
     }
   }
 
-  private constructor(options: HostOptions) {
+  private constructor(options: HostOptions, state: LocalState, hostId: string) {
     this.options = options;
+    this.vtep = options.vtep;
     const { registry, node, forwarding, logger } = options;
     const onContact = (error?: unknown) => this.noteContact(error);
-    const state = new LocalState(options.stateDirectory);
-    const iproute = new Iproute(options.ipCommandPrefix);
+    const iproute = options.iproute ?? new Iproute(options.ipCommandPrefix);
     this.state = state;
     this.iproute = iproute;
+    const gateway = new GatewayManager({ iproute, logger, tunnel: () => this.vtep, nftProgram: options.nftProgram });
+    this.gateway = gateway;
     this.networks = new NetworkStore(registry, () => hostRoutes(iproute));
     this.peers = new PeerStore(registry, this.networks);
     this.session = new NodeSession({
-      ...{ registry, node, state, logger, onContact },
+      ...{ registry, node, hostId, state, logger },
+      onContact: (error) => {
+        this.noteContact(error);
+        this.reconciler.noteContact(error);
+      },
       vtep: options.vtep,
-      ttlSeconds: options.sessionTtlSeconds ?? SESSION_TTL_SECONDS,
+      ttlSeconds: options.sessionTtlSeconds ?? SESSION_TTL_SECONDS.default,
       instanceId: randomBytes(16).toString('hex'),
-      onLive: () => this.endpoints.publishAll(),
+      onLive: async () => {
+        await Promise.all([this.endpoints.publishAll(), this.keeper.check()]);
+      },
     });
+    this.keeper = new RegistryKeeper({ registry, state, networks: this.networks, logger });
     this.reconciler = new Reconciler({
-      ...{ registry, node, forwarding, state, logger, onContact },
+      ...{ registry, node, forwarding, state, logger, onContact, keeper: this.keeper },
       holdMs: options.holdMs,
       onOwnNodeMissing: () => this.session.republish(),
       onOwnEndpointsMissing: (network) => {
@@ -134,9 +158,13 @@ export class Host implements HostOperations {
       },
     });
     const underlayMtuBytes = options.underlay.mtuBytes;
-    this.locals = new LocalNetworks({ iproute, forwarding, reconciler: this.reconciler, state, underlayMtuBytes });
+    const parts = { iproute, forwarding, state, gateway };
+    this.locals = new LocalNetworks({ ...parts, reconciler: this.reconciler, underlayMtuBytes });
+    this.reach = new RegistryReach(registry.url, () => this.contact.away === true);
     this.endpoints = new EndpointManager({
-      ...{ iproute, forwarding, state, logger, networks: this.networks, locals: this.locals },
+      ...{ ...parts, registry, node, logger, networks: this.networks, locals: this.locals, reach: this.reach },
+      spareAddresses: options.spareAddresses ?? 0,
+      onOwed: () => this.session.republish(),
       addresses: new AddressPool(registry, node, logger),
       publisher: new Publisher({ registry, node, networks: this.networks, logger, session: () => this.session.id }),
     });
@@ -144,14 +172,34 @@ export class Host implements HostOperations {
 
   async close(): Promise<void> {
     await this.monitor?.close();
-    await this.linkCheck;
+    await this.linkChecks.idle();
+    await this.gateway.close();
     await this.session.close();
+    await this.endpoints.close();
     await this.reconciler.close();
+    this.keeper.close();
     await this.state.close();
   }
 
+  /**
+   * This host's underlay address is another one: the data plane's sockets move, and peers are told. Containers see nothing
+   * of it. @throws VtepError as Forwarding.moveUnderlay; nothing has changed then
+   */
+  moveUnderlay(ip: string): void {
+    if (ip === this.vtep.ip) return;
+    this.options.forwarding.moveUnderlay(ip);
+    this.vtep = { ...this.vtep, ip };
+    this.session.move(this.vtep);
+  }
+
+  /** The underlay is back after it was down: the registry is asked at once, and told of this host. */
+  returnToRegistry(): void {
+    this.session.republish();
+  }
+
   async status(): Promise<Status> {
-    const { version, node, vtep, underlay, forwarding, registry } = this.options;
+    const { vtep } = this;
+    const { version, node, underlay, forwarding, registry } = this.options;
     const { workers, offloads, totals, drops, networks, vteps } = forwarding.status();
     const { answeredMs, error } = this.contact;
     return {
@@ -170,6 +218,7 @@ export class Host implements HostOperations {
       },
       workers: workers.map((worker) => ({ ...worker })),
       offloads: offloads.map((offload) => ({ ...offload })),
+      gateway: this.gateway.status() as NonNullable<Status['gateway']>,
       totals: { ...totals },
       drops: { ...drops },
       networks: networks.map((network) => ({ ...network, counters: { ...network.counters } })),
@@ -207,12 +256,11 @@ export class Host implements HostOperations {
   }
 
   async listEndpoints(network?: string): Promise<Endpoint[]> {
-    if (network !== undefined) await this.networks.require(network);
-    const { registry, node, logger } = this.options;
-    const listing = await registry.list(network === undefined ? ENDPOINTS_PREFIX : endpointsPrefix(network));
+    const { node, logger } = this.options;
+    const { entries, stale } = await this.endpointEntries(network);
     const mine = this.endpoints.all().filter((endpoint) => network === undefined || endpoint.network === network);
     const endpoints = mine.map((endpoint) => this.toEndpoint(endpoint));
-    for (const entry of listing.entries) {
+    for (const entry of entries) {
       const key = parseEndpointsKey(entry.key);
       const value = parseEndpoints(entry, (error) =>
         logger.warn({ event: 'registry.bad-value', err: error }, error.message),
@@ -220,7 +268,8 @@ export class Host implements HostOperations {
       // One's own are told from what is here, which is never behind.
       if (key === undefined || value === undefined || key.node === node) continue;
       for (const { id, name, mac, addresses } of value.endpoints) {
-        endpoints.push({ id, name, network: key.network, node: key.node, mac, addresses });
+        const found = { id, name, network: key.network, node: key.node, mac, addresses };
+        endpoints.push(stale ? { ...found, stale } : found);
       }
     }
     return endpoints.sort(
@@ -241,8 +290,13 @@ export class Host implements HostOperations {
       return (await this.endpoints.detach(input)).map((endpoint) => this.toEndpoint(endpoint));
     } catch (error) {
       // The clearer word, where the network is what does not exist.
-      if (error instanceof VtepError && error.code === 'VTEP_ERR_ENDPOINT_UNKNOWN')
-        await this.networks.require(input.network);
+      if (error instanceof VtepError && error.code === 'VTEP_ERR_ENDPOINT_UNKNOWN') {
+        await this.reach
+          .read(() => this.networks.require(input.network))
+          .catch((why: unknown) => {
+            if (!isUnreachable(why)) throw why;
+          });
+      }
       throw error;
     }
   }
@@ -266,7 +320,7 @@ export class Host implements HostOperations {
   }
 
   async addPeer(input: Peer): Promise<Peer> {
-    if (input.address === this.options.vtep.ip) {
+    if (input.address === this.vtep.ip) {
       throw new VtepError(
         'VTEP_ERR_INVALID',
         `peer ${input.address} is this host's own VTEP: give the address of a VTEP without vtepd`,
@@ -288,16 +342,36 @@ export class Host implements HostOperations {
     return [];
   }
 
+  /** What all hosts have published; while the registry is away the last readings of the networks that are open here. */
+  private async endpointEntries(network?: string): Promise<{ entries: readonly RegistryEntry[]; stale: boolean }> {
+    const { registry } = this.options;
+    try {
+      const prefix = network === undefined ? ENDPOINTS_PREFIX : endpointsPrefix(network);
+      if (network !== undefined) await this.reach.read(() => this.networks.require(network));
+      return { entries: (await this.reach.read(() => registry.list(prefix))).entries, stale: false };
+    } catch (error) {
+      const names = this.locals.all().map(({ name }) => name);
+      const known = network === undefined ? names : names.filter((name) => name === network);
+      if (!isUnreachable(error) || (network !== undefined && known.length === 0)) throw error;
+      return { entries: known.flatMap((name) => this.state.snapshot(endpointsPrefix(name))), stale: true };
+    }
+  }
+
   private toEndpoint(endpoint: LocalEndpoint): Endpoint {
-    const { id, name, network, mac, addresses, hostInterface, containerInterface, sandbox, mtuBytes } = endpoint;
+    const { id, name, network, mac, addresses, hostInterface, containerInterface, sandbox, mtuBytes, publish } =
+      endpoint;
     const state = this.endpoints.isPublished(id) ? 'published' : 'waiting';
-    const local = { hostInterface, containerInterface, sandbox, mtuBytes, state } as const;
+    const published = publish === undefined ? {} : { publish: [...publish] };
+    const local = { hostInterface, containerInterface, sandbox, mtuBytes, state, ...published } as const;
     return { id, name, network, node: this.options.node, mac, addresses: [...addresses], local };
   }
 
   private noteContact(error?: unknown): void {
     if (error === undefined) this.contact = { answeredMs: performance.now() };
-    else this.contact = { ...this.contact, error: error instanceof Error ? error.message : String(error) };
+    else {
+      const message = error instanceof Error ? error.message : String(error);
+      this.contact = { ...this.contact, error: message, away: isUnreachable(error) };
+    }
   }
 }
 

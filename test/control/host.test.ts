@@ -38,7 +38,7 @@ interface Machine {
   host: Host;
 }
 
-async function boot(registry: Registry, node: string, address: string, ttl = 10, netns?: string): Promise<Machine> {
+async function boot(registry: Registry, node: string, address: string, ttl = 20, netns?: string): Promise<Machine> {
   const where = netns ?? (await namespaces.add());
   const forwarding = new FakeForwarding(where);
   const host = await Host.start({
@@ -59,7 +59,7 @@ async function halt(machine: Machine): Promise<void> {
 }
 
 /** Stops the machine's daemon and starts it again with an empty data plane. */
-async function reboot(registry: Registry, machine: Machine, ttl = 10): Promise<Machine> {
+async function reboot(registry: Registry, machine: Machine, ttl = 20): Promise<Machine> {
   await halt(machine);
   return boot(registry, machine.node, machine.address, ttl, machine.netns);
 }
@@ -135,7 +135,7 @@ describe.each([
     expect(await linkNames(b.netns)).toEqual([]);
     expect(await linkNames(master)).toEqual([]);
     const left = (await registry.list('')).entries.map((entry) => entry.key);
-    expect(left).toEqual(['nodes/cdh1', 'nodes/cdh2']);
+    expect(left).toEqual(['meta/registry-id', 'nodes/cdh1', 'nodes/cdh2']);
     expect(await b.host.status()).toMatchObject({ registry: { connected: true }, counts: { localEndpoints: 0 } });
   });
 });
@@ -261,7 +261,7 @@ describe('live restore', () => {
       async () => expect((await linkNames(a.netns)).filter((name) => name.startsWith('vtep-p')).length).toBe(1),
       WAIT,
     );
-    a = await boot(registry, a.node, a.address, 10, a.netns);
+    a = await boot(registry, a.node, a.address, 20, a.netns);
     expect(registry.under('addresses/')).toEqual(['addresses/blue/10.0.0.3']);
     expect(registry.under('endpoints/')).toEqual(['endpoints/blue/cdh1']);
     expect(a.forwarding.networks.get(256)?.local).toEqual([kept.mac]);
@@ -275,7 +275,10 @@ describe('live restore', () => {
     const network = await a.host.createNetwork({ name: 'blue' });
     await a.host.attach({ network: 'blue', netns: one });
     registry.wipe();
-    const keys = ['addresses/blue/10.0.0.2', 'endpoints/blue/cdh1', 'networks/blue', 'nodes/cdh1', 'vnis/256'];
+    const keys = [
+      ...['addresses/blue/10.0.0.2', 'endpoints/blue/cdh1', 'meta/registry-id', 'networks/blue', 'nodes/cdh1'],
+      ...['subnets/10.0.0.0_24', 'vnis/256'],
+    ];
     await vi.waitFor(() => expect(registry.under('')).toEqual(keys), WAIT);
     expect((await a.host.listNetworks())[0]?.id).toBe(network.id);
   });
@@ -317,6 +320,53 @@ describe('the kernel changes under it', () => {
     }
     expect((await a.host.listEndpoints()).length).toBe(1);
   });
+});
+
+it('a host that moves to another address tells the others at once, its endpoints untouched', async () => {
+  const registry = new MemoryRegistry();
+  const [a, b] = [await boot(registry, 'cdh1', '10.30.10.111'), await boot(registry, 'cdh2', '10.30.10.112')];
+  await a.host.createNetwork({ name: 'blue' });
+  const mine = await a.host.attach({ network: 'blue', netns: await namespaces.add() });
+  await b.host.attach({ network: 'blue', netns: await namespaces.add() });
+  const told = () => b.forwarding.networks.get(256)?.remotes.get('node/cdh1');
+  await vi.waitFor(() => expect(told()?.address).toBe('10.30.10.111:4789'), WAIT);
+  a.host.moveUnderlay('10.30.10.199');
+  await vi.waitFor(() => expect(told()).toEqual({ address: '10.30.10.199:4789', macs: [mine.mac] }), WAIT);
+  expect(a.forwarding.calls).toContain('move 10.30.10.199');
+  expect(b.forwarding.calls.some((call) => call.startsWith('gone'))).toBe(false);
+  expect(await a.host.status()).toMatchObject({ vtep: { ip: '10.30.10.199', port: 4789 } });
+  await expect(a.host.addPeer({ network: 'blue', address: '10.30.10.199', port: 4789 })).rejects.toMatchObject({
+    code: 'VTEP_ERR_INVALID',
+  });
+});
+
+it('an endpoint with a MAC that another host publishes is the newer one, whatever that host has for the time', async () => {
+  const registry = new MemoryRegistry();
+  const a = await boot(registry, 'cdh1', '10.30.10.111');
+  await a.host.createNetwork({ name: 'blue' });
+  const mac = '02:00:5e:10:00:09';
+  const attachedAt = Date.now() + 3_600_000;
+  const theirs = { id: 'x', name: 'c', mac, addresses: ['10.0.0.9/24'], attachedAt };
+  await registry.put('endpoints/blue/cdh9', JSON.stringify({ v: 1, endpoints: [theirs] }));
+  await a.host.attach({ network: 'blue', netns: await namespaces.add(), mac });
+  const value = JSON.parse((await registry.get('endpoints/blue/cdh1'))!.value);
+  expect(value.endpoints[0].attachedAt).toBe(attachedAt + 1);
+});
+
+it('a restart while others are held knows them still', async () => {
+  const registry = new MemoryRegistry();
+  let a = await boot(registry, 'cdh1', '10.30.10.111', 0.6);
+  const b = await boot(registry, 'cdh2', '10.30.10.112', 20);
+  await a.host.createNetwork({ name: 'blue' });
+  await a.host.attach({ network: 'blue', netns: await namespaces.add() });
+  await b.host.attach({ network: 'blue', netns: await namespaces.add() });
+  await vi.waitFor(() => expect(a.forwarding.networks.get(256)?.remotes.size).toBe(1), WAIT);
+  await halt(b);
+  registry.wipe();
+  await vi.waitFor(() => expect(registry.under('nodes/')).toEqual(['nodes/cdh1']), WAIT);
+  a = await reboot(registry, a);
+  expect(a.forwarding.networks.get(256)?.remotes.has('node/cdh2')).toBe(true);
+  await vi.waitFor(() => expect(a.forwarding.networks.get(256)?.remotes.size).toBe(0), WAIT);
 });
 
 describe('a node name', () => {

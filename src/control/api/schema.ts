@@ -24,6 +24,7 @@
  */
 import { isIP, isIPv4 } from 'node:net';
 import { z } from 'zod';
+import { publishedPortSchema, publishSchema } from './publish-schema.js';
 
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/;
 /** Each is a key of the registry that one transaction must hold. */
@@ -146,6 +147,8 @@ export const endpointSchema = z.object({
   mac: z.string(),
   /** With prefix length: 10.0.0.2/24. */
   addresses: z.array(z.string()),
+  /** As it was when the registry last answered: it is away. */
+  stale: z.boolean().optional(),
   /** On the endpoint's own host only. */
   local: z
     .object({
@@ -155,6 +158,8 @@ export const endpointSchema = z.object({
       sandbox: z.string(),
       mtuBytes: z.number(),
       state: z.enum(['published', 'waiting']),
+      /** Ports of the host that lead to the endpoint. */
+      publish: z.array(publishedPortSchema).optional(),
     })
     .optional(),
 });
@@ -188,6 +193,9 @@ export const attachSchema = z
       .string(INTERFACE_RULE)
       .regex(/^[^\s/:]{1,15}$/, INTERFACE_RULE)
       .optional(),
+    publish: publishSchema.optional(),
+    /** @default auto: where the network leads outside and the container has none yet */
+    defaultRoute: z.enum(['yes', 'no', 'auto'], 'must be yes, no or auto').optional(),
   })
   .refine((a) => (a.netns === undefined) !== (a.pid === undefined), 'give one of netns and pid')
   .refine((a) => a.ip === undefined || a.ips === undefined, 'give one of ip and ips')
@@ -252,6 +260,13 @@ export const statusSchema = z.object({
       detail: z.string().optional(),
     }),
   ),
+  /** The gateways' addresses on this host, and what keeps containers from the outside. */
+  gateway: z
+    .object({
+      networks: z.array(z.object({ network: z.string(), addresses: z.array(z.string()) })),
+      problems: z.array(z.string()),
+    })
+    .optional(),
   totals: counters,
   drops: counters,
   networks: z.array(z.object({ vni: z.number(), network: z.string(), counters })),

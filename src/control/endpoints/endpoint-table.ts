@@ -61,3 +61,8 @@ export class EndpointTable {
     }
   }
 }
+
+/** What adoptHostEnd() takes. */
+export function hostEnd({ id, vni, mtuBytes, publish }: LocalEndpoint) {
+  return { endpointId: id, vni, mtuBytes, hairpin: publish !== undefined };
+}

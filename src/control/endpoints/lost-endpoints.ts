@@ -11,6 +11,7 @@
  * session of before goes with that session, so it is read before a new one is made.
  */
 import type { Logger } from 'pino';
+import { subnetOf } from '../ipam/usable-addresses.js';
 import type { NetworkStore } from '../networks/network-store.js';
 import type { Iproute, Link } from '../ports/iproute.js';
 import { hostInterfaceName, parseEndpointAlias } from '../ports/names.js';
@@ -108,7 +109,6 @@ export class LostEndpoints {
     const network = (await networks.find(veth.network))?.value;
     if (network === undefined) return this.leave(veth, 'the registry does not know its network');
     const addresses = await this.claimedAddresses(veth);
-    const prefixes = new Map(network.subnets.map((subnet) => [subnet.includes(':'), subnet.split('/')[1]]));
     if (addresses.length === 0) return this.leave(veth, 'the registry holds no address for it');
     const record = this.records.get(veth.id);
     const peer = await findPeer(iproute, veth.link);
@@ -120,7 +120,7 @@ export class LostEndpoints {
       network: network.name,
       vni: network.vni,
       mac,
-      addresses: addresses.map((address) => `${address}/${prefixes.get(address.includes(':'))}`),
+      addresses: addresses.map((address) => withPrefixLength(network, address)),
       mtuBytes: mtuBytes(network),
       ...sandboxOf(veth, peer),
       hostInterface: veth.link.ifname,
@@ -148,6 +148,11 @@ export class LostEndpoints {
       `${veth.link.ifname} is an endpoint's of network "${veth.network}" that is not in the local copy, and ${why}: it is left alone; "ip link del ${veth.link.ifname}" removes it`,
     );
   }
+}
+
+function withPrefixLength(network: NetworkValue, address: string): string {
+  const cidr = subnetOf(network, address)?.cidr ?? (address.includes(':') ? '/128' : '/32');
+  return address + cidr.slice(cidr.indexOf('/'));
 }
 
 function sandboxOf(

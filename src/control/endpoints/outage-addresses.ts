@@ -15,6 +15,8 @@
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import { VtepError } from '../errors.js';
+import { familyOf } from '../ipam/address-span.js';
+import { familiesOf } from '../ipam/usable-addresses.js';
 import type { Registry, RegistryEntry } from '../registry/registry.js';
 import {
   addressesPrefix,
@@ -26,7 +28,7 @@ import {
   parseAddressKey,
 } from '../registry/schema.js';
 import { bareAddress, type LocalEndpoint, type LocalState, type StockedAddress } from '../state/local-state.js';
-import { familyOf, sparesFit, topAddresses } from './spare-places.js';
+import { sparesFit, topAddresses } from './spare-places.js';
 
 const SPARE_PREFIX = 'spare-';
 
@@ -69,8 +71,15 @@ export class OutageAddresses {
     return false;
   }
 
-  holds(network: NetworkValue, address: string): boolean {
-    return this.stock.get(stockKey(network.name, address))?.networkId === network.id;
+  /** Whether `take` would answer. */
+  hasAll(network: NetworkValue, wanted: readonly string[]): boolean {
+    const own = [...this.stock.values()].filter(
+      (item) => item.network === network.name && item.networkId === network.id,
+    );
+    return (
+      wanted.every((address) => own.some((item) => bareAddress(item.address) === address)) &&
+      familiesOf(network).every((family) => own.some((item) => familyOf(item.address) === family))
+    );
   }
 
   /**
@@ -86,11 +95,13 @@ export class OutageAddresses {
     for (const address of wanted) {
       const item = stocked.find((candidate) => bareAddress(candidate.address) === address);
       if (item === undefined) {
-        throw missing(`address ${address} of network "${network.name}" can't be claimed, and this host holds no such spare`);
+        throw missing(
+          `address ${address} of network "${network.name}" can't be claimed, and this host holds no such spare`,
+        );
       }
       items.push(item);
     }
-    for (const family of new Set(network.subnets.map(familyOf))) {
+    for (const family of familiesOf(network)) {
       if (items.some((item) => familyOf(item.address) === family)) continue;
       const item = stocked.find((candidate) => familyOf(candidate.address) === family);
       if (item === undefined) {
@@ -181,18 +192,17 @@ export class OutageAddresses {
     const { entries } = await registry.list(addressesPrefix(network.name));
     await this.verify(network, entries);
     const taken = new Set(entries.map((entry) => parseAddressKey(entry.key)?.address));
-    for (const subnet of network.subnets) {
-      const family = familyOf(subnet);
+    for (const family of familiesOf(network)) {
       const used = [...taken].filter((address) => address !== undefined && familyOf(address) === family).length;
       const have = this.spares(network, family);
-      if (!sparesFit(subnet, used)) {
+      if (!sparesFit(network, family, used)) {
         for (const item of await this.remove((candidate) => have.includes(candidate))) {
           await this.release(item.network, item.address, item.claimId);
         }
         continue;
       }
       let lacking = sparesPerNetwork - have.length;
-      for (const address of topAddresses(subnet, network.gateway)) {
+      for (const address of topAddresses(network, family)) {
         if (lacking <= 0 || !this.isWanted(network)) break;
         if (taken.has(bareAddress(address))) continue;
         if (await this.claimSpare(network, address)) lacking--;

@@ -13,9 +13,11 @@ import {
   ENDPOINTS_PREFIX,
   encodeValue,
   endpointsKey,
+  endpointsPrefix,
   endpointsValueSchema,
   type NetworkValue,
   networkKey,
+  parseEndpoints,
   parseEndpointsKey,
 } from '../registry/schema.js';
 import type { LocalEndpoint } from '../state/local-state.js';
@@ -51,6 +53,17 @@ export class Publisher {
     return keys.filter((key) => key?.node === this.node).map((key) => key!.network);
   }
 
+  /**
+   * For a new endpoint with this MAC: now, or just after what any other has published for it, so that it wins over them
+   * also where this host's clock is behind. A registry that does not answer cannot be asked: now, then.
+   */
+  async attachedAt(network: string, mac: string): Promise<number> {
+    const listing = await this.registry.list(endpointsPrefix(network)).catch(() => undefined);
+    const others = (listing?.entries ?? []).flatMap((entry) => parseEndpoints(entry)?.endpoints ?? []);
+    const times = others.filter((other) => other.mac === mac).map((other) => (other.attachedAt ?? 0) + 1);
+    return Math.max(Date.now(), ...times);
+  }
+
   async unpublish(network: string): Promise<void> {
     await this.registry.delete(endpointsKey(network, this.node));
   }
@@ -75,7 +88,10 @@ export class Publisher {
     }
     const value = encodeValue(endpointsValueSchema, {
       v: 1,
-      endpoints: endpoints.map(({ id, name, mac, addresses }) => ({ id, name, mac, addresses: [...addresses] })),
+      endpoints: endpoints.map(({ id, name, mac, addresses, attachedAt }) => ({
+        ...{ id, name, mac, addresses: [...addresses] },
+        ...(attachedAt === undefined ? {} : { attachedAt }),
+      })),
     });
     for (let tries = 0; tries < TRIES_MAX; tries++) {
       const found = await this.networks.find(network.name);

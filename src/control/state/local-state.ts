@@ -2,6 +2,9 @@
  * The local copy: what this host must know to go on without the registry, in LMDB under the state directory.
  *
  *     identity/session            the registry session that holds this node's keys
+ *     identity/host               made once: this host, whatever its address
+ *     identity/registry           which registry the snapshots are of
+ *     removed/<network id>        networks that were seen to be removed, and from which registry
  *     network/<name>              networks that have an endpoint here: the registry's value
  *     intent/<id>                 an attach that has begun: whatever is found of it at a start without its endpoint goes
  *     endpoint/<id>               this host's endpoints with their kernel objects
@@ -11,11 +14,14 @@
  * One writer: the daemon's main thread. A write is on disk when its promise resolves, and rejects with VTEP_ERR_STATE if
  * it is not (a full disk); only snapshots are written some time later, since an old one does no harm.
  */
+import { randomBytes } from 'node:crypto';
 import type { RootDatabase } from 'lmdb';
+import type { PublishedPort } from '../api/publish-schema.js';
 import type { RegistryEntry } from '../registry/registry.js';
 import { openDatabase, stateError } from './database.js';
 
-const SNAPSHOT_DELAY_MS = 100;
+/** Whole listings are written for a change of one key: those that follow each other within this time go together. */
+const SNAPSHOT_MS = 1000;
 
 export interface LocalEndpoint {
   readonly id: string;
@@ -32,8 +38,17 @@ export interface LocalEndpoint {
   readonly sandboxIdentity: string;
   readonly hostInterface: string;
   readonly containerInterface: string;
+  /** As published; absent in a local copy of an earlier version. */
+  readonly attachedAt?: number;
+  /** Ports of the host that lead here. */
+  readonly publish?: readonly PublishedPort[];
   /** Addresses (without prefix length) that the registry still holds for this node under another id than the endpoint's. */
   readonly heldAs?: Readonly<Record<string, string>> | undefined;
+}
+
+export interface KnownRegistry {
+  readonly url: string;
+  readonly id: string;
 }
 
 /** An attach that has begun. */
@@ -59,6 +74,7 @@ export class LocalState {
   private readonly database: RootDatabase<unknown, string>;
   private readonly snapshots = new Map<string, readonly RegistryEntry[] | undefined>();
   private snapshotTimer: NodeJS.Timeout | undefined;
+  private snapshotsWrittenMs = Number.NEGATIVE_INFINITY;
 
   /** @param directory made if it is not there. @throws VtepError VTEP_ERR_STATE */
   constructor(directory: string) {
@@ -76,6 +92,35 @@ export class LocalState {
     this.write(() => {
       if (session === undefined) this.database.remove('identity/session');
       else this.database.put('identity/session', session);
+    });
+  }
+
+  /** This host's identity; made at the first call. */
+  async hostId(): Promise<string> {
+    const known = this.database.get('identity/host') as string | undefined;
+    if (known !== undefined) return known;
+    const made = randomBytes(16).toString('hex');
+    this.write(() => this.database.put('identity/host', made));
+    return made;
+  }
+
+  get registry(): KnownRegistry | undefined {
+    return this.database.get('identity/registry') as KnownRegistry | undefined;
+  }
+
+  async setRegistry(registry: KnownRegistry): Promise<void> {
+    this.write(() => this.database.put('identity/registry', registry));
+  }
+
+  /** The id of the registry that the network was removed from. */
+  removedFrom(networkId: string): string | undefined {
+    return this.database.get(`removed/${networkId}`) as string | undefined;
+  }
+
+  /** Kept for good: some bytes for each network that there ever was. */
+  async noteRemoved(networkIds: readonly string[], registryId: string): Promise<void> {
+    this.write(() => {
+      for (const id of networkIds) this.database.put(`removed/${id}`, registryId);
     });
   }
 
@@ -143,20 +188,20 @@ export class LocalState {
   }
 
   /** The last listing that was stored for the prefix; empty if none was. */
-  snapshot(prefix: string): RegistryEntry[] {
-    if (this.snapshots.has(prefix)) return [...(this.snapshots.get(prefix) ?? [])];
+  snapshot(prefix: string): readonly RegistryEntry[] {
+    if (this.snapshots.has(prefix)) return this.snapshots.get(prefix) ?? [];
     return (this.database.get(`snapshot/${prefix}`) as RegistryEntry[] | undefined) ?? [];
   }
 
   /** On disk some time later. */
   saveSnapshot(prefix: string, entries: readonly RegistryEntry[]): void {
     this.snapshots.set(prefix, entries);
-    this.snapshotTimer ??= setTimeout(() => this.writeSnapshots(), SNAPSHOT_DELAY_MS);
+    this.writeSnapshotsSoon();
   }
 
   removeSnapshot(prefix: string): void {
     this.snapshots.set(prefix, undefined);
-    this.snapshotTimer ??= setTimeout(() => this.writeSnapshots(), SNAPSHOT_DELAY_MS);
+    this.writeSnapshotsSoon();
   }
 
   async close(): Promise<void> {
@@ -164,9 +209,15 @@ export class LocalState {
     await this.database.close();
   }
 
+  private writeSnapshotsSoon(): void {
+    const pauseMs = Math.max(0, this.snapshotsWrittenMs + SNAPSHOT_MS - performance.now());
+    this.snapshotTimer ??= setTimeout(() => this.writeSnapshots(), pauseMs).unref();
+  }
+
   private writeSnapshots(): void {
     clearTimeout(this.snapshotTimer);
     this.snapshotTimer = undefined;
+    this.snapshotsWrittenMs = performance.now();
     try {
       this.write(() => {
         for (const [prefix, entries] of this.snapshots) {
