@@ -29,8 +29,10 @@ import { Publisher } from './endpoints/publisher.js';
 import { VtepError } from './errors.js';
 import type { FdbEntry, Forwarding } from './forwarding.js';
 import { AddressPool } from './ipam/address-pool.js';
+import { Reaper } from './ipam/reaper.js';
 import { NetworkStore } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
+import type { Pool } from './networks/subnet-pool.js';
 import { NodeSession } from './nodes/node-session.js';
 import { Iproute } from './ports/iproute.js';
 import { LinkMonitor } from './ports/link-monitor.js';
@@ -66,6 +68,10 @@ export interface HostOptions {
   readonly ipCommandPrefix?: readonly string[] | undefined;
   /** How long a node that left without a word stays in forwarding. @default 30 000 */
   readonly holdMs?: number | undefined;
+  /** How long a node stays away before its addresses are given to others. @default 60 000 */
+  readonly reapAfterMs?: number | undefined;
+  /** What networks get subnets of that are given none. @default 10.0.0.0/8/24 and fd76:7465:7000::/48/64 */
+  readonly pools?: readonly Pool[] | undefined;
 }
 
 const SESSION_TTL_SECONDS = 15;
@@ -80,6 +86,8 @@ export class Host implements HostOperations {
   private readonly session: NodeSession;
   private readonly reconciler: Reconciler;
   private readonly iproute: Iproute;
+  private readonly addresses: AddressPool;
+  private readonly reaper: Reaper;
   private monitor: LinkMonitor | undefined;
   private linkCheck: Promise<void> = Promise.resolve();
   private readonly startedMs = performance.now();
@@ -95,6 +103,7 @@ export class Host implements HostOperations {
       });
       await host.session.start();
       host.reconciler.start();
+      host.reaper.start();
       // What changed before the monitor listened.
       host.linkCheck = host.linkCheck.then(() => host.endpoints.checkLinks());
       return host;
@@ -112,7 +121,7 @@ export class Host implements HostOperations {
     const iproute = new Iproute(options.ipCommandPrefix);
     this.state = state;
     this.iproute = iproute;
-    this.networks = new NetworkStore(registry, () => hostRoutes(iproute));
+    this.networks = new NetworkStore(registry, () => hostRoutes(iproute), options.pools);
     this.peers = new PeerStore(registry, this.networks);
     this.session = new NodeSession({
       ...{ registry, node, state, logger, onContact },
@@ -135,16 +144,24 @@ export class Host implements HostOperations {
     });
     const underlayMtuBytes = options.underlay.mtuBytes;
     this.locals = new LocalNetworks({ iproute, forwarding, reconciler: this.reconciler, state, underlayMtuBytes });
+    const session = () => this.session.id;
+    const { networks } = this;
+    this.reaper = new Reaper({
+      ...{ registry, node, logger, reapAfterMs: options.reapAfterMs },
+      onLooked: () => this.endpoints.catchUp(),
+    });
+    const absence = (other: string) => this.reaper.absence(other);
+    this.addresses = new AddressPool(registry, node, logger, { session, absence });
     this.endpoints = new EndpointManager({
-      ...{ iproute, forwarding, state, logger, networks: this.networks, locals: this.locals },
-      addresses: new AddressPool(registry, node, logger),
-      publisher: new Publisher({ registry, node, networks: this.networks, logger, session: () => this.session.id }),
+      ...{ iproute, forwarding, state, logger, networks, locals: this.locals, addresses: this.addresses },
+      publisher: new Publisher({ registry, node, networks, addresses: this.addresses, logger, session }),
     });
   }
 
   async close(): Promise<void> {
     await this.monitor?.close();
     await this.linkCheck;
+    await this.reaper.close();
     await this.session.close();
     await this.reconciler.close();
     await this.state.close();
@@ -167,6 +184,7 @@ export class Host implements HostOperations {
         ...this.reconciler.counts(),
         localNetworks: this.locals.all().length,
         localEndpoints: this.endpoints.all().length,
+        addressConflicts: this.addresses.allConflicts().size,
       },
       workers: workers.map((worker) => ({ ...worker })),
       offloads: offloads.map((offload) => ({ ...offload })),
@@ -290,7 +308,8 @@ export class Host implements HostOperations {
 
   private toEndpoint(endpoint: LocalEndpoint): Endpoint {
     const { id, name, network, mac, addresses, hostInterface, containerInterface, sandbox, mtuBytes } = endpoint;
-    const state = this.endpoints.isPublished(id) ? 'published' : 'waiting';
+    const waiting = this.addresses.allConflicts().has(id) ? 'conflict' : 'waiting';
+    const state = this.endpoints.isPublished(id) ? 'published' : waiting;
     const local = { hostInterface, containerInterface, sandbox, mtuBytes, state } as const;
     return { id, name, network, node: this.options.node, mac, addresses: [...addresses], local };
   }

@@ -151,7 +151,7 @@ export class MemoryRegistry implements Registry {
         write(operation.value, operation.session);
         return true;
       case 'check-index':
-        return old?.modifyIndex === operation.casIndex;
+        return (old?.modifyIndex ?? 0) === operation.casIndex;
       case 'check-session':
         return old?.session === operation.session;
       case 'delete':

@@ -153,7 +153,8 @@ export const endpointSchema = z.object({
       /** What was asked for: `netns:NAME` or `pid:N`. */
       sandbox: z.string(),
       mtuBytes: z.number(),
-      state: z.enum(['published', 'waiting']),
+      /** conflict: another endpoint got its address while this host was not heard of; it is not published. */
+      state: z.enum(['published', 'waiting', 'conflict']),
     })
     .optional(),
 });
@@ -241,7 +242,14 @@ export const statusSchema = z.object({
     staleSeconds: z.number().optional(),
     error: z.string().optional(),
   }),
-  counts: z.object({ networks: z.number(), localNetworks: z.number(), localEndpoints: z.number(), nodes: z.number() }),
+  counts: z.object({
+    networks: z.number(),
+    localNetworks: z.number(),
+    localEndpoints: z.number(),
+    /** Of the local endpoints. */
+    addressConflicts: z.number().optional(),
+    nodes: z.number(),
+  }),
   workers: z.array(z.object({ id: z.number(), state: z.enum(['running', 'stopped', 'failed']), turns: z.number() })),
   offloads: z.array(
     z.object({

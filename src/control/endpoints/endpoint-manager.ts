@@ -43,6 +43,8 @@ export class EndpointManager {
   private readonly endpoints = new Map<string, LocalEndpoint>();
   private readonly published = new Set<string>();
   private readonly mutex = new KeyedMutex();
+  /** A publication failed after an endpoint went: the registry may still have it, so its addresses are not free yet. */
+  private owed = false;
 
   constructor(options: EndpointManagerOptions) {
     this.options = options;
@@ -157,8 +159,25 @@ export class EndpointManager {
       .flatMap(({ id, network, addresses }) =>
         addresses.map((text) => ({ network, address: bare(text), endpointId: id })),
       );
-    await this.options.addresses.sweep(held, (id) => this.endpoints.has(id));
+    const contested = await this.options.addresses.sweep(held, (id) => this.endpoints.has(id));
+    for (const network of contested) await this.publishNetwork(network);
     if (failure !== undefined) throw failure;
+  }
+
+  /** What is owed to the registry, and whether endpoints that lost their address to others have it again. Never rejects. */
+  async catchUp(): Promise<void> {
+    if (this.owed) {
+      this.owed = false;
+      // Logged there; the next look tries again.
+      await this.publishAll().catch(() => {
+        this.owed = true;
+      });
+    }
+    const conflicts = [...this.options.addresses.allConflicts().values()];
+    for (const network of new Set(conflicts.map((conflict) => conflict.network))) {
+      // What goes wrong is tried again at the next look.
+      await this.publishNetwork(network).catch(() => undefined);
+    }
   }
 
   /** Publishes one network's endpoints as they are now. */
@@ -239,7 +258,11 @@ export class EndpointManager {
     undo.push(() => addresses.settled(id));
     try {
       const claimed = await addresses.claim(network, id, input.ips);
-      for (const address of claimed) undo.push(() => addresses.release(network.name, bare(address), id));
+      let unpublished = true;
+      undo.push(async () => {
+        // Published, it keeps its addresses until publishAll has put both right.
+        for (const address of unpublished ? claimed : []) await addresses.release(network.name, bare(address), id);
+      });
       await locals.open(network);
       undo.push(() => this.closeIfUnused(network.name));
       const endpoint: LocalEndpoint = {
@@ -263,7 +286,14 @@ export class EndpointManager {
         this.endpoints.delete(id);
         await state.removeEndpoint(id);
       });
-      undo.push(() => this.publish(network));
+      undo.push(async () => {
+        unpublished = false;
+        await this.publish(network).catch((error: unknown) => {
+          this.owed = true;
+          throw error;
+        });
+        unpublished = true;
+      });
       // A publication that failed may have arrived all the same; so what is undone first is the endpoint, then the key.
       undo.push(() => {
         this.endpoints.delete(id);
@@ -300,8 +330,12 @@ export class EndpointManager {
     this.endpoints.delete(endpoint.id);
     this.published.delete(endpoint.id);
     const network = locals.get(endpoint.network);
+    let unpublished = true;
     if (network !== undefined) {
-      await this.publish(network).catch(owed);
+      await this.publish(network).catch((error: unknown) => {
+        [unpublished, this.owed] = [false, true];
+        owed(error);
+      });
       forwarding.setLocal(network.vni, this.macs(endpoint.network));
     }
     try {
@@ -310,7 +344,8 @@ export class EndpointManager {
       this.endpoints.set(endpoint.id, endpoint);
       throw error;
     }
-    for (const address of endpoint.addresses)
+    // What the registry still has published keeps its addresses: publishAll puts both right.
+    for (const address of unpublished ? endpoint.addresses : [])
       await addresses.release(endpoint.network, bare(address), endpoint.id).catch(owed);
     await state.removeEndpoint(endpoint.id);
     await this.closeIfUnused(endpoint.network);
@@ -319,8 +354,11 @@ export class EndpointManager {
   private async publish(network: NetworkValue): Promise<void> {
     const endpoints = this.on(network.name);
     try {
-      await this.options.publisher.publish(network, endpoints);
-      for (const { id } of endpoints) this.published.add(id);
+      const lost = await this.options.publisher.publish(network, endpoints);
+      for (const { id } of endpoints) {
+        if (lost.has(id)) this.published.delete(id);
+        else this.published.add(id);
+      }
     } catch (error) {
       const gone = error instanceof VtepError && error.code === 'VTEP_ERR_NETWORK_UNKNOWN';
       if (gone) for (const { id } of endpoints) this.published.delete(id);
