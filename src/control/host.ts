@@ -13,6 +13,7 @@ import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import type {
   Attach,
+  CreatedNetwork,
   CreateNetwork,
   Detach,
   Endpoint,
@@ -30,7 +31,7 @@ import { VtepError } from './errors.js';
 import type { FdbEntry, Forwarding } from './forwarding.js';
 import { AddressPool } from './ipam/address-pool.js';
 import { Reaper } from './ipam/reaper.js';
-import { NetworkStore } from './networks/network-store.js';
+import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
 import type { Pool } from './networks/subnet-pool.js';
 import { NodeSession } from './nodes/node-session.js';
@@ -139,6 +140,9 @@ export class Host implements HostOperations {
       },
       onNetworks: (entries) => {
         const there = new Set(entries.map((entry) => entry.key));
+        for (const network of parseAll(entries)) {
+          if (network.state === 'removing' && network.forced === true) void this.endpoints.dropNetwork(network);
+        }
         if (this.locals.all().some(({ name }) => !there.has(`networks/${name}`))) this.session.republish();
       },
     });
@@ -148,13 +152,22 @@ export class Host implements HostOperations {
     const { networks } = this;
     this.reaper = new Reaper({
       ...{ registry, node, logger, reapAfterMs: options.reapAfterMs },
-      onLooked: () => this.endpoints.catchUp(),
+      onLooked: () => this.endpoints.retryConflicts(),
     });
     const absence = (other: string) => this.reaper.absence(other);
     this.addresses = new AddressPool(registry, node, logger, { session, absence });
     this.endpoints = new EndpointManager({
+      onOwed: () => this.session.republish(),
       ...{ iproute, forwarding, state, logger, networks, locals: this.locals, addresses: this.addresses },
-      publisher: new Publisher({ registry, node, networks, addresses: this.addresses, logger, session }),
+      publisher: new Publisher({
+        registry,
+        node,
+        networks,
+        addresses: this.addresses,
+        logger,
+        session,
+        onRemoved: (network) => void this.endpoints.dropNetwork(network),
+      }),
     });
   }
 
@@ -199,17 +212,26 @@ export class Host implements HostOperations {
     return (await this.networks.list()).map(toNetwork);
   }
 
-  async createNetwork(input: CreateNetwork): Promise<Network> {
-    return toNetwork(await this.networks.create(input));
+  async createNetwork(input: CreateNetwork): Promise<CreatedNetwork> {
+    const value = await this.networks.create(input);
+    // Made it is: a registry that went away just now takes no more than the warnings along.
+    const warnings = await this.networks.overlaps(value).catch(() => []);
+    return { ...toNetwork(value), ...(warnings.length === 0 ? {} : { warnings }) };
   }
 
   async inspectNetwork(name: string): Promise<NetworkDetail> {
     const { value } = await this.networks.require(name);
-    const [endpoints, peers] = await Promise.all([this.listEndpoints(name), this.peers.list(name)]);
+    const [endpoints, peers, usage] = await Promise.all([
+      this.listEndpoints(name),
+      this.peers.list(name),
+      this.addresses.usage(value),
+    ]);
     const local = this.locals.get(name);
     return {
       ...toNetwork(value),
+      ...(value.state === 'removing' ? { removing: true } : {}),
       endpoints,
+      usage,
       peers: peers.map(({ address, port }) => ({ address, port })),
       ...(local === undefined
         ? {}
@@ -217,7 +239,8 @@ export class Host implements HostOperations {
     };
   }
 
-  async removeNetwork(name: string): Promise<void> {
+  async removeNetwork(name: string, force = false): Promise<void> {
+    if (force) return this.networks.remove(name, true);
     // Endpoints that the registry has not heard of count too.
     const here = this.endpoints.all().filter((endpoint) => endpoint.network === name);
     if (here.length > 0) await this.endpoints.publishNetwork(name);

@@ -82,8 +82,8 @@ export class FakeHost implements HostOperations {
     const peers = [{ address: '192.0.2.9', port: 4789 }];
     return this.#answer({ ...NETWORK, endpoints: [ENDPOINT], peers, local }, 'inspectNetwork', name);
   }
-  async removeNetwork(name: string) {
-    this.#answer(undefined, 'removeNetwork', name);
+  async removeNetwork(name: string, ...force: boolean[]) {
+    this.#answer(undefined, 'removeNetwork', name, ...force);
     if (name.startsWith('no')) throw new VtepError('VTEP_ERR_NETWORK_UNKNOWN', `network "${name}" does not exist`);
   }
   async listEndpoints(network?: string) {

@@ -8,7 +8,7 @@
  * | GET /v1/networks | | Network[] |
  * | POST /v1/networks | CreateNetwork | 201 Network |
  * | GET /v1/networks/:name | | NetworkDetail |
- * | DELETE /v1/networks/:name | | 204 |
+ * | DELETE /v1/networks/:name?force=true | | 204 |
  * | GET /v1/endpoints?network= | | Endpoint[] (all hosts) |
  * | POST /v1/endpoints | Attach | 201 Endpoint |
  * | DELETE /v1/endpoints/:id | | 204 |
@@ -136,6 +136,10 @@ export const networkSchema = z.object({
 });
 export type Network = z.infer<typeof networkSchema>;
 
+/** What a network's maker should know that is no error. */
+export const createdNetworkSchema = networkSchema.extend({ warnings: z.array(z.string()).optional() });
+export type CreatedNetwork = z.infer<typeof createdNetworkSchema>;
+
 export const endpointSchema = z.object({
   id: z.string(),
   /** Container's or person's name for it; unique only by habit. */
@@ -163,6 +167,10 @@ export type Endpoint = z.infer<typeof endpointSchema>;
 export const networkDetailSchema = networkSchema.extend({
   endpoints: z.array(endpointSchema),
   peers: z.array(z.object({ address: z.string(), port: z.number() })),
+  /** Of each subnet: addresses that are claimed, and those that can be given without being asked for by name. */
+  usage: z.array(z.object({ cidr: z.string(), used: z.number(), free: z.number() })).optional(),
+  /** Being removed by force: hosts detach their endpoints. */
+  removing: z.boolean().optional(),
   local: z.object({ bridge: z.string(), tap: z.string(), mtuBytes: z.number() }).optional(),
 });
 export type NetworkDetail = z.infer<typeof networkDetailSchema>;
@@ -269,6 +277,8 @@ export type Status = z.infer<typeof statusSchema>;
 /** The `network` filter of the list routes. */
 export const networkQuerySchema = z.strictObject({ network: nameSchema.optional() });
 
+export const removeNetworkQuerySchema = z.strictObject({ force: z.enum(['true', 'false'], YES_NO_RULE).optional() });
+
 /** The body of every answer that is not 2xx. */
 export const errorBodySchema = z.object({
   error: z.object({ code: z.string(), message: z.string(), retryable: z.boolean() }),
@@ -278,9 +288,10 @@ export const errorBodySchema = z.object({
 export interface HostOperations {
   status(): Promise<Status>;
   listNetworks(): Promise<Network[]>;
-  createNetwork(input: CreateNetwork): Promise<Network>;
+  createNetwork(input: CreateNetwork): Promise<CreatedNetwork>;
   inspectNetwork(name: string): Promise<NetworkDetail>;
-  removeNetwork(name: string): Promise<void>;
+  /** @param force also with endpoints: hosts detach them, and their containers lose the interface. */
+  removeNetwork(name: string, force?: boolean): Promise<void>;
   listEndpoints(network?: string): Promise<Endpoint[]>;
   attach(input: Attach): Promise<Endpoint>;
   detachById(id: string): Promise<void>;

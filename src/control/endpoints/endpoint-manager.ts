@@ -24,6 +24,7 @@ import type { LocalEndpoint, LocalState } from '../state/local-state.js';
 import { KeyedMutex } from './keyed-mutex.js';
 import type { LocalNetworks } from './local-networks.js';
 import type { Publisher } from './publisher.js';
+import { runUndo, type UndoStep } from './undo.js';
 
 const SECOND_ANNOUNCEMENT_MS = 1000;
 
@@ -36,6 +37,8 @@ export interface EndpointManagerOptions {
   readonly forwarding: Forwarding;
   readonly state: LocalState;
   readonly logger: Logger;
+  /** The registry has more of this host than there is: publishAll is due. */
+  readonly onOwed: () => void;
 }
 
 export class EndpointManager {
@@ -43,8 +46,8 @@ export class EndpointManager {
   private readonly endpoints = new Map<string, LocalEndpoint>();
   private readonly published = new Set<string>();
   private readonly mutex = new KeyedMutex();
-  /** A publication failed after an endpoint went: the registry may still have it, so its addresses are not free yet. */
-  private owed = false;
+  /** Networks that are being removed by force: nothing more is published on them. */
+  private readonly dropping = new Set<string>();
 
   constructor(options: EndpointManagerOptions) {
     this.options = options;
@@ -164,20 +167,31 @@ export class EndpointManager {
     if (failure !== undefined) throw failure;
   }
 
-  /** What is owed to the registry, and whether endpoints that lost their address to others have it again. Never rejects. */
-  async catchUp(): Promise<void> {
-    if (this.owed) {
-      this.owed = false;
-      // Logged there; the next look tries again.
-      await this.publishAll().catch(() => {
-        this.owed = true;
-      });
-    }
-    const conflicts = [...this.options.addresses.allConflicts().values()];
-    for (const network of new Set(conflicts.map((conflict) => conflict.network))) {
-      // What goes wrong is tried again at the next look.
+  /** Looks whether endpoints that lost their address to others have it again. Never rejects. */
+  async retryConflicts(): Promise<void> {
+    for (const { network } of [...this.options.addresses.allConflicts().values()]) {
       await this.publishNetwork(network).catch(() => undefined);
     }
+  }
+
+  /** The network was removed by force: its containers go on without their interface. Never rejects. */
+  async dropNetwork({ name, id }: NetworkValue): Promise<void> {
+    const { locals, logger } = this.options;
+    await this.mutex.run(name, async () => {
+      if (locals.get(name)?.id !== id) return;
+      const going = this.on(name);
+      const names = going.map((endpoint) => endpoint.name).join(', ');
+      const text = `network "${name}" was removed by force: ${names} detached`;
+      logger.warn({ event: 'network.removed-by-force', network: name }, text);
+      this.dropping.add(name);
+      try {
+        for (const endpoint of going) await this.detachNow(endpoint);
+      } catch (error) {
+        logger.error({ event: 'network.drop-failed', err: error, network: name }, (error as Error).message);
+      } finally {
+        this.dropping.delete(name);
+      }
+    });
   }
 
   /** Publishes one network's endpoints as they are now. */
@@ -254,7 +268,7 @@ export class EndpointManager {
     }
     const containerInterface = await chooseInterface(iproute, sandbox, input.interface);
     const id = this.newId();
-    const undo: (() => Promise<unknown> | unknown)[] = [];
+    const undo: UndoStep[] = [];
     undo.push(() => addresses.settled(id));
     try {
       const claimed = await addresses.claim(network, id, input.ips);
@@ -289,7 +303,7 @@ export class EndpointManager {
       undo.push(async () => {
         unpublished = false;
         await this.publish(network).catch((error: unknown) => {
-          this.owed = true;
+          this.options.onOwed();
           throw error;
         });
         unpublished = true;
@@ -305,16 +319,7 @@ export class EndpointManager {
       this.announce(endpoint, sandbox);
       return endpoint;
     } catch (error) {
-      for (const step of undo.reverse()) {
-        try {
-          await step();
-        } catch (why) {
-          this.options.logger.warn(
-            { event: 'endpoint.undo-failed', err: why, endpoint: id },
-            `an attach could not be undone in full: ${(why as Error).message}`,
-          );
-        }
-      }
+      await runUndo(undo, this.options.logger, id);
       throw error;
     }
   }
@@ -322,18 +327,18 @@ export class EndpointManager {
   private async detachNow(endpoint: LocalEndpoint): Promise<void> {
     if (this.endpoints.get(endpoint.id) !== endpoint) return;
     const { locals, iproute, addresses, state, logger, forwarding } = this.options;
-    const owed = (error: unknown) =>
-      logger.warn(
-        { event: 'endpoint.detach-owed', err: error, endpoint: endpoint.id },
-        `detached; the registry is told when it is back: ${(error as Error).message}`,
-      );
+    const owed = (error: unknown) => {
+      const text = `detached; the registry is told when it is back: ${(error as Error).message}`;
+      logger.warn({ event: 'endpoint.detach-owed', err: error, endpoint: endpoint.id }, text);
+      this.options.onOwed();
+    };
     this.endpoints.delete(endpoint.id);
     this.published.delete(endpoint.id);
     const network = locals.get(endpoint.network);
     let unpublished = true;
     if (network !== undefined) {
       await this.publish(network).catch((error: unknown) => {
-        [unpublished, this.owed] = [false, true];
+        unpublished = false;
         owed(error);
       });
       forwarding.setLocal(network.vni, this.macs(endpoint.network));
@@ -352,7 +357,7 @@ export class EndpointManager {
   }
 
   private async publish(network: NetworkValue): Promise<void> {
-    const endpoints = this.on(network.name);
+    const endpoints = this.dropping.has(network.name) ? [] : this.on(network.name);
     try {
       const lost = await this.options.publisher.publish(network, endpoints);
       for (const { id } of endpoints) {

@@ -25,7 +25,24 @@ const TRIES_MAX = 5;
 /** A remover that finds endpoints puts the network back to active within one round trip. */
 const REMOVING_WAIT_MS = 200;
 
+export interface PublisherOptions {
+  readonly registry: Registry;
+  readonly node: string;
+  readonly networks: NetworkStore;
+  readonly addresses: AddressPool;
+  readonly logger: Logger;
+  readonly session: () => string | undefined;
+  /**
+   * A network that has endpoints here is not in the registry: whether the registry has lost its data. If not, the network
+   * was removed by force while this host was not heard of, and is not put back. @default always put back
+   */
+  readonly mayRestore?: () => Promise<boolean>;
+  /** The network was removed by force. */
+  readonly onRemoved?: (network: NetworkValue) => void;
+}
+
 export class Publisher {
+  private readonly options: PublisherOptions;
   private readonly registry: Registry;
   private readonly node: string;
   private readonly networks: NetworkStore;
@@ -33,14 +50,8 @@ export class Publisher {
   private readonly logger: Logger;
   private readonly session: () => string | undefined;
 
-  constructor(options: {
-    readonly registry: Registry;
-    readonly node: string;
-    readonly networks: NetworkStore;
-    readonly addresses: AddressPool;
-    readonly logger: Logger;
-    readonly session: () => string | undefined;
-  }) {
+  constructor(options: PublisherOptions) {
+    this.options = options;
     this.registry = options.registry;
     this.node = options.node;
     this.networks = options.networks;
@@ -80,6 +91,13 @@ export class Publisher {
     for (let tries = 0; tries < TRIES_MAX; tries++) {
       const found = await this.networks.find(network.name);
       if (found === undefined) {
+        const { mayRestore, onRemoved } = this.options;
+        if (mayRestore !== undefined && !(await mayRestore())) {
+          // It may be there by now: whoever answers may have filled the registry.
+          if ((await this.networks.find(network.name)) !== undefined) continue;
+          onRemoved?.(network);
+          throw networkUnknown(network.name);
+        }
         if (!(await this.networks.restore(network))) throw networkUnknown(network.name);
         this.logger.warn(
           { event: 'network.put-back', network: network.name },

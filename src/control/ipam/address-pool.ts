@@ -26,7 +26,16 @@ import {
 } from '../registry/schema.js';
 import { addressNumber, addressText, canonicalAddress, familyOf } from './address-span.js';
 import type { Absence } from './reaper.js';
-import { familiesOf, givenSpans, lowestFree, subnetOf, usableText, whyUnusable } from './usable-addresses.js';
+import {
+  familiesOf,
+  givenSpans,
+  lowestFree,
+  type SubnetUsage,
+  subnetOf,
+  usableText,
+  usageOf,
+  whyUnusable,
+} from './usable-addresses.js';
 
 /** A lost race means that another host won an address: each try follows somebody's success. */
 const LOSSES_MAX = 200;
@@ -250,6 +259,13 @@ export class AddressPool {
       'VTEP_ERR_POOL_EXHAUSTED',
       `network "${network.name}" has no free address left in ${cidrs.join(', ')}: detach an endpoint, or make a network with a larger subnet`,
     );
+  }
+
+  /** How full the network's subnets are. */
+  async usage(network: NetworkValue): Promise<SubnetUsage[]> {
+    const entries = (await this.registry.list(addressesPrefix(network.name))).entries;
+    const claimed = entries.map(({ key }) => parseAddressKey(key)?.address ?? '').filter((text) => isIP(text) !== 0);
+    return usageOf(network, claimed);
   }
 
   private async taken(network: string, family: IpFamily): Promise<Set<bigint>> {
