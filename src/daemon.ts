@@ -24,6 +24,7 @@ import {
   prepareStateDirectory,
 } from './control/startup-checks.js';
 import { explainPortInUse, findUnderlay, type Underlay } from './control/underlay.js';
+import { UnderlayMonitor } from './control/underlay-monitor.js';
 import { VERSION } from './control/version.js';
 
 async function main(): Promise<number> {
@@ -113,6 +114,11 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
       version: VERSION,
     }),
   );
+  if (config.underlay !== undefined && config.advertise === undefined) {
+    const followed = { underlay: config.underlay, ip: vtep.ip, logger };
+    const onMoved = (ip: string) => host.moveUnderlay(ip);
+    await lifecycle.start('underlay monitor', async () => new UnderlayMonitor({ ...followed, onMoved }));
+  }
   await lifecycle.start('API', () => startApi({ host, socketPath, logger }));
 
   const facts = {

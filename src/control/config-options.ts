@@ -76,6 +76,9 @@ export const SPIN_MICROSECONDS_DEFAULT = 0;
 export const WORKER_NICE_DEFAULT = 0;
 const SPIN_MICROSECONDS_MAX = 1000;
 
+/** Consul's least TTL is 10 s, and a session lives for two of them after its last renewal. */
+export const SESSION_TTL_SECONDS = { min: 20, max: 3600, default: 20 };
+
 const FDB_ENTRIES_MIN = 1000;
 /** 84 MB of memory once they are there. */
 const FDB_ENTRIES_MAX = 4_000_000;
@@ -229,8 +232,12 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
   option(
     'sessionTtl',
     'seconds',
-    'after how long without a sign of life this host counts as gone, 10 to 3600 (default: 15)',
-    wholeNumber(10, 3600, 'must be a whole number of seconds from 10 to 3600'),
+    `after how long without a sign of life this host counts as gone, ${SESSION_TTL_SECONDS.min} to ${SESSION_TTL_SECONDS.max} (default: ${SESSION_TTL_SECONDS.default})`,
+    wholeNumber(
+      SESSION_TTL_SECONDS.min,
+      SESSION_TTL_SECONDS.max,
+      `must be a whole number of seconds from ${SESSION_TTL_SECONDS.min} to ${SESSION_TTL_SECONDS.max}: Consul ends a session at twice its TTL, of which 10 s is the least`,
+    ),
   ),
   option(
     'reapAfter',

@@ -15,6 +15,7 @@ import {
   CONFIG_OPTIONS,
   type ConfigKey,
   type ConfigValues,
+  SESSION_TTL_SECONDS,
   SPIN_MICROSECONDS_DEFAULT,
   WORKER_NICE_DEFAULT,
 } from './config-options.js';
@@ -199,7 +200,7 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
     node: values.node ?? '',
     socketPath: values.socket ?? '/run/vtep/vtepd.sock',
     stateDirectory: values.stateDir ?? '/var/lib/vtep',
-    sessionTtlSeconds: values.sessionTtl ?? 15,
+    sessionTtlSeconds: values.sessionTtl ?? SESSION_TTL_SECONDS.default,
     reapAfterSeconds: values.reapAfter ?? REAP_AFTER_SECONDS_DEFAULT,
     defaultPools: values.defaultPool ?? DEFAULT_POOLS,
     workers,

@@ -54,7 +54,7 @@ describe('values', () => {
       node: hostname(),
       socketPath: '/run/vtep/vtepd.sock',
       stateDirectory: '/var/lib/vtep',
-      sessionTtlSeconds: 15,
+      sessionTtlSeconds: 20,
       reapAfterSeconds: 60,
       defaultPools: [
         { family: 4, cidr: '10.0.0.0/8', prefixLength: 24 },
@@ -129,12 +129,12 @@ describe('values', () => {
   });
 
   it('a flag beats the environment, which beats the file', () => {
-    const path = file('registry: http://file:1\nunderlay: eth0\nport: 1001\nsessionTtl: 11\nstate-dir: /file\n');
-    const env = { VTEP_PORT: '1002', VTEP_SESSION_TTL: '12', VTEP_STATE_DIR: '' };
+    const path = file('registry: http://file:1\nunderlay: eth0\nport: 1001\nsessionTtl: 21\nstate-dir: /file\n');
+    const env = { VTEP_PORT: '1002', VTEP_SESSION_TTL: '22', VTEP_STATE_DIR: '' };
     expect(load(['--config', path, '--port', '1003'], env)).toMatchObject({
       registryUrl: 'http://file:1',
       port: 1003,
-      sessionTtlSeconds: 12,
+      sessionTtlSeconds: 22,
       stateDirectory: '/file',
     });
   });
@@ -248,12 +248,12 @@ describe('wrong values: one line that names the option, the value and what would
     ['--socket', '/run/', 'path of a socket'],
     ['--socket', socketTooLong, 'at most 107 bytes'],
     ['--state-dir', '', 'path of a directory'],
-    ['--session-ttl', '9', 'from 10 to 3600'],
+    ['--session-ttl', '19', 'from 20 to 3600: Consul ends a session at twice its TTL, of which 10 s is the least'],
+    ['--session-ttl', '3601', 'from 20 to 3600'],
+    ['--session-ttl', '25s', 'from 20 to 3600'],
     ['--reap-after', '9', 'from 10 to 86400'],
     ['--default-pool', '10.0.0.0/8', 'address pool "10.0.0.0/8" does not say'],
     ['--default-pool', '10.0.0.0/8/24,10.0.0.0/24/8', 'is smaller than a /8'],
-    ['--session-ttl', '3601', 'from 10 to 3600'],
-    ['--session-ttl', '15s', 'from 10 to 3600'],
     ['--workers', '17', 'from 1 to 16'],
     ['--workers', '0', 'from 1 to 16'],
     ['--workers', 'two', 'from 1 to 16'],

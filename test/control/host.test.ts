@@ -10,7 +10,7 @@ import { createRegistryClient } from '../../src/control/registry/client.js';
 import { startEmbeddedRegistry } from '../../src/control/registry/embedded/server.js';
 import type { Registry } from '../../src/control/registry/registry.js';
 import { FakeForwarding } from './fake-forwarding.js';
-import { MemoryRegistry } from './memory-registry.js';
+import { gated, MemoryRegistry } from './memory-registry.js';
 import { inHost, ip, link, linkNames, Namespaces } from './namespaces.js';
 
 const namespaces = new Namespaces();
@@ -38,7 +38,7 @@ interface Machine {
   host: Host;
 }
 
-async function boot(registry: Registry, node: string, address: string, ttl = 10, netns?: string): Promise<Machine> {
+async function boot(registry: Registry, node: string, address: string, ttl = 20, netns?: string): Promise<Machine> {
   const where = netns ?? (await namespaces.add());
   const forwarding = new FakeForwarding(where);
   const host = await Host.start({
@@ -59,7 +59,7 @@ async function halt(machine: Machine): Promise<void> {
 }
 
 /** Stops the machine's daemon and starts it again with an empty data plane. */
-async function reboot(registry: Registry, machine: Machine, ttl = 10): Promise<Machine> {
+async function reboot(registry: Registry, machine: Machine, ttl = 20): Promise<Machine> {
   await halt(machine);
   return boot(registry, machine.node, machine.address, ttl, machine.netns);
 }
@@ -135,7 +135,7 @@ describe.each([
     expect(await linkNames(b.netns)).toEqual([]);
     expect(await linkNames(master)).toEqual([]);
     const left = (await registry.list('')).entries.map((entry) => entry.key);
-    expect(left).toEqual(['nodes/cdh1', 'nodes/cdh2']);
+    expect(left).toEqual(['meta/registry-id', 'nodes/cdh1', 'nodes/cdh2']);
     expect(await b.host.status()).toMatchObject({ registry: { connected: true }, counts: { localEndpoints: 0 } });
   });
 });
@@ -244,6 +244,43 @@ describe('a network that is removed by force', () => {
   });
 });
 
+it.each([false, true])(
+  'a network removed by force while a host was cut off is not put back by it (made anew: %s)',
+  async (anew) => {
+    const registry = new MemoryRegistry();
+    let cut = false;
+    const a = await boot(
+      gated(registry, () => cut),
+      'cdh1',
+      '10.30.10.111',
+      0.6,
+    );
+    const b = await boot(registry, 'cdh2', '10.30.10.112');
+    const one = await namespaces.add();
+    await a.host.createNetwork({ name: 'blue' });
+    const endpoint = await a.host.attach({ network: 'blue', netns: one });
+    await vi.waitFor(async () => expect((await a.host.status()).counts.networks).toBe(1), WAIT);
+    const session = registry.keys.get('nodes/cdh1')!.session!;
+    cut = true;
+    registry.expire(session);
+    await b.host.removeNetwork('blue', true);
+    const made = anew ? await b.host.createNetwork({ name: 'blue', subnets: ['10.7.0.0/24'] }) : undefined;
+    cut = false;
+    await vi.waitFor(() => expect(registry.under('nodes/')).toContain('nodes/cdh1'), WAIT);
+    if (!anew) {
+      await vi.waitFor(async () => expect(await linkNames(one)).toEqual([]), WAIT);
+      expect(registry.under('').filter((key) => key.includes('blue'))).toEqual([]);
+      return;
+    }
+    // What has the same name is another network: the old endpoint is none of it, and its container is left alone.
+    await vi.waitFor(async () => expect((await a.host.listEndpoints())[0]?.local?.state).toBe('waiting'), WAIT);
+    expect((await b.host.listNetworks()).map(({ id }) => id)).toEqual([made!.id]);
+    expect(registry.under('endpoints/blue/')).toEqual([]);
+    expect(registry.under('addresses/blue/')).toEqual([]);
+    await a.host.detachById(endpoint.id);
+  },
+);
+
 it('shows an endpoint whose address went to another while its host was not heard of, and publishes it no more', async () => {
   const registry = new MemoryRegistry();
   const a = await boot(registry, 'cdh1', '10.30.10.111', 0.6);
@@ -318,7 +355,7 @@ describe('live restore', () => {
       async () => expect((await linkNames(a.netns)).filter((name) => name.startsWith('vtep-p')).length).toBe(1),
       WAIT,
     );
-    a = await boot(registry, a.node, a.address, 10, a.netns);
+    a = await boot(registry, a.node, a.address, 20, a.netns);
     expect(registry.under('addresses/')).toEqual(['addresses/blue/10.0.0.3']);
     expect(registry.under('endpoints/')).toEqual(['endpoints/blue/cdh1']);
     expect(a.forwarding.networks.get(256)?.local).toEqual([kept.mac]);
@@ -332,7 +369,10 @@ describe('live restore', () => {
     const network = await a.host.createNetwork({ name: 'blue' });
     await a.host.attach({ network: 'blue', netns: one });
     registry.wipe();
-    const keys = ['addresses/blue/10.0.0.2', 'endpoints/blue/cdh1', 'networks/blue', 'nodes/cdh1', 'vnis/256'];
+    const keys = [
+      ...['addresses/blue/10.0.0.2', 'endpoints/blue/cdh1', 'meta/registry-id', 'networks/blue', 'nodes/cdh1'],
+      ...['subnets/10.0.0.0_24', 'vnis/256'],
+    ];
     await vi.waitFor(() => expect(registry.under('')).toEqual(keys), WAIT);
     expect((await a.host.listNetworks())[0]?.id).toBe(network.id);
   });

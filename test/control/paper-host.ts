@@ -6,14 +6,13 @@ import { randomBytes } from 'node:crypto';
 import { pino } from 'pino';
 import { KeyedMutex } from '../../src/control/endpoints/keyed-mutex.js';
 import { Publisher } from '../../src/control/endpoints/publisher.js';
-import { VtepError } from '../../src/control/errors.js';
 import { AddressPool } from '../../src/control/ipam/address-pool.js';
 import { Reaper } from '../../src/control/ipam/reaper.js';
 import { NetworkStore } from '../../src/control/networks/network-store.js';
 import type { Registry } from '../../src/control/registry/registry.js';
 import type { NetworkValue } from '../../src/control/registry/schema.js';
 import type { LocalEndpoint } from '../../src/control/state/local-state.js';
-import type { MemoryRegistry } from './memory-registry.js';
+import { gated, type MemoryRegistry } from './memory-registry.js';
 
 export const TTL_MS = 15_000;
 export const REAP_AFTER_MS = 60_000;
@@ -43,7 +42,7 @@ export class PaperHost {
     private readonly memory: MemoryRegistry,
     private readonly clock: Clock,
   ) {
-    const registry = this.gate(memory);
+    const registry = gated(memory, () => this.cut);
     this.registry = registry;
     const session = () => this.session;
     this.store = new NetworkStore(registry, async () => []);
@@ -140,22 +139,6 @@ export class PaperHost {
     for (const text of endpoint?.addresses ?? []) {
       await this.pool.release(endpoint!.network, text.split('/')[0]!, endpoint!.id);
     }
-  }
-
-  private gate(memory: MemoryRegistry): Registry {
-    return new Proxy(memory, {
-      get: (target, name) => {
-        const member = target[name as keyof MemoryRegistry];
-        if (typeof member !== 'function') return member;
-        return async (...args: unknown[]) => {
-          if (this.cut) throw new VtepError('VTEP_ERR_REGISTRY_UNREACHABLE', 'cut off');
-          const answer = await (member as (...all: unknown[]) => unknown).apply(target, args);
-          // Cut off on the way: it was done, and the answer is lost.
-          if (this.cut) throw new VtepError('VTEP_ERR_REGISTRY_UNREACHABLE', 'cut off');
-          return answer;
-        };
-      },
-    });
   }
 
   /** What the registry does with a session that was not renewed for its TTL. */

@@ -24,6 +24,7 @@
  */
 import { isIP, isIPv4 } from 'node:net';
 import { z } from 'zod';
+import { publishedPortSchema, publishSchema } from './publish-schema.js';
 
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/;
 /** Each is a key of the registry that one transaction must hold. */
@@ -76,7 +77,8 @@ export const macSchema = z
   .transform((mac) => mac.toLowerCase())
   .refine((mac) => /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/.test(mac), MAC_RULE)
   .refine((mac) => (Number.parseInt(mac.slice(0, 2), 16) & 1) === 0, 'must be a unicast address: the first byte even')
-  .refine((mac) => mac !== '00:00:00:00:00:00', 'must not be zero');
+  .refine((mac) => mac !== '00:00:00:00:00:00', 'must not be zero')
+  .refine((mac) => !mac.startsWith('02:76:74:'), 'must not begin with 02:76:74, which the gateways of networks have');
 export const ipv4Schema = z.string(IPV4_RULE).refine(isIPv4, IPV4_RULE);
 export const ipSchema = z.string(IP_RULE).refine(isIpAddress, IP_RULE);
 /** The form only; networks/ says more (host bits, size, overlap). */
@@ -159,6 +161,8 @@ export const endpointSchema = z.object({
       mtuBytes: z.number(),
       /** conflict: another endpoint got its address while this host was not heard of; it is not published. */
       state: z.enum(['published', 'waiting', 'conflict']),
+      /** Ports of the host that lead to the endpoint. */
+      publish: z.array(publishedPortSchema).optional(),
     })
     .optional(),
 });
@@ -196,6 +200,9 @@ export const attachSchema = z
       .string(INTERFACE_RULE)
       .regex(/^[^\s/:]{1,15}$/, INTERFACE_RULE)
       .optional(),
+    publish: publishSchema.optional(),
+    /** @default auto: where the network leads outside and the container has none yet */
+    defaultRoute: z.enum(['yes', 'no', 'auto'], 'must be yes, no or auto').optional(),
   })
   .refine((a) => (a.netns === undefined) !== (a.pid === undefined), 'give one of netns and pid')
   .refine((a) => a.ip === undefined || a.ips === undefined, 'give one of ip and ips')
@@ -267,6 +274,13 @@ export const statusSchema = z.object({
       detail: z.string().optional(),
     }),
   ),
+  /** The gateways' addresses on this host, and what keeps containers from the outside. */
+  gateway: z
+    .object({
+      networks: z.array(z.object({ network: z.string(), addresses: z.array(z.string()) })),
+      problems: z.array(z.string()),
+    })
+    .optional(),
   totals: counters,
   drops: counters,
   networks: z.array(z.object({ vni: z.number(), network: z.string(), counters })),

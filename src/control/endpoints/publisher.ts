@@ -14,9 +14,11 @@ import {
   ENDPOINTS_PREFIX,
   encodeValue,
   endpointsKey,
+  endpointsPrefix,
   endpointsValueSchema,
   type NetworkValue,
   networkKey,
+  parseEndpoints,
   parseEndpointsKey,
 } from '../registry/schema.js';
 import type { LocalEndpoint } from '../state/local-state.js';
@@ -33,12 +35,10 @@ export interface PublisherOptions {
   readonly logger: Logger;
   readonly session: () => string | undefined;
   /**
-   * A network that has endpoints here is not in the registry: whether the registry has lost its data. If not, the network
-   * was removed by force while this host was not heard of, and is not put back. @default always put back
+   * Whether a network that has endpoints here and is not in the registry may be put back: only if the registry has lost
+   * its data. Else it was removed while this host was not heard of. @default it may
    */
-  readonly mayRestore?: () => Promise<boolean>;
-  /** The network was removed by force. */
-  readonly onRemoved?: (network: NetworkValue) => void;
+  readonly mayRestore?: (network: NetworkValue) => Promise<boolean>;
 }
 
 export class Publisher {
@@ -66,6 +66,17 @@ export class Publisher {
     return keys.filter((key) => key?.node === this.node).map((key) => key!.network);
   }
 
+  /**
+   * For a new endpoint with this MAC: now, or just after what any other has published for it, so that it wins over them
+   * also where this host's clock is behind.
+   */
+  async attachedAt(network: string, mac: string): Promise<number> {
+    const { entries } = await this.registry.list(endpointsPrefix(network));
+    const others = entries.flatMap((entry) => parseEndpoints(entry)?.endpoints ?? []);
+    const times = others.filter((other) => other.mac === mac).map((other) => (other.attachedAt ?? 0) + 1);
+    return Math.max(Date.now(), ...times);
+  }
+
   async unpublish(network: string): Promise<void> {
     await this.registry.delete(endpointsKey(network, this.node));
   }
@@ -91,13 +102,10 @@ export class Publisher {
     for (let tries = 0; tries < TRIES_MAX; tries++) {
       const found = await this.networks.find(network.name);
       if (found === undefined) {
-        const { mayRestore, onRemoved } = this.options;
-        if (mayRestore !== undefined && !(await mayRestore())) {
-          // It may be there by now: whoever answers may have filled the registry.
-          if ((await this.networks.find(network.name)) !== undefined) continue;
-          onRemoved?.(network);
-          throw networkUnknown(network.name);
-        }
+        const mayRestore = await this.options.mayRestore?.(network);
+        // Whoever found that the registry had lost its data may have put it back by now.
+        if ((await this.networks.find(network.name)) !== undefined) continue;
+        if (mayRestore === false) throw networkUnknown(network.name);
         if (!(await this.networks.restore(network))) throw networkUnknown(network.name);
         this.logger.warn(
           { event: 'network.put-back', network: network.name },
@@ -142,6 +150,9 @@ export class Publisher {
 function encodeEndpoints(endpoints: readonly LocalEndpoint[]): string {
   return encodeValue(endpointsValueSchema, {
     v: 1,
-    endpoints: endpoints.map(({ id, name, mac, addresses }) => ({ id, name, mac, addresses: [...addresses] })),
+    endpoints: endpoints.map(({ id, name, mac, addresses, attachedAt }) => ({
+      ...{ id, name, mac, addresses: [...addresses] },
+      ...(attachedAt === undefined ? {} : { attachedAt }),
+    })),
   });
 }

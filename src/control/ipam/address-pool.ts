@@ -24,7 +24,7 @@ import {
   parseAddress,
   parseAddressKey,
 } from '../registry/schema.js';
-import { addressNumber, addressText, canonicalAddress, familyOf } from './address-span.js';
+import { addressNumber, addressText, bareAddress, canonicalAddress, familyOf } from './address-span.js';
 import type { Absence } from './reaper.js';
 import {
   familiesOf,
@@ -170,7 +170,7 @@ export class AddressPool {
     session: string | undefined,
   ): Promise<void> {
     for (const text of addresses) {
-      const address = text.slice(0, text.indexOf('/'));
+      const address = bareAddress(text);
       const key = addressKey(network, address);
       if (holders.get(key)?.endpointId === id && holders.get(key)?.node === this.node) continue;
       if (!holders.has(key) && (await this.take(network, address, id))) continue;

@@ -63,6 +63,17 @@ export class Iproute {
     return [...(await show('-4')), ...(await show('-6'))];
   }
 
+  /** What `ip -json ARGS` prints. */
+  async show<T>(...args: string[]): Promise<T[]> {
+    return parseJson(await this.run([...this.prefix, 'ip', '-json', ...args])) as T[];
+  }
+
+  /** The default routes of a container, of one family. */
+  async defaultRoutesIn(namespacePath: string, family: 4 | 6): Promise<Route[]> {
+    const show = ['ip', '-json', `-${family}`, 'route', 'show', 'default'];
+    return parseJson(await this.run(inside(namespacePath, show))) as Route[];
+  }
+
   async ip(...args: string[]): Promise<void> {
     await this.run([...this.prefix, 'ip', ...args]);
   }

@@ -23,6 +23,8 @@ export interface EndpointPort {
   /** With prefix length. */
   readonly addresses: readonly string[];
   readonly containerInterface: string;
+  /** Default routes that the container gets, at most one of each family. */
+  readonly defaultGateways?: readonly string[];
 }
 
 /**
@@ -64,6 +66,9 @@ export async function createVeth(iproute: Iproute, sandbox: Sandbox, port: Endpo
     const gsoMaxBytes = String(gsoMaxBytesFor(port.mtuBytes));
     await iproute.ipIn(sandbox.path, 'link', 'set', 'dev', inner, 'gso_max_size', gsoMaxBytes).catch(() => {});
     await iproute.ipIn(sandbox.path, 'link', 'set', 'dev', inner, 'up');
+    for (const gateway of port.defaultGateways ?? []) {
+      await iproute.ipIn(sandbox.path, 'route', 'replace', 'default', 'via', gateway, 'dev', inner);
+    }
   } catch (error) {
     await iproute.removeLink(host).catch(() => false);
     throw error;

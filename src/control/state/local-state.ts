@@ -2,15 +2,20 @@
  * The local copy: what this host must know to go on without the registry, in LMDB under the state directory.
  *
  *     identity/session        the registry session that holds this node's keys
+ *     identity/host           made once: this host, whatever its address
+ *     identity/registry       which registry the snapshots are of
+ *     removed/<network id>    networks that were seen to be removed from it
  *     network/<name>          networks that have an endpoint here: the registry's value
  *     endpoint/<id>           this host's endpoints with their kernel objects
  *     snapshot/<prefix>       the last listing of a watched prefix
  *
  * One writer: the daemon's main thread. A write is on disk when its promise resolves.
  */
+import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
+import type { PublishedPort } from '../api/publish-schema.js';
 import type { RegistryEntry } from '../registry/registry.js';
 
 export interface LocalEndpoint {
@@ -28,6 +33,15 @@ export interface LocalEndpoint {
   readonly sandboxIdentity: string;
   readonly hostInterface: string;
   readonly containerInterface: string;
+  /** As published; absent in a local copy of an earlier version. */
+  readonly attachedAt?: number;
+  /** Ports of the host that lead here. */
+  readonly publish?: readonly PublishedPort[];
+}
+
+export interface KnownRegistry {
+  readonly url: string;
+  readonly id: string;
 }
 
 export class LocalState {
@@ -47,6 +61,34 @@ export class LocalState {
     if (session === undefined) await this.database.remove('identity/session');
     else await this.database.put('identity/session', session);
     await this.database.flushed;
+  }
+
+  /** This host's identity; made at the first call. */
+  async hostId(): Promise<string> {
+    const known = this.database.get('identity/host') as string | undefined;
+    if (known !== undefined) return known;
+    const made = randomBytes(16).toString('hex');
+    await this.database.put('identity/host', made);
+    await this.database.flushed;
+    return made;
+  }
+
+  get registry(): KnownRegistry | undefined {
+    return this.database.get('identity/registry') as KnownRegistry | undefined;
+  }
+
+  async setRegistry(registry: KnownRegistry): Promise<void> {
+    await this.database.put('identity/registry', registry);
+    await this.database.flushed;
+  }
+
+  isRemoved(networkId: string): boolean {
+    return this.database.get(`removed/${networkId}`) !== undefined;
+  }
+
+  /** Kept for good: some bytes for each network that there ever was. */
+  async noteRemoved(networkIds: readonly string[]): Promise<void> {
+    await Promise.all(networkIds.map((id) => this.database.put(`removed/${id}`, 1)));
   }
 
   endpoints(): LocalEndpoint[] {
