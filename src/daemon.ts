@@ -111,6 +111,8 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
       forwarding,
       logger,
       sessionTtlSeconds: config.sessionTtlSeconds,
+      reapAfterMs: config.reapAfterSeconds * 1000,
+      pools: config.defaultPools,
       version: VERSION,
     }),
   );
