@@ -95,7 +95,7 @@ function statusText(status: Status): string {
     ['underlay', `${underlay.interface}, mtu ${underlay.mtuBytes} bytes`],
     ['registry', registryText(status)],
     ['networks', `${counts.networks}, ${counts.localNetworks} on this host`],
-    ['endpoints', `${counts.localEndpoints} on this host`],
+    ['endpoints', `${counts.localEndpoints} on this host${conflictsText(status)}`],
     ['nodes', String(counts.nodes)],
     ['workers', status.workers.map((w) => `#${w.id} ${w.state}`).join(', ') || 'none'],
     ['offloads', offloadsText(status)],
@@ -110,6 +110,11 @@ function statusText(status: Status): string {
 function gatewaysText({ gateway }: Status): string {
   const there = gateway?.networks.filter(({ addresses }) => addresses.length > 0) ?? [];
   return there.map(({ network, addresses }) => `${network} ${addresses.join(' ')}`).join(', ') || 'none';
+}
+
+function conflictsText({ counts }: Status): string {
+  const { addressConflicts = 0 } = counts;
+  return addressConflicts === 0 ? '' : `, ${addressConflicts} in conflict over an address (vtep endpoint ls)`;
 }
 
 function registryText({ registry }: Status): string {

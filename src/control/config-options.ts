@@ -10,7 +10,9 @@ import { FDB_ENTRIES_DEFAULT, WORKERS_MAX } from '../shared/layout.js';
 import { showValue } from './api/check-input.js';
 import { nameSchema } from './api/schema.js';
 import { VtepError } from './errors.js';
+import { REAP_AFTER_SECONDS_DEFAULT } from './ipam/reaper.js';
 import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './log.js';
+import { DEFAULT_POOLS_TEXT, type Pool, parsePools, withDefaults } from './networks/subnet-pool.js';
 import { OFFLOAD_SWITCHES, type OffloadSwitch } from './offload-switches.js';
 import { type PortRange, SOURCE_PORT_MIN, SOURCE_PORTS_DEFAULT } from './source-ports.js';
 
@@ -24,6 +26,8 @@ export interface ConfigValues {
   socket?: string;
   stateDir?: string;
   sessionTtl?: number;
+  reapAfter?: number;
+  defaultPool?: Pool[];
   workers?: number;
   fdbEntries?: number;
   sourcePorts?: PortRange;
@@ -181,6 +185,15 @@ function parseSourcePorts(text: string): PortRange | Refusal {
     : new Refusal(`must be FIRST-LAST, UDP ports from ${SOURCE_PORT_MIN} to 65535, such as 49152-65535`);
 }
 
+function parseDefaultPool(text: string): Pool[] | Refusal {
+  try {
+    return withDefaults(parsePools(text));
+  } catch (error) {
+    if (!(error instanceof VtepError)) throw error;
+    return new Refusal(`is not right: ${error.message}`);
+  }
+}
+
 function offload(key: ConfigKey & `offload${string}`, help: string): ConfigOption {
   return option(key, 'switch', `${help}: auto (where the kernel can) or off (default: auto)`, oneOf(OFFLOAD_SWITCHES));
 }
@@ -225,6 +238,18 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
       SESSION_TTL_SECONDS.max,
       `must be a whole number of seconds from ${SESSION_TTL_SECONDS.min} to ${SESSION_TTL_SECONDS.max}: Consul ends a session at twice its TTL, of which 10 s is the least`,
     ),
+  ),
+  option(
+    'reapAfter',
+    'seconds',
+    `after how long its addresses go to others, once a host counts as gone, 10 to 86400 (default: ${REAP_AFTER_SECONDS_DEFAULT})`,
+    wholeNumber(10, 86_400, 'must be a whole number of seconds from 10 to 86400'),
+  ),
+  option(
+    'defaultPool',
+    'pool/length,...',
+    `what networks get subnets of that are given none, and how long their prefix is (default: ${DEFAULT_POOLS_TEXT})`,
+    parseDefaultPool,
   ),
   option(
     'workers',

@@ -20,7 +20,9 @@ import {
   WORKER_NICE_DEFAULT,
 } from './config-options.js';
 import { VtepError } from './errors.js';
+import { REAP_AFTER_SECONDS_DEFAULT } from './ipam/reaper.js';
 import type { LogFormat, LogLevel } from './log.js';
+import { DEFAULT_POOLS, type Pool } from './networks/subnet-pool.js';
 import type { OffloadSwitches } from './offload-switches.js';
 import { type PortRange, portCount, SOURCE_PORTS_DEFAULT, SOURCE_PORTS_PER_WORKER } from './source-ports.js';
 import { usageMessage } from './usage-message.js';
@@ -39,6 +41,8 @@ export interface DaemonConfig {
   readonly socketPath: string;
   readonly stateDirectory: string;
   readonly sessionTtlSeconds: number;
+  readonly reapAfterSeconds: number;
+  readonly defaultPools: readonly Pool[];
   readonly workers: number;
   readonly fdbEntries: number;
   readonly sourcePorts: PortRange;
@@ -197,6 +201,8 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
     socketPath: values.socket ?? '/run/vtep/vtepd.sock',
     stateDirectory: values.stateDir ?? '/var/lib/vtep',
     sessionTtlSeconds: values.sessionTtl ?? SESSION_TTL_SECONDS.default,
+    reapAfterSeconds: values.reapAfter ?? REAP_AFTER_SECONDS_DEFAULT,
+    defaultPools: values.defaultPool ?? DEFAULT_POOLS,
     workers,
     fdbEntries: values.fdbEntries ?? FDB_ENTRIES_DEFAULT,
     sourcePorts,

@@ -13,6 +13,7 @@ import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import type {
   Attach,
+  CreatedNetwork,
   CreateNetwork,
   Detach,
   Endpoint,
@@ -32,8 +33,10 @@ import { VtepError } from './errors.js';
 import type { FdbEntry, Forwarding } from './forwarding.js';
 import { GatewayManager } from './gateway/gateway-manager.js';
 import { AddressPool } from './ipam/address-pool.js';
-import { NetworkStore } from './networks/network-store.js';
+import { Reaper } from './ipam/reaper.js';
+import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
+import type { Pool } from './networks/subnet-pool.js';
 import { NodeSession } from './nodes/node-session.js';
 import { Iproute } from './ports/iproute.js';
 import { LinkMonitor } from './ports/link-monitor.js';
@@ -72,6 +75,10 @@ export interface HostOptions {
   readonly nftProgram?: string | undefined;
   /** How long a node that left without a word stays in forwarding. @default 30 000 */
   readonly holdMs?: number | undefined;
+  /** How long a node stays away before its addresses are given to others. @default 60 000 */
+  readonly reapAfterMs?: number | undefined;
+  /** What networks get subnets of that are given none. @default 10.0.0.0/8/24 and fd76:7465:7000::/48/64 */
+  readonly pools?: readonly Pool[] | undefined;
 }
 
 export class Host implements HostOperations {
@@ -86,6 +93,8 @@ export class Host implements HostOperations {
   private readonly keeper: RegistryKeeper;
   private vtep: HostOptions['vtep'];
   private readonly iproute: Iproute;
+  private readonly addresses: AddressPool;
+  private readonly reaper: Reaper;
   private readonly gateway: GatewayManager;
   private monitor: LinkMonitor | undefined;
   private readonly linkChecks = new LatestRun(() => this.endpoints.checkLinks());
@@ -102,6 +111,7 @@ export class Host implements HostOperations {
       host.gateway.start();
       await host.session.start();
       host.reconciler.start();
+      host.reaper.start();
       // What changed before the monitor listened.
       host.linkChecks.request();
       return host;
@@ -121,7 +131,7 @@ export class Host implements HostOperations {
     this.iproute = iproute;
     const gateway = new GatewayManager({ iproute, logger, tunnel: () => this.vtep, nftProgram: options.nftProgram });
     this.gateway = gateway;
-    this.networks = new NetworkStore(registry, () => hostRoutes(iproute));
+    this.networks = new NetworkStore(registry, () => hostRoutes(iproute), options.pools);
     this.peers = new PeerStore(registry, this.networks);
     this.session = new NodeSession({
       ...{ registry, node, hostId, state, logger },
@@ -146,16 +156,39 @@ export class Host implements HostOperations {
       },
       onNetworks: (entries) => {
         const there = new Set(entries.map((entry) => entry.key));
-        if (this.locals.all().some(({ name }) => !there.has(`networks/${name}`))) this.session.republish();
+        for (const network of parseAll(entries)) {
+          if (network.state === 'removing' && network.forced === true) void this.endpoints.dropNetwork(network);
+        }
+        const missing = this.locals.all().filter(({ name }) => !there.has(`networks/${name}`));
+        // Removed by force while this host was not heard of; else the registry may have lost it.
+        for (const network of missing)
+          if (state.removedFrom(network.id) !== undefined) void this.endpoints.dropNetwork(network);
+        if (missing.some(({ id }) => state.removedFrom(id) === undefined)) this.session.republish();
       },
     });
     const underlayMtuBytes = options.underlay.mtuBytes;
     const parts = { iproute, forwarding, state, gateway };
     this.locals = new LocalNetworks({ ...parts, reconciler: this.reconciler, underlayMtuBytes });
+    const session = () => this.session.id;
+    const { networks } = this;
+    this.reaper = new Reaper({
+      ...{ registry, node, logger, reapAfterMs: options.reapAfterMs },
+      onLooked: () => this.endpoints.retryConflicts(),
+    });
+    const absence = (other: string) => this.reaper.absence(other);
+    this.addresses = new AddressPool(registry, node, logger, { session, absence });
     this.endpoints = new EndpointManager({
-      ...{ ...parts, logger, networks: this.networks, locals: this.locals },
-      addresses: new AddressPool(registry, node, logger),
-      publisher: new Publisher({ registry, node, networks: this.networks, logger, session: () => this.session.id }),
+      onOwed: () => this.session.republish(),
+      ...{ ...parts, logger, networks, locals: this.locals, addresses: this.addresses },
+      publisher: new Publisher({
+        registry,
+        node,
+        networks,
+        addresses: this.addresses,
+        logger,
+        session,
+        mayRestore: ({ id }) => this.keeper.mayPutBack(id),
+      }),
     });
   }
 
@@ -163,6 +196,7 @@ export class Host implements HostOperations {
     await this.monitor?.close();
     await this.linkChecks.idle();
     await this.gateway.close();
+    await this.reaper.close();
     await this.session.close();
     await this.reconciler.close();
     this.keeper.close();
@@ -178,6 +212,12 @@ export class Host implements HostOperations {
     this.options.forwarding.moveUnderlay(ip);
     this.vtep = { ...this.vtep, ip };
     this.session.move(this.vtep);
+    this.reconciler.applyAgain();
+  }
+
+  /** The underlay is back after it was down: the registry is asked at once, and told of this host. */
+  returnToRegistry(): void {
+    this.session.republish();
   }
 
   async status(): Promise<Status> {
@@ -198,6 +238,7 @@ export class Host implements HostOperations {
         ...this.reconciler.counts(),
         localNetworks: this.locals.all().length,
         localEndpoints: this.endpoints.all().length,
+        addressConflicts: this.addresses.allConflicts().size,
       },
       workers: workers.map((worker) => ({ ...worker })),
       offloads: offloads.map((offload) => ({ ...offload })),
@@ -213,17 +254,26 @@ export class Host implements HostOperations {
     return (await this.networks.list()).map(toNetwork);
   }
 
-  async createNetwork(input: CreateNetwork): Promise<Network> {
-    return toNetwork(await this.networks.create(input));
+  async createNetwork(input: CreateNetwork): Promise<CreatedNetwork> {
+    const value = await this.networks.create(input);
+    // Made it is: a registry that went away just now takes no more than the warnings along.
+    const warnings = await this.networks.overlaps(value).catch(() => []);
+    return { ...toNetwork(value), ...(warnings.length === 0 ? {} : { warnings }) };
   }
 
   async inspectNetwork(name: string): Promise<NetworkDetail> {
     const { value } = await this.networks.require(name);
-    const [endpoints, peers] = await Promise.all([this.listEndpoints(name), this.peers.list(name)]);
+    const [endpoints, peers, usage] = await Promise.all([
+      this.listEndpoints(name),
+      this.peers.list(name),
+      this.addresses.usage(value),
+    ]);
     const local = this.locals.get(name);
     return {
       ...toNetwork(value),
+      ...(value.state === 'removing' ? { removing: true } : {}),
       endpoints,
+      usage,
       peers: peers.map(({ address, port }) => ({ address, port })),
       ...(local === undefined
         ? {}
@@ -231,7 +281,8 @@ export class Host implements HostOperations {
     };
   }
 
-  async removeNetwork(name: string): Promise<void> {
+  async removeNetwork(name: string, force = false): Promise<void> {
+    if (force) return this.networks.remove(name, true);
     // Endpoints that the registry has not heard of count too.
     const here = this.endpoints.all().filter((endpoint) => endpoint.network === name);
     if (here.length > 0) await this.endpoints.publishNetwork(name);
@@ -323,7 +374,8 @@ export class Host implements HostOperations {
   private toEndpoint(endpoint: LocalEndpoint): Endpoint {
     const { id, name, network, mac, addresses, hostInterface, containerInterface, sandbox, mtuBytes, publish } =
       endpoint;
-    const state = this.endpoints.isPublished(id) ? 'published' : 'waiting';
+    const waiting = this.addresses.allConflicts().has(id) ? 'conflict' : 'waiting';
+    const state = this.endpoints.isPublished(id) ? 'published' : waiting;
     const published = publish === undefined ? {} : { publish: [...publish] };
     const local = { hostInterface, containerInterface, sandbox, mtuBytes, state, ...published } as const;
     return { id, name, network, node: this.options.node, mac, addresses: [...addresses], local };

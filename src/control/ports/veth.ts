@@ -102,7 +102,7 @@ export async function announce(iproute: Iproute, namespacePath: string, port: En
     }
     // A bridge opens a port some time after its carrier is there; until then the announcement would get no further.
     for (let looks = 0; looks < PORT_LOOKS_MAX; looks++) {
-      const link = (await iproute.links()).find((candidate) => candidate.ifname === host);
+      const link = await iproute.link(host);
       if (link === undefined) return;
       if (link.linkinfo?.info_slave_data?.state === 'forwarding') break;
       await sleep(PORT_LOOK_MS);
@@ -120,7 +120,7 @@ export async function adoptHostEnd(
   port: Pick<EndpointPort, 'endpointId' | 'vni' | 'mtuBytes' | 'hairpin'>,
 ): Promise<boolean> {
   const name = hostInterfaceName(port.endpointId);
-  const link = (await iproute.links()).find((candidate) => candidate.ifname === name);
+  const link = await iproute.link(name);
   if (link === undefined) return false;
   const hairpin = port.hairpin === true ? [`link set dev ${name} type bridge_slave hairpin on`] : [];
   await iproute.batch([...portSteps(link, bridgeName(port.vni), port.mtuBytes), ...hairpin]);

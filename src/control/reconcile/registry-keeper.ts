@@ -8,7 +8,7 @@
  * Nodes, endpoints and addresses come back by their owners (NodeSession, EndpointManager). A network without endpoints
  * has no owner, so every host that knew it puts it back; compare-and-set makes it one.
  * A host that was away while a network was removed may put it back: a host that saw the removal removes it again, unless
- * it is in use by then. A registry at another URL is another registry: nothing is put into it.
+ * it is in use by then. What comes back in the same registry, an operator has restored. A registry at another URL is another registry: nothing is put into it.
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -36,6 +36,8 @@ import type { LocalState } from '../state/local-state.js';
 const SPREAD_MS = 1000;
 /** By then whoever put a network back for endpoints of its own has published them. */
 const REMOVED_AGAIN_MS = 5000;
+/** A host publishes within some beats of finding the loss. */
+const PUT_BACK_MS = 60_000;
 
 export interface RegistryKeeperOptions {
   readonly registry: Registry;
@@ -50,6 +52,7 @@ export interface RegistryKeeperOptions {
 
 export class RegistryKeeper {
   private readonly options: RegistryKeeperOptions;
+  private lostMs = Number.NEGATIVE_INFINITY;
   private checking: Promise<boolean> | undefined;
   private readonly timers = new Set<NodeJS.Timeout>();
 
@@ -72,17 +75,34 @@ export class RegistryKeeper {
     return this.checking;
   }
 
+  /**
+   * For a network of this host's that is missing: whether to put it back. Only into a registry that has just been found to
+   * have lost its data, since from any other it was removed. @throws VtepError as the registry does
+   */
+  async mayPutBack(networkId: string): Promise<boolean> {
+    await this.check();
+    return this.hasJustLostData && this.options.state.removedFrom(networkId) === undefined;
+  }
+
+  /** What is missing now need not have been removed: not each host has put back what it knows. */
+  get hasJustLostData(): boolean {
+    return performance.now() - this.lostMs < PUT_BACK_MS;
+  }
+
   /** Removed by someone, from a registry that is well. */
   async noteRemoved(gone: readonly RegistryEntry[]): Promise<void> {
     const ids = gone.map((entry) => parseNetwork(entry)?.id).filter((id) => id !== undefined);
-    await this.options.state.noteRemoved(ids);
+    const { state } = this.options;
+    if (state.registry !== undefined) await state.noteRemoved(ids, state.registry.id);
   }
 
   /** Networks that have just appeared: one that was removed is back by a host that did not know. */
   noteAppeared(entries: readonly RegistryEntry[]): void {
+    const { state } = this.options;
     for (const entry of entries) {
       const network = parseNetwork(entry);
-      if (network === undefined || !this.options.state.isRemoved(network.id)) continue;
+      const removedFrom = network && state.removedFrom(network.id);
+      if (network === undefined || removedFrom === undefined || removedFrom === state.registry?.id) continue;
       const timer = setTimeout(() => {
         this.timers.delete(timer);
         void this.removeAgain(network);
@@ -100,6 +120,7 @@ export class RegistryKeeper {
     if (remembered !== undefined && id === remembered.id) return false;
     const isLost = remembered !== undefined && remembered.url === registry.url;
     if (isLost) {
+      this.lostMs = performance.now();
       logger.warn(
         { event: 'registry.lost-data', url: registry.url },
         `the registry ${registry.url} has lost its data: what this host knows of it is put back`,
@@ -128,7 +149,7 @@ export class RegistryKeeper {
     await sleep(Math.random() * (this.options.spreadMs ?? SPREAD_MS));
     const there = new Set((await networks.list()).map((network) => network.name));
     for (const network of known) {
-      if (network === undefined || network.state === 'removing' || state.isRemoved(network.id)) continue;
+      if (network === undefined || network.state === 'removing' || state.removedFrom(network.id)) continue;
       if (there.has(network.name) || !(await networks.restore(network))) continue;
       logger.warn(
         { event: 'network.put-back', network: network.name },

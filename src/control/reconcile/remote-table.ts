@@ -88,6 +88,12 @@ export class RemoteTable {
     return this.judge.isBlind;
   }
 
+  /** Something that the readings lack is still in force: the local copy of before is the better one. */
+  isHolding(network?: string): boolean {
+    if (network === undefined) return this.nodeAbsentSince.size > 0;
+    return (this.networks.get(network)?.absent.size ?? 0) > 0;
+  }
+
   noteFailure(): void {
     this.judge.noteFailure();
   }
@@ -152,6 +158,13 @@ export class RemoteTable {
       } else if (known.value !== undefined && this.set(network, source, known.value, [])) {
         network.appliedPeers.add(address);
       }
+    }
+  }
+
+  /** What the data plane refused, since it named this host's own address, may be right now that this host has another. */
+  applyAgain(): void {
+    for (const network of this.networks.values()) {
+      for (const node of network.endpoints.keys()) if (!network.absent.has(node)) this.applyNode(network, node);
     }
   }
 
