@@ -86,7 +86,8 @@ export class EndpointManager {
         await state.removeEndpoint(endpoint.id);
       }
     }
-    this.options.gateway.restore(this.storedNetworks(), this.all());
+    const used = this.options.locals.stored().filter(({ name }) => this.on(name).length > 0);
+    this.options.gateway.restore(used, this.all());
     for (const name of state.networks().keys()) {
       try {
         await this.adoptNetwork(name);
@@ -399,13 +400,6 @@ export class EndpointManager {
     await this.options.locals.adopt(network);
     for (const endpoint of this.on(name)) await adoptHostEnd(this.options.iproute, hostEnd(endpoint));
     this.options.forwarding.setLocal(network.vni, this.macs(name));
-  }
-
-  /** Of the local copy, those with endpoints here; adoptNetwork() complains of what cannot be read. */
-  private storedNetworks(): NetworkValue[] {
-    return [...this.options.state.networks()]
-      .filter(([name]) => this.on(name).length > 0)
-      .flatMap(([, text]) => networkValueSchema.safeParse(JSON.parse(text)).data ?? []);
   }
 
   /** Keys of this node for networks that have no endpoint here any more: detached while the registry was away. */
