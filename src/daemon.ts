@@ -16,6 +16,7 @@ import { Lifecycle, StopRequested } from './control/lifecycle.js';
 import { createLogger } from './control/log.js';
 import { createRegistryClient } from './control/registry/client.js';
 import { startEmbeddedRegistry } from './control/registry/embedded/server.js';
+import { keepHeapSmall } from './control/small-heap.js';
 import {
   checkIproute2,
   checkPrivileges,
@@ -28,6 +29,7 @@ import { UnderlayMonitor } from './control/underlay-monitor.js';
 import { VERSION } from './control/version.js';
 
 async function main(): Promise<number> {
+  keepHeapSmall();
   let config: DaemonConfig | undefined;
   try {
     config = loadConfig({
@@ -114,11 +116,12 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
       version: VERSION,
     }),
   );
-  if (config.underlay !== undefined && config.advertise === undefined) {
-    const followed = { underlay: config.underlay, ip: vtep.ip, logger };
+  await lifecycle.start('underlay monitor', async () => {
     const onMoved = (ip: string) => host.moveUnderlay(ip);
-    await lifecycle.start('underlay monitor', async () => new UnderlayMonitor({ ...followed, onMoved }));
-  }
+    const onReturned = () => host.returnToRegistry();
+    const followsAddress = config.advertise === undefined;
+    return new UnderlayMonitor({ ...underlay, followsAddress, logger, onMoved, onReturned });
+  });
   await lifecycle.start('API', () => startApi({ host, socketPath, logger }));
 
   const facts = {

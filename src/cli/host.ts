@@ -43,7 +43,7 @@ Examples:
     .addHelpText(
       'after',
       `
-Kinds: local (a container on this host), static (from the registry), dynamic (learnt from the tunnel).
+Kinds: local (a container on this host, or its gateway), static (from the registry), dynamic (learnt from the tunnel).
 
 Examples:
   vtep fdb
@@ -99,6 +99,8 @@ function statusText(status: Status): string {
     ['nodes', String(counts.nodes)],
     ['workers', status.workers.map((w) => `#${w.id} ${w.state}`).join(', ') || 'none'],
     ['offloads', offloadsText(status)],
+    ['gateways', gatewaysText(status)],
+    ...(status.gateway?.problems ?? []).map((problem) => ['warning', problem] as const),
     ['drops', drops === 0 ? '0' : `${drops} (vtep status --drops)`],
   ]);
   const totals = counterRows(status.totals);
@@ -108,6 +110,11 @@ function statusText(status: Status): string {
 function conflictsText({ counts }: Status): string {
   const { addressConflicts = 0 } = counts;
   return addressConflicts === 0 ? '' : `, ${addressConflicts} in conflict over an address (vtep endpoint ls)`;
+}
+
+function gatewaysText({ gateway }: Status): string {
+  const there = gateway?.networks.filter(({ addresses }) => addresses.length > 0) ?? [];
+  return there.map(({ network, addresses }) => `${network} ${addresses.join(' ')}`).join(', ') || 'none';
 }
 
 function registryText({ registry }: Status): string {

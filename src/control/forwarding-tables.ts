@@ -108,6 +108,7 @@ class ForwardingTables implements Forwarding {
   readonly #byIndex: (OpenNetwork | undefined)[] = [];
   readonly #closing = new Map<number, Promise<void>>();
   #listen: VtepAddress;
+  #macConflicts = 0;
 
   constructor(options: ForwardingOptions, offloads: Offloads, workers: readonly WorkerDescriptors[]) {
     this.#options = options;
@@ -295,6 +296,7 @@ class ForwardingTables implements Forwarding {
   }
 
   #localConflict(open: OpenNetwork, mac: string, source: string): void {
+    this.#macConflicts++;
     const { name } = open.network;
     const text = `MAC ${mac} of network "${name}" is attached here and on ${source}: this host delivers it here`;
     this.#options.logger.warn({ event: 'fdb.local-conflict', network: name, mac, source }, text);
@@ -358,7 +360,7 @@ class ForwardingTables implements Forwarding {
   status(): ForwardingStatus {
     const { totals, drops } = this.#counters.totals();
     const frames = {
-      totals,
+      totals: { ...totals, mac_conflicts: this.#macConflicts },
       drops: { ...drops, [OVERFLOW.name]: overflowCounts(this.#workers) },
       networks: [...this.#byVni.values()].map(({ index, network }) => ({
         vni: network.vni,

@@ -129,7 +129,7 @@ export class Host implements HostOperations {
     const iproute = new Iproute(options.ipCommandPrefix);
     this.state = state;
     this.iproute = iproute;
-    const gateway = new GatewayManager({ iproute, logger, nftProgram: options.nftProgram });
+    const gateway = new GatewayManager({ iproute, logger, tunnel: () => this.vtep, nftProgram: options.nftProgram });
     this.gateway = gateway;
     this.networks = new NetworkStore(registry, () => hostRoutes(iproute), options.pools);
     this.peers = new PeerStore(registry, this.networks);
@@ -161,8 +161,8 @@ export class Host implements HostOperations {
         }
         const missing = this.locals.all().filter(({ name }) => !there.has(`networks/${name}`));
         // Removed by force while this host was not heard of; else the registry may have lost it.
-        for (const network of missing) if (state.isRemoved(network.id)) void this.endpoints.dropNetwork(network);
-        if (missing.some(({ id }) => !state.isRemoved(id))) this.session.republish();
+        for (const network of missing) if (this.keeper.wasRemoved(network.id)) void this.endpoints.dropNetwork(network);
+        if (missing.some(({ id }) => !this.keeper.wasRemoved(id))) this.session.republish();
       },
     });
     const underlayMtuBytes = options.underlay.mtuBytes;
@@ -211,6 +211,11 @@ export class Host implements HostOperations {
     this.options.forwarding.moveUnderlay(ip);
     this.vtep = { ...this.vtep, ip };
     this.session.move(this.vtep);
+  }
+
+  /** The underlay is back after it was down: the registry is asked at once, and told of this host. */
+  returnToRegistry(): void {
+    this.session.republish();
   }
 
   async status(): Promise<Status> {

@@ -56,13 +56,6 @@ export class MacClaims {
     for (const mac of before ?? []) if (!after.has(mac)) this.remove(mac, source);
   }
 
-  /** The MACs that are attached here and claimed by another host too. */
-  conflictCount(): number {
-    let count = 0;
-    for (const mac of this.bySource.get(LOCAL_SOURCE) ?? []) if (this.byMac.get(mac)!.size > 1) count++;
-    return count;
-  }
-
   private add(mac: string, source: string, claim: Claim): void {
     let claims = this.byMac.get(mac);
     if (claims === undefined) {

@@ -18,6 +18,7 @@ const interfaceSchema = z.object({
   ifname: z.string(),
   altnames: z.array(z.string()).optional(),
   mtu: z.number(),
+  flags: z.array(z.string()).optional(),
   addr_info: z
     .array(z.object({ family: z.string().optional(), local: z.string().optional(), scope: z.string().optional() }))
     .default([]),

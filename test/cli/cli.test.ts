@@ -110,6 +110,29 @@ describe('what the API is asked', () => {
       ['detach', { network: 'n', netns: 'x' }],
     ],
     [
+      [
+        ...attach,
+        '--pid',
+        '7',
+        '--publish',
+        '80:8080',
+        '--publish',
+        '[2001:db8::1]:53:53/udp',
+        '--default-route',
+        'no',
+      ],
+      [
+        'attach',
+        {
+          ...{ network: 'n', pid: 7, defaultRoute: 'no' },
+          publish: [
+            { protocol: 'tcp', hostPort: 80, containerPort: 8080 },
+            { protocol: 'udp', hostAddress: '2001:db8::1', hostPort: 53, containerPort: 53 },
+          ],
+        },
+      ],
+    ],
+    [
       ['detach', '--network', 'n', '--pid', '7'],
       ['detach', { network: 'n', pid: 7 }],
     ],
@@ -265,6 +288,9 @@ describe('failures: one line, and the exit code', () => {
     [[...attach, '--ip', '10.0.0.3', '--ip', '10.0.0.4'], '--ip: ["10.0.0.3","10.0.0.4"] must be at most one address'],
     [[...attach, '--ip', '10.0.0.300'], '--ip: "10.0.0.300" must be an IPv4 or IPv6 address'],
     [[...attach, '--mac', '01:00:5e:00:00:01'], '--mac: "01:00:5e:00:00:01" must be a unicast address'],
+    [[...attach, '--publish', '80'], '--publish: "80" must be [ADDRESS:]HOST-PORT:CONTAINER-PORT'],
+    [[...attach, '--default-route', 'maybe'], '--default-route: "maybe" must be yes, no or auto'],
+    [[...attach, '--mac', '02:76:74:00:00:01'], '--mac: "02:76:74:00:00:01" must not begin with 02:76:74'],
     [[...attach, '--pid', '7'], 'give one of --netns and --pid'],
     [['attach', '--network', 'n'], 'give one of --netns and --pid'],
     [['attach', '--network', 'n', '--pid', 'x'], '--pid: "x" must be a process id'],

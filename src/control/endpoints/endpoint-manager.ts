@@ -86,7 +86,7 @@ export class EndpointManager {
         await state.removeEndpoint(endpoint.id);
       }
     }
-    this.options.gateway.expect(this.storedNetworks(), this.all());
+    this.options.gateway.restore(this.storedNetworks(), this.all());
     for (const name of state.networks().keys()) {
       try {
         await this.adoptNetwork(name);
@@ -95,6 +95,7 @@ export class EndpointManager {
         logger.error({ event: 'network.restore-failed', err: error, network: name }, text);
       }
     }
+    await this.options.gateway.restored();
   }
 
   /** @throws VtepError as its steps do; nothing of the endpoint is left then. */
@@ -179,8 +180,7 @@ export class EndpointManager {
     await this.mutex.run(name, async () => {
       if (locals.get(name)?.id !== id) return;
       const going = this.on(name);
-      const names = going.map((endpoint) => endpoint.name).join(', ');
-      const text = `network "${name}" was removed by force: ${names} detached`;
+      const text = `network "${name}" was removed by force: ${going.map((one) => one.name).join(', ')} detached`;
       logger.warn({ event: 'network.removed-by-force', network: name }, text);
       this.dropping.add(name);
       const failed = (error: Error) =>
@@ -245,7 +245,7 @@ export class EndpointManager {
         );
       }
     }
-    await this.options.gateway.check();
+    this.options.gateway.checkSoon();
   }
 
   private async linksByName(): Promise<Map<string, Link>> {
@@ -306,7 +306,7 @@ export class EndpointManager {
         ...route,
         addresses: endpoint.addresses,
       });
-      await createVeth(iproute, sandbox, { ...endpoint, endpointId: id, defaultGateways });
+      await createVeth(iproute, sandbox, { ...endpoint, ...hostEnd(endpoint), defaultGateways });
       undo.push(() => removeVeth(iproute, id));
       await state.putEndpoint(endpoint);
       this.endpoints.set(id, endpoint);
@@ -439,8 +439,8 @@ export class EndpointManager {
   }
 }
 
-function hostEnd({ id, vni, mtuBytes }: LocalEndpoint): { endpointId: string; vni: number; mtuBytes: number } {
-  return { endpointId: id, vni, mtuBytes };
+function hostEnd({ id, vni, mtuBytes, publish }: LocalEndpoint) {
+  return { endpointId: id, vni, mtuBytes, hairpin: publish !== undefined };
 }
 
 function isInPlace(endpoint: LocalEndpoint, links: ReadonlyMap<string, Link>): boolean {

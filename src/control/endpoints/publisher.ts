@@ -68,11 +68,11 @@ export class Publisher {
 
   /**
    * For a new endpoint with this MAC: now, or just after what any other has published for it, so that it wins over them
-   * also where this host's clock is behind.
+   * also where this host's clock is behind. A registry that does not answer cannot be asked: now, then.
    */
   async attachedAt(network: string, mac: string): Promise<number> {
-    const { entries } = await this.registry.list(endpointsPrefix(network));
-    const others = entries.flatMap((entry) => parseEndpoints(entry)?.endpoints ?? []);
+    const listing = await this.registry.list(endpointsPrefix(network)).catch(() => undefined);
+    const others = (listing?.entries ?? []).flatMap((entry) => parseEndpoints(entry)?.endpoints ?? []);
     const times = others.filter((other) => other.mac === mac).map((other) => (other.attachedAt ?? 0) + 1);
     return Math.max(Date.now(), ...times);
   }

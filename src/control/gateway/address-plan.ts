@@ -5,7 +5,9 @@
  * unless the host has a route that overlaps with the subnet: that of another network's bridge, or one of its own, which
  * the new address would take away.
  */
-import { type Cidr, cidrOverlaps, parseCidr } from '../../wire/ip-address.js';
+import { type Cidr, cidrOverlaps, formatIPv6, parseCidr } from '../../wire/ip-address.js';
+import { parseMac } from '../../wire/mac.js';
+import { gatewayMac } from '../ipam/mac.js';
 import { bridgeName } from '../ports/names.js';
 import { type Gateway, type GatewayNetwork, gatewaysOf } from './gateways-of.js';
 
@@ -52,7 +54,19 @@ export function planAddresses(
     // A bridge that is not there yet is ports/'s to make; the next look finds it.
     if (!isThere && there !== undefined) plan.steps.push(addStep(gateway, bridge));
   }
+  const link = linkLocalAddress(network.vni);
+  const needsLink = plan.gateways.some(({ family }) => family === 6) && there !== undefined;
+  if (needsLink && !there.some(({ local }) => local === link)) {
+    // For what it forwards the kernel asks for a neighbour from its link-local address only: without one it never asks.
+    plan.steps.push(`address add ${link}/64 nodad dev ${bridge}`);
+  }
   return plan;
+}
+
+/** The bridge's: fe80:: and the gateway's MAC as an interface identifier (RFC 4291, appendix A). */
+export function linkLocalAddress(vni: number): string {
+  const [a, b, c, d, e, f] = parseMac(gatewayMac(vni)) as unknown as [number, number, number, number, number, number];
+  return formatIPv6(Uint8Array.of(0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f));
 }
 
 function via({ dev }: HostRoute): string {

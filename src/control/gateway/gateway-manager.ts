@@ -13,14 +13,16 @@ import { VtepError } from '../errors.js';
 import type { Iproute } from '../ports/iproute.js';
 import { bridgeName } from '../ports/names.js';
 import { type AddressPlan, type HostAddresses, type HostRoute, planAddresses } from './address-plan.js';
-import { type Gateway, type GatewayNetwork, isInternal } from './gateways-of.js';
+import type { Gateway, GatewayNetwork } from './gateways-of.js';
 import { HostSettings } from './host-settings.js';
 import { Nftables } from './nftables.js';
 import { bindingsOf, checkListeners, checkPublication, type Publication } from './published-ports.js';
-import { ruleset } from './ruleset.js';
+import { type DesiredRules, ruleset } from './ruleset.js';
 
 /** Someone who changes rules by hand is not heard of: they are looked at this often. */
 const CHECK_MS = 30_000;
+/** Links change in bursts, as when many containers start: a look at everything is for all of a second's changes. */
+const SOON_MS = 1000;
 
 export interface GatewayStatus {
   readonly networks: readonly { readonly network: string; readonly addresses: readonly string[] }[];
@@ -40,16 +42,31 @@ export class GatewayManager {
   private readonly nft: Nftables;
   private readonly settings: HostSettings;
   private readonly logger: Logger;
+  private readonly tunnel: () => DesiredRules['tunnel'];
+  /** A start is under way: one look at its end does for all networks. */
+  private isRestoring = false;
+  /** A look that has not begun yet, and will see what is asked for now. */
+  private waiting: Promise<void> | undefined;
   private readonly networks = new Map<string, GatewayNetwork>();
   private readonly publications = new Map<string, Publication>();
   private present = new Map<string, readonly Gateway[]>();
   private problems: readonly string[] = [];
   /** The rules that were applied last, and how the kernel lists them. */
   private applied: { readonly text: string; readonly listing: string | undefined } | undefined;
-  private turn: Promise<unknown> = Promise.resolve();
+  private turn: Promise<void> = Promise.resolve();
   private timer: NodeJS.Timeout | undefined;
+  private soon: NodeJS.Timeout | undefined;
+  private lookedAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(options: { iproute: Iproute; logger: Logger; nftProgram?: string | undefined }) {
+  /** @param options.nftProgram for tests: what is run in nft's place */
+  constructor(options: {
+    readonly iproute: Iproute;
+    readonly logger: Logger;
+    /** This host's VTEP; its address may change. */
+    readonly tunnel: () => DesiredRules['tunnel'];
+    readonly nftProgram?: string | undefined;
+  }) {
+    this.tunnel = options.tunnel;
     this.iproute = options.iproute;
     this.logger = options.logger;
     this.nft = new Nftables(options.iproute.prefix, options.nftProgram);
@@ -65,15 +82,23 @@ export class GatewayManager {
   /** Rules and addresses stay. */
   async close(): Promise<void> {
     clearInterval(this.timer);
+    clearTimeout(this.soon);
     await this.turn;
   }
 
-  /** Before the first reconciliation of a start: what the last run had, so that its rules are replaced by the same. */
-  expect(networks: readonly GatewayNetwork[], endpoints: readonly LocalPublication[]): void {
+  /** What the last run had, so that its rules are replaced by the same: nothing is touched until restored(). */
+  restore(networks: readonly GatewayNetwork[], endpoints: readonly LocalPublication[]): void {
+    this.isRestoring = true;
     for (const network of networks) this.networks.set(network.name, network);
     for (const endpoint of endpoints) {
       if (endpoint.publish !== undefined) this.publications.set(endpoint.id, publicationOf(endpoint, endpoint.publish));
     }
+  }
+
+  /** Never rejects. */
+  restored(): Promise<void> {
+    this.isRestoring = false;
+    return this.check();
   }
 
   /** The network's bridge stands. Never rejects: what is wrong is a problem. */
@@ -89,9 +114,25 @@ export class GatewayManager {
 
   /** Puts right what is not as it should be. Never rejects. */
   check(): Promise<void> {
-    return this.inTurn(() => this.reconcile()).catch((error: unknown) => {
-      this.note([`the gateways of this host could not be looked at: ${(error as Error).message}`]);
+    if (this.isRestoring) return Promise.resolve();
+    this.waiting ??= this.turn.then(async () => {
+      this.waiting = undefined;
+      await this.reconcile().catch((error: unknown) => {
+        this.note([`the gateways of this host could not be looked at: ${(error as Error).message}`]);
+      });
+      this.lookedAtMs = performance.now();
     });
+    this.turn = this.waiting;
+    return this.waiting;
+  }
+
+  /** As check(), at once or when the last look is a second ago. Not waited for. */
+  checkSoon(): void {
+    const waitMs = Math.max(0, this.lookedAtMs + SOON_MS - performance.now());
+    this.soon ??= setTimeout(() => {
+      this.soon = undefined;
+      void this.check();
+    }, waitMs).unref();
   }
 
   /**
@@ -100,7 +141,7 @@ export class GatewayManager {
    */
   async publish(endpoint: LocalPublication & { readonly publish: readonly PublishedPort[] }): Promise<void> {
     const network = this.networks.get(endpoint.network);
-    if (network === undefined || isInternal(network)) {
+    if (network === undefined || network.internal) {
       throw new VtepError('VTEP_ERR_INVALID', `network "${endpoint.network}" is internal: it publishes no ports`);
     }
     const publication = publicationOf(endpoint, endpoint.publish);
@@ -192,9 +233,10 @@ export class GatewayManager {
     plans: ReadonlyMap<string, AddressPlan>,
   ): Promise<void> {
     const text = ruleset({
+      tunnel: this.tunnel(),
       networks: networks.map((network) => ({
         vni: network.vni,
-        internal: isInternal(network),
+        internal: network.internal,
         gateways: plans.get(network.name)!.gateways,
       })),
       bindings: [...this.publications.values()].flatMap(bindingsOf),
@@ -220,7 +262,7 @@ export class GatewayManager {
 
   /** @returns problems */
   private async forward(networks: readonly GatewayNetwork[]): Promise<string[]> {
-    const outward = networks.filter((network) => !isInternal(network) && this.gateways(network.name).length > 0);
+    const outward = networks.filter((network) => !network.internal && this.gateways(network.name).length > 0);
     if (outward.length === 0) return [];
     try {
       const hasIpv6 = outward.some(({ name }) => this.gateways(name).some(({ family }) => family === 6));
@@ -256,12 +298,6 @@ export class GatewayManager {
       if (!problems.includes(problem)) this.logger.info({ event: 'gateway.problem-gone' }, `no longer: ${problem}`);
     }
     this.problems = problems;
-  }
-
-  private inTurn<T>(operation: () => Promise<T>): Promise<T> {
-    const result = this.turn.then(operation);
-    this.turn = result.catch(() => undefined);
-    return result;
   }
 }
 

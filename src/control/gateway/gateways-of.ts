@@ -5,11 +5,9 @@ import { parseCidr } from '../../wire/ip-address.js';
 export interface GatewayNetwork {
   readonly name: string;
   readonly vni: number;
-  readonly subnets: readonly (string | { readonly cidr: string; readonly gateway?: string | undefined })[];
-  /** Of the first subnet, where subnets are texts. */
-  readonly gateway?: string | undefined;
+  readonly subnets: readonly { readonly cidr: string; readonly gateway?: string | undefined }[];
   /** No way out: no default route, no masquerade, nothing forwarded. */
-  readonly internal?: unknown;
+  readonly internal: boolean;
 }
 
 export interface Gateway {
@@ -24,16 +22,10 @@ export interface Gateway {
 /** In the order of the subnets; a subnet without a gateway has none. */
 export function gatewaysOf(network: GatewayNetwork): Gateway[] {
   const gateways: Gateway[] = [];
-  for (const [i, subnet] of network.subnets.entries()) {
-    const { cidr, gateway } =
-      typeof subnet === 'string' ? { cidr: subnet, gateway: i === 0 ? network.gateway : undefined } : subnet;
+  for (const { cidr, gateway } of network.subnets) {
     if (gateway === undefined) continue;
     const { family, prefixLength, text } = parseCidr(cidr);
     gateways.push({ family, address: gateway, subnet: text, prefixLength });
   }
   return gateways;
-}
-
-export function isInternal(network: GatewayNetwork): boolean {
-  return network.internal === true;
 }

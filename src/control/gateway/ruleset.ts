@@ -1,7 +1,8 @@
 /**
  * The table `inet vtep` as text, from what is to be: pure, the same input gives the same text.
  *
- *     raw          what the bridge carries from container to container is none of conntrack's business
+ *     raw,         what the bridge carries from container to container, and the tunnel's own datagrams, are none of
+ *       raw-output   conntrack's business: it would cost them, and two networks may use the same addresses
  *     prerouting,  published ports: to the container (dnat)
  *       output
  *     forward      one bridge to itself: yes; internal: no; into a network: answers and published ports only
@@ -35,22 +36,33 @@ export interface PortBinding {
 }
 
 export interface DesiredRules {
+  /** This host's VTEP: its datagrams are none of conntrack's business either. */
+  readonly tunnel: { readonly ip: string; readonly port: number };
   readonly networks: readonly RulesetNetwork[];
   readonly bindings: readonly PortBinding[];
 }
 
-/** What `nft -f -` takes: replaces the table in one transaction. */
+/** What `nft -f -` takes: replaces the table in one transaction. Few rules over sets: a thousand networks cost no more. */
 export function ruleset(desired: DesiredRules): string {
   const networks = [...desired.networks].sort((a, b) => a.vni - b.vni);
   const routed = networks.filter(({ internal, gateways }) => !internal && gateways.length > 0);
   const shut = networks.filter((network) => !routed.includes(network));
   const chains = [
-    chain('raw', 'filter hook prerouting priority raw', rawRules(networks)),
-    chain('forward', 'filter hook forward priority filter', forwardRules(networks, routed, shut)),
-    chain('input', 'filter hook input priority filter', shut.flatMap(inputRules)),
+    chain('raw', 'filter hook prerouting priority raw', [tunnelRule(desired.tunnel, 'daddr'), ...rawRules(networks)]),
+    chain('raw-output', 'filter hook output priority raw', [tunnelRule(desired.tunnel, 'saddr')]),
+    chain('forward', 'filter hook forward priority filter', [
+      ...on(
+        networks,
+        (all) => `iifname . oifname ${set(all.map(({ vni }) => `${quoted(vni)} . ${quoted(vni)}`))} accept`,
+      ),
+      ...on(shut, (all) => `iifname ${bridges(all)} drop`),
+      ...on(shut, (all) => `oifname ${bridges(all)} drop`),
+      ...forwardRules(routed),
+    ]),
+    chain('input', 'filter hook input priority filter', inputRules(shut)),
     chain('prerouting', 'nat hook prerouting priority dstnat', desired.bindings.map(publishRule)),
     chain('output', 'nat hook output priority -100', desired.bindings.map(publishRule)),
-    chain('postrouting', 'nat hook postrouting priority srcnat', routed.flatMap(postroutingRules)),
+    chain('postrouting', 'nat hook postrouting priority srcnat', postroutingRules(routed)),
   ];
   return `add table ${TABLE}\ndelete table ${TABLE}\ntable ${TABLE} {\n${chains.join('')}}\n`;
 }
@@ -59,83 +71,117 @@ function chain(name: string, type: string, rules: readonly string[]): string {
   return `\tchain ${name} {\n\t\ttype ${type}; policy accept;\n${rules.map((rule) => `\t\t${rule}\n`).join('')}\t}\n`;
 }
 
+function tunnelRule({ ip, port }: DesiredRules['tunnel'], end: 'saddr' | 'daddr'): string {
+  return `${ip.includes(':') ? 'ip6' : 'ip'} ${end} ${ip} udp dport ${port} notrack accept`;
+}
+
 function rawRules(networks: readonly RulesetNetwork[]): string[] {
-  return [
-    // Not for the gateway, so it stays on the bridge. Two networks may use the same addresses: tracked, they would meet.
-    ...networks.map(({ vni }) => `iifname ${quoted(vni)} ether daddr != ${gatewayMac(vni)} notrack`),
+  const gateways = networks.map(({ vni }) => `${quoted(vni)} . ${gatewayMac(vni)}`);
+  return on(networks, (all) => [
     // route_localnet, which a published port needs for 127.0.0.1, would let containers in there.
-    ...networks.map(({ vni }) => `iifname ${quoted(vni)} ip daddr 127.0.0.0/8 drop`),
-  ];
+    `iifname ${bridges(all)} ip daddr 127.0.0.0/8 drop`,
+    // Not for the gateway, so it stays on the bridge.
+    `iifname ${bridges(all)} iifname . ether daddr != ${set(gateways)} notrack`,
+  ]).flat();
 }
 
-function forwardRules(
-  networks: readonly RulesetNetwork[],
-  routed: readonly RulesetNetwork[],
-  shut: readonly RulesetNetwork[],
-): string[] {
+function forwardRules(routed: readonly RulesetNetwork[]): string[] {
+  return on(routed, (all) => [
+    // Nobody could answer what masquerade passes over: foreign sources, and packets of no connection.
+    sourceRule(all, 4),
+    sourceRule(all, 6),
+    `iifname ${bridges(all)} ct state invalid drop`,
+    `oifname ${bridges(all)} ct state established,related accept`,
+    `oifname ${bridges(all)} ct status dnat accept`,
+    `oifname ${bridges(all)} drop`,
+  ]).flat();
+}
+
+function sourceRule(routed: readonly RulesetNetwork[], family: 4 | 6): string {
+  const sources = pairs('iifname', routed, family);
+  const from = `iifname ${bridges(routed)} meta nfproto ipv${family}`;
+  return sources === undefined ? `${from} drop` : `${from} ${sources.match} != ${sources.set} drop`;
+}
+
+function inputRules(shut: readonly RulesetNetwork[]): string[] {
+  const internal = shut.filter(({ gateways }) => gateways.length > 0);
+  const names = ([4, 6] as const).flatMap((family) => {
+    const addresses = internal.flatMap(({ vni, gateways }) =>
+      gateways.filter((gateway) => gateway.family === family).map(({ address }) => `${quoted(vni)} . ${address}`),
+    );
+    const to = `iifname . ${word(family)} daddr ${set(addresses)}`;
+    return addresses.length === 0 ? [] : [`${to} meta l4proto { tcp, udp } th dport 53 accept`];
+  });
   return [
-    ...networks.map(({ vni }) => `iifname ${quoted(vni)} oifname ${quoted(vni)} accept`),
-    ...shut.map(({ vni }) => `iifname ${quoted(vni)} drop`),
-    ...shut.map(({ vni }) => `oifname ${quoted(vni)} drop`),
-    ...routed.flatMap(({ vni, gateways }) => [
-      // Nobody could answer what masquerade passes over: foreign sources, and packets of no connection.
-      sourceRule(vni, 'ip', 4, gateways),
-      sourceRule(vni, 'ip6', 6, gateways),
-      `iifname ${quoted(vni)} ct state invalid drop`,
-    ]),
-    ...routed.flatMap(({ vni }) => [
-      `oifname ${quoted(vni)} ct state established,related accept`,
-      `oifname ${quoted(vni)} ct status dnat accept`,
-      `oifname ${quoted(vni)} drop`,
-    ]),
-  ];
-}
-
-function sourceRule(vni: number, word: 'ip' | 'ip6', family: 4 | 6, gateways: readonly Gateway[]): string {
-  const subnets = gateways.filter((gateway) => gateway.family === family).map(({ subnet }) => subnet);
-  if (subnets.length === 0) return `iifname ${quoted(vni)} meta nfproto ipv${family} drop`;
-  return `iifname ${quoted(vni)} ${word} saddr != { ${subnets.join(', ')} } drop`;
-}
-
-function inputRules({ vni, gateways }: RulesetNetwork): string[] {
-  const from = `iifname ${quoted(vni)}`;
-  if (gateways.length === 0) return [`${from} drop`];
-  return [
-    `${from} ct state established,related accept`,
-    `${from} icmp type echo-request accept`,
-    `${from} icmpv6 type { echo-request, nd-neighbor-solicit, nd-neighbor-advert } accept`,
-    ...gateways.map(
-      ({ family, address }) =>
-        `${from} ${family === 4 ? 'ip' : 'ip6'} daddr ${address} meta l4proto { tcp, udp } th dport 53 accept`,
-    ),
-    `${from} drop`,
+    ...on(internal, (all) => [
+      `iifname ${bridges(all)} ct state established,related accept`,
+      `iifname ${bridges(all)} icmp type echo-request accept`,
+      `iifname ${bridges(all)} icmpv6 type { echo-request, nd-neighbor-solicit, nd-neighbor-advert } accept`,
+      ...names,
+    ]).flat(),
+    ...on(shut, (all) => `iifname ${bridges(all)} drop`),
   ];
 }
 
 function publishRule(binding: PortBinding): string {
   const { protocol, hostAddress, hostPort, containerAddress, containerPort } = binding;
   const isIpv6 = containerAddress.includes(':');
-  const word = isIpv6 ? 'ip6' : 'ip';
   // Nothing gets from ::1 or a link-local address to another interface: better refused than lost.
   const unspecified = isIpv6
     ? 'fib daddr type local ip6 daddr != { ::1, fe80::/10 }'
     : 'fib daddr type local meta nfproto ipv4';
-  const match = hostAddress === undefined ? unspecified : `${word} daddr ${hostAddress}`;
+  const match = hostAddress === undefined ? unspecified : `${word(isIpv6 ? 6 : 4)} daddr ${hostAddress}`;
   const target = isIpv6 ? `[${containerAddress}]:${containerPort}` : `${containerAddress}:${containerPort}`;
-  return `${match} ${protocol} dport ${hostPort} dnat ${word} to ${target}`;
+  return `${match} ${protocol} dport ${hostPort} dnat ${word(isIpv6 ? 6 : 4)} to ${target}`;
 }
 
-function postroutingRules({ vni, gateways }: RulesetNetwork): string[] {
-  const bridge = quoted(vni);
-  return [
-    ...gateways.map(
-      ({ family, subnet }) => `oifname != ${bridge} ${family === 4 ? 'ip' : 'ip6'} saddr ${subnet} masquerade`,
-    ),
-    // To a published port of one's own network: the answer must come back through the host.
-    `iifname ${bridge} oifname ${bridge} ct status dnat masquerade`,
-    // From the host itself, by whichever address of its own, 127.0.0.1 too.
-    `oifname ${bridge} fib saddr type local ct status dnat masquerade`,
-  ];
+function postroutingRules(routed: readonly RulesetNetwork[]): string[] {
+  const out = ([4, 6] as const).flatMap((family) => {
+    const inside = pairs('oifname', routed, family);
+    if (inside === undefined) return [];
+    const subnets = subnetsOf(routed, family).map(({ subnet }) => subnet);
+    return [
+      // To a published port of one's own network: the answer must come back through the host. By the source, since
+      // bridge netfilter, where it is on, does such a dnat on the bridge and tells no incoming interface here.
+      `${inside.match} ${inside.set} ct status dnat masquerade`,
+      `${inside.match} ${inside.set} accept`,
+      `${word(family)} saddr ${set(subnets)} masquerade`,
+    ];
+  });
+  return on(routed, (all) => [
+    // From the host itself to a published port, by whichever address of its own, 127.0.0.1 too.
+    `oifname ${bridges(all)} fib saddr type local ct status dnat masquerade`,
+    ...out,
+  ]).flat();
+}
+
+/** Bridge and source subnet, as one key. @returns undefined if no network has a subnet of the family */
+function pairs(interfaceWord: 'iifname' | 'oifname', networks: readonly RulesetNetwork[], family: 4 | 6) {
+  const all = subnetsOf(networks, family).map(({ vni, subnet }) => `${quoted(vni)} . ${subnet}`);
+  return all.length === 0 ? undefined : { match: `${interfaceWord} . ${word(family)} saddr`, set: set(all) };
+}
+
+function subnetsOf(networks: readonly RulesetNetwork[], family: 4 | 6): { vni: number; subnet: string }[] {
+  return networks.flatMap(({ vni, gateways }) =>
+    gateways.filter((gateway) => gateway.family === family).map(({ subnet }) => ({ vni, subnet })),
+  );
+}
+
+/** The rule, unless there is no network for it: a set must not be empty. */
+function on<T>(networks: readonly RulesetNetwork[], rule: (networks: readonly RulesetNetwork[]) => T): T[] {
+  return networks.length === 0 ? [] : [rule(networks)];
+}
+
+function set(elements: readonly string[]): string {
+  return `{ ${elements.join(', ')} }`;
+}
+
+function bridges(networks: readonly RulesetNetwork[]): string {
+  return set(networks.map(({ vni }) => quoted(vni)));
+}
+
+function word(family: 4 | 6): 'ip' | 'ip6' {
+  return family === 4 ? 'ip' : 'ip6';
 }
 
 function quoted(vni: number): string {

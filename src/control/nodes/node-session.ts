@@ -52,6 +52,8 @@ export class NodeSession {
   private timer: NodeJS.Timeout | undefined;
   private closed = false;
   private failures = 0;
+  /** The next beat does not wait for its time. */
+  private soon = false;
   /** Something is to be published: at first, after a loss, after an absence. */
   private due = true;
   private publishing: Promise<void> | undefined;
@@ -97,18 +99,18 @@ export class NodeSession {
     this.republish();
   }
 
-  /** Someone else removed what this node had published: publish it again at once. */
+  /** Someone else removed what this node had published, or the way to the registry is open again: publish it at once. */
   republish(): void {
     this.due = true;
-    if (this.closed) return;
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => void this.turn(), 0);
+    this.soon = true;
+    if (this.beating === undefined) this.schedule();
   }
 
   private schedule(): void {
     if (this.closed) return;
     const backOffMs = Math.min(this.beatMs, RETRY_MS.max, RETRY_MS.min * 2 ** (this.failures - 1));
-    const delayMs = this.failures === 0 ? this.beatMs : backOffMs * (0.75 + Math.random() / 2);
+    const pausedMs = this.failures === 0 ? this.beatMs : backOffMs * (0.75 + Math.random() / 2);
+    const delayMs = this.soon ? 0 : pausedMs;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => void this.turn(), delayMs);
   }
@@ -133,6 +135,7 @@ export class NodeSession {
 
   private async turn(): Promise<void> {
     if (this.beating !== undefined) return;
+    this.soon = false;
     this.beating = this.beat();
     try {
       await this.beating;

@@ -56,6 +56,15 @@ export class Iproute {
     return parseJson(await this.run([...this.prefix, 'ip', '-json', '-details', 'link', 'show'])) as Link[];
   }
 
+  /** One link of the host's namespace: the kernel prints one, however many there are. Undefined: it is not there. */
+  async link(name: string): Promise<Link | undefined> {
+    const command = [...this.prefix, 'ip', '-json', '-details', 'link', 'show', 'dev', name];
+    const outcome = await this.attempt(command);
+    if (outcome.exitCode === 0) return (parseJson(outcome.stdout) as Link[])[0];
+    if (/does not exist|Cannot find device/.test(outcome.stderr)) return undefined;
+    throw failure(command, outcome);
+  }
+
   /** The routes of the host's main table, both families. */
   async routes(): Promise<Route[]> {
     const show = async (family: '-4' | '-6') =>

@@ -144,8 +144,9 @@ export class Reconciler {
     const own = nodeKey(this.options.node);
     this.nodesDue = true;
     this.follow(this.nodesWatch, NODES_PREFIX, (listing) => {
-      this.options.state.saveSnapshot(NODES_PREFIX, listing.entries);
       this.table.setNodes(listing);
+      // A restart meanwhile must still know those that are held.
+      if (!this.table.isHolding()) this.options.state.saveSnapshot(NODES_PREFIX, listing.entries);
       if (!listing.entries.some((entry) => entry.key === own)) this.options.onOwnNodeMissing();
     });
   }
@@ -169,8 +170,8 @@ export class Reconciler {
   private followNetwork(name: string, watch: Watch): void {
     const own = endpointsKey(name, this.options.node);
     this.follow(watch, endpointsPrefix(name), ({ entries }) => {
-      this.options.state.saveSnapshot(endpointsPrefix(name), entries);
       this.table.setEndpoints(name, entries);
+      if (!this.table.isHolding(name)) this.options.state.saveSnapshot(endpointsPrefix(name), entries);
       if (!entries.some((entry) => entry.key === own)) this.options.onOwnEndpointsMissing(name);
     });
   }

@@ -8,7 +8,7 @@
  * Nodes, endpoints and addresses come back by their owners (NodeSession, EndpointManager). A network without endpoints
  * has no owner, so every host that knew it puts it back; compare-and-set makes it one.
  * A host that was away while a network was removed may put it back: a host that saw the removal removes it again, unless
- * it is in use by then. A registry at another URL is another registry: nothing is put into it.
+ * it is in use by then. What comes back in the same registry, an operator has restored. A registry at another URL is another registry: nothing is put into it.
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -81,7 +81,14 @@ export class RegistryKeeper {
    */
   async mayPutBack(networkId: string): Promise<boolean> {
     await this.check();
-    return this.hasJustLostData && !this.options.state.isRemoved(networkId);
+    return this.hasJustLostData && this.options.state.removedFrom(networkId) === undefined;
+  }
+
+  /** Whether the network was removed from this very registry: what is missing for that stays so. */
+  wasRemoved(networkId: string): boolean {
+    const { state } = this.options;
+    const from = state.removedFrom(networkId);
+    return from !== undefined && from === state.registry?.id;
   }
 
   /** What is missing now need not have been removed: not each host has put back what it knows. */
@@ -92,14 +99,17 @@ export class RegistryKeeper {
   /** Removed by someone, from a registry that is well. */
   async noteRemoved(gone: readonly RegistryEntry[]): Promise<void> {
     const ids = gone.map((entry) => parseNetwork(entry)?.id).filter((id) => id !== undefined);
-    await this.options.state.noteRemoved(ids);
+    const { state } = this.options;
+    if (state.registry !== undefined) await state.noteRemoved(ids, state.registry.id);
   }
 
   /** Networks that have just appeared: one that was removed is back by a host that did not know. */
   noteAppeared(entries: readonly RegistryEntry[]): void {
+    const { state } = this.options;
     for (const entry of entries) {
       const network = parseNetwork(entry);
-      if (network === undefined || !this.options.state.isRemoved(network.id)) continue;
+      const removedFrom = network && state.removedFrom(network.id);
+      if (network === undefined || removedFrom === undefined || removedFrom === state.registry?.id) continue;
       const timer = setTimeout(() => {
         this.timers.delete(timer);
         void this.removeAgain(network);
@@ -146,7 +156,7 @@ export class RegistryKeeper {
     await sleep(Math.random() * (this.options.spreadMs ?? SPREAD_MS));
     const there = new Set((await networks.list()).map((network) => network.name));
     for (const network of known) {
-      if (network === undefined || network.state === 'removing' || state.isRemoved(network.id)) continue;
+      if (network === undefined || network.state === 'removing' || state.removedFrom(network.id)) continue;
       if (there.has(network.name) || !(await networks.restore(network))) continue;
       logger.warn(
         { event: 'network.put-back', network: network.name },

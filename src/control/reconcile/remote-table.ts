@@ -88,6 +88,12 @@ export class RemoteTable {
     return this.judge.isBlind;
   }
 
+  /** Something that the readings lack is still in force: the local copy of before is the better one. */
+  isHolding(network?: string): boolean {
+    if (network === undefined) return this.nodeAbsentSince.size > 0;
+    return (this.networks.get(network)?.absent.size ?? 0) > 0;
+  }
+
   noteFailure(): void {
     this.judge.noteFailure();
   }

@@ -28,6 +28,17 @@ beforeEach(async () => {
 });
 afterEach(() => namespaces.removeAll());
 
+describe('one link', () => {
+  it('is told as the listing tells it, and one that is missing as such', async () => {
+    await ensureBridge(iproute, BRIDGE);
+    const listed = (await iproute.links()).find(({ ifname }) => ifname === 'vtep-b256');
+    expect(listed).toBeDefined();
+    expect(await iproute.link('vtep-b256')).toEqual(listed);
+    expect(await iproute.link('vtep-b257')).toBeUndefined();
+    await expect(new Iproute(['false']).link('vtep-b256')).rejects.toMatchObject({ code: 'VTEP_ERR_KERNEL' });
+  });
+});
+
 describe('bridge and TAP', () => {
   it("makes a quiet bridge with the gateway's MAC and takes the TAP in", async () => {
     await ip(host, 'tuntap', 'add', 'dev', 'vtep-t256', 'mode', 'tap');

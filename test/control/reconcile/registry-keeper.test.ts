@@ -90,6 +90,8 @@ describe('RegistryKeeper', () => {
       await vi.waitFor(() => expect(host.read.get('networks/')).toEqual(['networks/blue', 'networks/green']));
       await vi.waitFor(() => expect(host.read.get('peers/')).toHaveLength(1));
     }
+    // As each does when its session is new.
+    for (const host of [a, b]) await host.keeper.check();
     expect(a.state.registry).toEqual(b.state.registry);
   });
 
@@ -122,6 +124,20 @@ describe('RegistryKeeper', () => {
     await vi.waitFor(() => expect(back.read.get('networks/')).toEqual(['networks/blue']));
     await vi.waitFor(() => expect(registry.under('networks/')).toEqual([]));
     await vi.waitFor(() => expect(back.read.get('networks/')).toEqual([]));
+  });
+
+  it('leaves what an operator has restored in the same registry', async () => {
+    const a = follow();
+    await a.keeper.check();
+    await networks.create({ name: 'blue' });
+    await known(a, 1);
+    const backup = new Map(registry.keys);
+    await networks.remove('blue');
+    await known(a, 0);
+    for (const [key, { value }] of backup) await registry.put(key, value);
+    await known(a, 1);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(registry.under('networks/')).toEqual(['networks/blue']);
   });
 
   it('puts nothing into another registry', async () => {
