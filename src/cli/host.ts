@@ -107,14 +107,14 @@ function statusText(status: Status): string {
   return totals.length === 0 ? fields : `${fields}\n${formatTable(['COUNTER', 'VALUE'], totals)}`;
 }
 
-function conflictsText({ counts }: Status): string {
-  const { addressConflicts = 0 } = counts;
-  return addressConflicts === 0 ? '' : `, ${addressConflicts} in conflict over an address (vtep endpoint ls)`;
-}
-
 function gatewaysText({ gateway }: Status): string {
   const there = gateway?.networks.filter(({ addresses }) => addresses.length > 0) ?? [];
   return there.map(({ network, addresses }) => `${network} ${addresses.join(' ')}`).join(', ') || 'none';
+}
+
+function conflictsText({ counts }: Status): string {
+  const { addressConflicts = 0 } = counts;
+  return addressConflicts === 0 ? '' : `, ${addressConflicts} in conflict over an address (vtep endpoint ls)`;
 }
 
 function registryText({ registry }: Status): string {

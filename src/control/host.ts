@@ -211,6 +211,7 @@ export class Host implements HostOperations {
     this.options.forwarding.moveUnderlay(ip);
     this.vtep = { ...this.vtep, ip };
     this.session.move(this.vtep);
+    this.reconciler.applyAgain();
   }
 
   /** The underlay is back after it was down: the registry is asked at once, and told of this host. */

@@ -103,6 +103,11 @@ export class Reconciler {
     for (const [name, watch] of this.watches) this.followNetwork(name, watch);
   }
 
+  /** This host has another underlay address. */
+  applyAgain(): void {
+    this.table.applyAgain();
+  }
+
   /** Someone else's request to the registry was answered (without) or failed (with). */
   noteContact(error?: unknown): void {
     if (error !== undefined) this.table.noteFailure();
