@@ -181,8 +181,7 @@ export class EndpointManager {
     await this.mutex.run(name, async () => {
       if (locals.get(name)?.id !== id) return;
       const going = this.on(name);
-      const names = going.map((endpoint) => endpoint.name).join(', ');
-      const text = `network "${name}" was removed by force: ${names} detached`;
+      const text = `network "${name}" was removed by force: ${going.map((one) => one.name).join(', ')} detached`;
       logger.warn({ event: 'network.removed-by-force', network: name }, text);
       this.dropping.add(name);
       const failed = (error: Error) =>
