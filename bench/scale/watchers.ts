@@ -65,7 +65,8 @@ export async function measureWatchers(input: WatchersInput): Promise<Watching[]>
       let bodyBytes = 0;
       let begunMs = 0;
       const watching = Array.from({ length: input.count }, async () => {
-        bodyBytes += (await ask(`${path}&index=${index}&wait=60s`, isCompressed)).bytes;
+        const { bytes } = await ask(`${path}&index=${index}&wait=60s`, isCompressed);
+        bodyBytes += bytes;
         timesMs.push(performance.now() - begunMs);
       });
       await sleep(GATHER_MS);
