@@ -108,6 +108,7 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
       forwarding,
       logger,
       sessionTtlSeconds: config.sessionTtlSeconds,
+      ...(config.dns && { dns: { upstream: config.dnsUpstream?.map((address) => ({ address, port: 53 })) } }),
       version: VERSION,
     }),
   );

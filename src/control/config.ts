@@ -44,6 +44,10 @@ export interface DaemonConfig {
   readonly spinMicroseconds: number;
   readonly workerNice: number;
   readonly offloads: OffloadSwitches;
+  /** Whether names are served on the networks' gateways. */
+  readonly dns: boolean;
+  /** Absent: those of /etc/resolv.conf. */
+  readonly dnsUpstream?: readonly string[];
   readonly token?: string;
   readonly datacenter?: string;
   readonly registryPrefix?: string;
@@ -210,6 +214,8 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
       'coalesce-udp': values.offloadCoalesceUdp ?? 'auto',
       'simd-checksum': values.offloadSimdChecksum ?? 'auto',
     },
+    dns: values.dns !== 'off',
+    ...(values.dnsUpstream !== undefined && { dnsUpstream: values.dnsUpstream }),
     ...(values.token !== undefined && { token: values.token }),
     ...(values.datacenter !== undefined && { datacenter: values.datacenter }),
     ...(values.registryPrefix !== undefined && { registryPrefix: values.registryPrefix }),

@@ -3,6 +3,7 @@
  *
  *     API ─▶ Host ─┬─ NetworkStore, PeerStore, AddressPool      keys of the registry
  *                  ├─ EndpointManager ─ LocalNetworks ─ ports/  kernel objects of this host
+ *                  ├─ NamesService                              DNS on the networks' gateways
  *                  ├─ NodeSession                               this node's presence
  *                  └─ Reconciler ─▶ Forwarding                  what other hosts bring
  *
@@ -29,6 +30,8 @@ import { Publisher } from './endpoints/publisher.js';
 import { VtepError } from './errors.js';
 import type { FdbEntry, Forwarding } from './forwarding.js';
 import { AddressPool } from './ipam/address-pool.js';
+import { NamesService, namedNetwork } from './names/names-service.js';
+import type { Resolver } from './names/resolvers.js';
 import { NetworkStore } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
 import { NodeSession } from './nodes/node-session.js';
@@ -66,6 +69,8 @@ export interface HostOptions {
   readonly ipCommandPrefix?: readonly string[] | undefined;
   /** How long a node that left without a word stays in forwarding. @default 30 000 */
   readonly holdMs?: number | undefined;
+  /** Names are served on the networks' gateways; `upstream` instead of the host's own resolvers. @default not */
+  readonly dns?: { readonly upstream?: readonly Resolver[] | undefined } | undefined;
 }
 
 const SESSION_TTL_SECONDS = 15;
@@ -77,6 +82,7 @@ export class Host implements HostOperations {
   private readonly peers: PeerStore;
   private readonly locals: LocalNetworks;
   private readonly endpoints: EndpointManager;
+  private readonly names: NamesService | undefined;
   private readonly session: NodeSession;
   private readonly reconciler: Reconciler;
   private readonly iproute: Iproute;
@@ -121,9 +127,14 @@ export class Host implements HostOperations {
       instanceId: randomBytes(16).toString('hex'),
       onLive: () => this.endpoints.publishAll(),
     });
+    const { dns, holdMs } = options;
+    const names = dns && new NamesService({ node, logger, holdMs, upstream: dns.upstream });
+    this.names = names;
     this.reconciler = new Reconciler({
       ...{ registry, node, forwarding, state, logger, onContact },
-      holdMs: options.holdMs,
+      holdMs,
+      onNodes: (entries) => names?.takeNodes(entries),
+      onEndpoints: (network, entries) => names?.takeEndpoints(network, entries),
       onOwnNodeMissing: () => this.session.republish(),
       onOwnEndpointsMissing: (network) => {
         if (this.endpoints.hasPublished(network)) this.session.republish();
@@ -134,11 +145,16 @@ export class Host implements HostOperations {
       },
     });
     const underlayMtuBytes = options.underlay.mtuBytes;
-    this.locals = new LocalNetworks({ iproute, forwarding, reconciler: this.reconciler, state, underlayMtuBytes });
+    this.locals = new LocalNetworks({
+      ...{ iproute, forwarding, reconciler: this.reconciler, state, underlayMtuBytes },
+      onOpened: (network) => names?.networkOpened(namedNetwork(network)),
+      onClosed: async (name) => names?.networkClosed(name),
+    });
     this.endpoints = new EndpointManager({
       ...{ iproute, forwarding, state, logger, networks: this.networks, locals: this.locals },
       addresses: new AddressPool(registry, node, logger),
       publisher: new Publisher({ registry, node, networks: this.networks, logger, session: () => this.session.id }),
+      onEndpoints: (network, endpoints) => names?.setLocalEndpoints(network, endpoints),
     });
   }
 
@@ -147,6 +163,7 @@ export class Host implements HostOperations {
     await this.linkCheck;
     await this.session.close();
     await this.reconciler.close();
+    await this.names?.close();
     await this.state.close();
   }
 
@@ -170,6 +187,9 @@ export class Host implements HostOperations {
       },
       workers: workers.map((worker) => ({ ...worker })),
       offloads: offloads.map((offload) => ({ ...offload })),
+      ...(this.names === undefined
+        ? {}
+        : { dns: this.names.status().map((served) => ({ ...served, addresses: [...served.addresses] })) }),
       totals: { ...totals },
       drops: { ...drops },
       networks: networks.map((network) => ({ ...network, counters: { ...network.counters } })),

@@ -36,6 +36,8 @@ export interface EndpointManagerOptions {
   readonly forwarding: Forwarding;
   readonly state: LocalState;
   readonly logger: Logger;
+  /** The endpoints that a network has here, each time that they change. */
+  readonly onEndpoints?: ((network: string, endpoints: readonly LocalEndpoint[]) => void) | undefined;
 }
 
 export class EndpointManager {
@@ -218,7 +220,7 @@ export class EndpointManager {
   }
 
   private async attachTo(network: NetworkValue, sandbox: Sandbox, input: Attach): Promise<LocalEndpoint> {
-    const { addresses, locals, iproute, state, forwarding } = this.options;
+    const { addresses, locals, iproute, state } = this.options;
     const there = this.on(network.name).find((endpoint) => endpoint.sandboxIdentity === sandbox.identity);
     if (there !== undefined) {
       throw new VtepError(
@@ -270,7 +272,7 @@ export class EndpointManager {
         this.published.delete(id);
       });
       await this.publish(network);
-      forwarding.setLocal(network.vni, this.macs(network.name));
+      this.tell(network);
       addresses.settled(id);
       this.announce(endpoint, sandbox);
       return endpoint;
@@ -291,7 +293,7 @@ export class EndpointManager {
 
   private async detachNow(endpoint: LocalEndpoint): Promise<void> {
     if (this.endpoints.get(endpoint.id) !== endpoint) return;
-    const { locals, iproute, addresses, state, logger, forwarding } = this.options;
+    const { locals, iproute, addresses, state, logger } = this.options;
     const owed = (error: unknown) =>
       logger.warn(
         { event: 'endpoint.detach-owed', err: error, endpoint: endpoint.id },
@@ -302,7 +304,7 @@ export class EndpointManager {
     const network = locals.get(endpoint.network);
     if (network !== undefined) {
       await this.publish(network).catch(owed);
-      forwarding.setLocal(network.vni, this.macs(endpoint.network));
+      this.tell(network);
     }
     try {
       await removeVeth(iproute, endpoint.id);
@@ -314,6 +316,12 @@ export class EndpointManager {
       await addresses.release(endpoint.network, bare(address), endpoint.id).catch(owed);
     await state.removeEndpoint(endpoint.id);
     await this.closeIfUnused(endpoint.network);
+  }
+
+  /** Who needs to know what the network has here: the data plane, and whoever answers names. */
+  private tell(network: NetworkValue): void {
+    this.options.forwarding.setLocal(network.vni, this.macs(network.name));
+    this.options.onEndpoints?.(network.name, this.on(network.name));
   }
 
   private async publish(network: NetworkValue): Promise<void> {
@@ -349,7 +357,7 @@ export class EndpointManager {
     }
     await this.options.locals.adopt(network);
     for (const endpoint of this.on(name)) await adoptHostEnd(this.options.iproute, hostEnd(endpoint));
-    this.options.forwarding.setLocal(network.vni, this.macs(name));
+    this.tell(network);
   }
 
   /** Keys of this node for networks that have no endpoint here any more: detached while the registry was away. */

@@ -26,6 +26,10 @@ export class LocalNetworks {
     readonly reconciler: Reconciler;
     readonly state: LocalState;
     readonly underlayMtuBytes: number;
+    /** The network's bridge stands. */
+    readonly onOpened?: (network: NetworkValue) => void;
+    /** The network's bridge goes. */
+    readonly onClosed?: (name: string) => Promise<void>;
   };
   private readonly networks = new Map<string, NetworkValue>();
 
@@ -65,11 +69,13 @@ export class LocalNetworks {
     await this.ensurePorts(network);
     await this.options.state.putNetwork(network.name, JSON.stringify(network));
     this.networks.set(network.name, network);
+    this.options.onOpened?.(network);
   }
 
   async close(network: NetworkValue): Promise<void> {
     this.networks.delete(network.name);
     await this.options.reconciler.closeNetwork(network.name);
+    await this.options.onClosed?.(network.name);
     await this.options.forwarding.closeNetwork(network.vni);
     await removeBridge(this.options.iproute, network.vni);
     await this.options.state.removeNetwork(network.name);

@@ -104,7 +104,7 @@ export class NameTable {
   /** @param address canonical. @returns full names, as they were written, in order; none: the address has no name. */
   reverse(network: string, address: string): string[] {
     const names = this.networks.get(network)?.reverse.get(address)?.keys() ?? [];
-    return [...names].sort().map((name) => `${name}.${network}.${this.domain}`);
+    return [...names].map((name) => `${name}.${network}.${this.domain}`).sort();
   }
 
   private find(network: string, name: string): NameRecord | undefined {

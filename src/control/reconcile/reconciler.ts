@@ -45,6 +45,10 @@ export interface ReconcilerOptions {
   readonly onOwnEndpointsMissing: (network: string) => void;
   /** The networks that there are, each time that they change. */
   readonly onNetworks: (entries: readonly RegistryEntry[]) => void;
+  /** Each reading of nodes/, the stored one first. */
+  readonly onNodes?: ((entries: readonly RegistryEntry[]) => void) | undefined;
+  /** Each reading of endpoints/<network>/, the stored one first. */
+  readonly onEndpoints?: ((network: string, entries: readonly RegistryEntry[]) => void) | undefined;
 }
 
 interface Watch {
@@ -66,7 +70,7 @@ export class Reconciler {
     const { node, forwarding, logger, state } = options;
     const holdMs = options.holdMs ?? HOLD_MS;
     this.table = new RemoteTable({ node, forwarding, logger, holdMs, settleMs: options.settleMs ?? SETTLE_MS });
-    this.table.setNodes(state.snapshot(NODES_PREFIX));
+    this.takeNodes(state.snapshot(NODES_PREFIX));
     this.networkEntries = state.snapshot(NETWORKS_PREFIX);
     this.peerEntries = state.snapshot(PEERS_PREFIX);
   }
@@ -80,7 +84,7 @@ export class Reconciler {
     this.watching = true;
     const own = nodeKey(this.options.node);
     this.follow(this.everywhere, NODES_PREFIX, (entries) => {
-      this.table.setNodes(entries);
+      this.takeNodes(entries);
       if (!entries.some((entry) => entry.key === own)) this.options.onOwnNodeMissing();
     });
     this.follow(this.everywhere, NETWORKS_PREFIX, (entries) => {
@@ -100,7 +104,7 @@ export class Reconciler {
     const watch: Watch = { abort: new AbortController(), ended: [] };
     this.watches.set(name, watch);
     this.table.open(name, vni);
-    this.table.setEndpoints(name, this.options.state.snapshot(endpointsPrefix(name)));
+    this.takeEndpoints(name, this.options.state.snapshot(endpointsPrefix(name)));
     this.takePeers(name);
     if (this.watching) this.followNetwork(name, watch);
   }
@@ -126,9 +130,19 @@ export class Reconciler {
   private followNetwork(name: string, watch: Watch): void {
     const own = endpointsKey(name, this.options.node);
     this.follow(watch, endpointsPrefix(name), (entries) => {
-      this.table.setEndpoints(name, entries);
+      this.takeEndpoints(name, entries);
       if (!entries.some((entry) => entry.key === own)) this.options.onOwnEndpointsMissing(name);
     });
+  }
+
+  private takeNodes(entries: readonly RegistryEntry[]): void {
+    this.table.setNodes(entries);
+    this.options.onNodes?.(entries);
+  }
+
+  private takeEndpoints(network: string, entries: readonly RegistryEntry[]): void {
+    this.table.setEndpoints(network, entries);
+    this.options.onEndpoints?.(network, entries);
   }
 
   private takePeers(network: string): void {
