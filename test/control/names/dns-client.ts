@@ -130,6 +130,7 @@ export class TestResolver {
 
   async stop(): Promise<void> {
     const { udp, tcp } = this;
+    this.udp = undefined;
     if (udp !== undefined) await new Promise<void>((resolve) => udp.close(() => resolve()));
     if (tcp?.listening) await new Promise((resolve) => tcp.close(resolve));
   }
