@@ -111,6 +111,7 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
       sessionTtlSeconds: config.sessionTtlSeconds,
       reapAfterMs: config.reapAfterSeconds * 1000,
       pools: config.defaultPools,
+      ...(config.dns && { dns: { upstream: config.dnsUpstream?.map((address) => ({ address, port: 53 })) } }),
       version: VERSION,
     }),
   );

@@ -101,6 +101,7 @@ function statusText(status: Status): string {
     ['offloads', offloadsText(status)],
     ['gateways', gatewaysText(status)],
     ...(status.gateway?.problems ?? []).map((problem) => ['warning', problem] as const),
+    ['dns', dnsText(status)],
     ['drops', drops === 0 ? '0' : `${drops} (vtep status --drops)`],
   ]);
   const totals = counterRows(status.totals);
@@ -134,6 +135,18 @@ function offloadsText({ offloads }: Status): string {
   const parts = [named('on') || 'none'];
   for (const state of ['off', 'unsupported'] as const) if (named(state) !== '') parts.push(`${state}: ${named(state)}`);
   return parts.join('; ');
+}
+
+/** How many networks have a names server that listens, then those that wait and why. */
+function dnsText({ dns }: Status): string {
+  if (dns === undefined) return 'off';
+  const waiting = dns.flatMap(({ network, addresses }) =>
+    addresses
+      .filter(({ state }) => state === 'waiting')
+      .map(({ address, error }) => `${network} waits for ${address}${error === undefined ? '' : ` (${error})`}`),
+  );
+  const served = dns.filter(({ addresses }) => addresses.some(({ state }) => state === 'listening')).length;
+  return [`names of ${served} ${served === 1 ? 'network' : 'networks'} served`, ...waiting].join('; ');
 }
 
 function dropsText(status: Status): string {

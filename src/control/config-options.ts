@@ -51,7 +51,12 @@ export interface ConfigValues {
   registryPrefix?: string;
   logLevel?: LogLevel;
   logFormat?: LogFormat;
+  dns?: OnOff;
+  dnsUpstream?: readonly string[];
 }
+export type OnOff = (typeof ON_OFF)[number];
+const ON_OFF = ['on', 'off'] as const;
+
 export type ConfigKey = keyof ConfigValues;
 
 export interface ConfigOption {
@@ -218,6 +223,14 @@ function parseDefaultPool(text: string): Pool[] | Refusal {
   }
 }
 
+/** IP[,IP]. */
+function parseAddresses(text: string): readonly string[] | Refusal {
+  const addresses = text.split(',').map((part) => part.trim());
+  return addresses.every((address) => isIP(address) !== 0)
+    ? addresses
+    : new Refusal('must be IP addresses, such as 192.0.2.53 or 192.0.2.53,2001:db8::53');
+}
+
 function offload(key: ConfigKey & `offload${string}`, help: string): ConfigOption {
   return option(key, 'switch', `${help}: auto (where the kernel can) or off (default: auto)`, oneOf(OFFLOAD_SWITCHES));
 }
@@ -316,6 +329,13 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
   offload('offloadCoalesceTcp', 'TCP superframes to the containers'),
   offload('offloadCoalesceUdp', 'UDP superframes to the containers'),
   offload('offloadSimdChecksum', 'checksums by WebAssembly SIMD'),
+  option('dns', 'switch', "on or off: answer containers' names on the networks' gateways (default: on)", oneOf(ON_OFF)),
+  option(
+    'dnsUpstream',
+    'ip[,ip]',
+    "the DNS servers to ask for names that are no container's (default: those of /etc/resolv.conf)",
+    parseAddresses,
+  ),
   option(
     'token',
     'token',

@@ -49,6 +49,10 @@ export interface DaemonConfig {
   readonly spinMicroseconds: number;
   readonly workerNice: number;
   readonly offloads: OffloadSwitches;
+  /** Whether names are served on the networks' gateways. */
+  readonly dns: boolean;
+  /** Absent: those of /etc/resolv.conf. */
+  readonly dnsUpstream?: readonly string[];
   readonly token?: string;
   readonly registryTokenFile?: string;
   readonly registryCa?: string;
@@ -234,6 +238,8 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
       'coalesce-udp': values.offloadCoalesceUdp ?? 'auto',
       'simd-checksum': values.offloadSimdChecksum ?? 'auto',
     },
+    dns: values.dns !== 'off',
+    ...(values.dnsUpstream !== undefined && { dnsUpstream: values.dnsUpstream }),
     ...registryOptions(values),
     logLevel: values.logLevel ?? 'info',
     logFormat: values.logFormat ?? (sources.stderrIsTty ? 'text' : 'json'),

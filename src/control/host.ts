@@ -3,6 +3,7 @@
  *
  *     API ─▶ Host ─┬─ NetworkStore, PeerStore, AddressPool      keys of the registry
  *                  ├─ EndpointManager ─ LocalNetworks ─ ports/  kernel objects of this host
+ *                  ├─ NamesService                              DNS on the networks' gateways
  *                  ├─ NodeSession                               this node's presence
  *                  └─ Reconciler ─▶ Forwarding                  what other hosts bring
  *
@@ -34,6 +35,8 @@ import type { FdbEntry, Forwarding } from './forwarding.js';
 import { GatewayManager } from './gateway/gateway-manager.js';
 import { AddressPool } from './ipam/address-pool.js';
 import { Reaper } from './ipam/reaper.js';
+import { NamesService, namedNetwork } from './names/names-service.js';
+import type { Resolver } from './names/resolvers.js';
 import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
 import type { Pool } from './networks/subnet-pool.js';
@@ -79,6 +82,8 @@ export interface HostOptions {
   readonly reapAfterMs?: number | undefined;
   /** What networks get subnets of that are given none. @default 10.0.0.0/8/24 and fd76:7465:7000::/48/64 */
   readonly pools?: readonly Pool[] | undefined;
+  /** Names are served on the networks' gateways; `upstream` instead of the host's own resolvers. @default not */
+  readonly dns?: { readonly upstream?: readonly Resolver[] | undefined } | undefined;
 }
 
 export class Host implements HostOperations {
@@ -88,6 +93,7 @@ export class Host implements HostOperations {
   private readonly peers: PeerStore;
   private readonly locals: LocalNetworks;
   private readonly endpoints: EndpointManager;
+  private readonly names: NamesService | undefined;
   private readonly session: NodeSession;
   private readonly reconciler: Reconciler;
   private readonly keeper: RegistryKeeper;
@@ -147,9 +153,13 @@ export class Host implements HostOperations {
       },
     });
     this.keeper = new RegistryKeeper({ registry, state, networks: this.networks, logger });
+    const { dns, holdMs } = options;
+    const names = dns && new NamesService({ node, logger, holdMs, upstream: dns.upstream });
+    this.names = names;
     this.reconciler = new Reconciler({
-      ...{ registry, node, forwarding, state, logger, onContact, keeper: this.keeper },
-      holdMs: options.holdMs,
+      ...{ registry, node, forwarding, state, logger, onContact, keeper: this.keeper, holdMs },
+      onNodes: (entries) => names?.takeNodes(entries),
+      onEndpoints: (network, entries) => names?.takeEndpoints(network, entries),
       onOwnNodeMissing: () => this.session.republish(),
       onOwnEndpointsMissing: (network) => {
         if (this.endpoints.hasPublished(network)) this.session.republish();
@@ -167,7 +177,11 @@ export class Host implements HostOperations {
     });
     const underlayMtuBytes = options.underlay.mtuBytes;
     const parts = { iproute, forwarding, state, gateway };
-    this.locals = new LocalNetworks({ ...parts, reconciler: this.reconciler, underlayMtuBytes });
+    this.locals = new LocalNetworks({
+      ...{ ...parts, reconciler: this.reconciler, underlayMtuBytes },
+      onOpened: (network) => names?.networkOpened(namedNetwork(network)),
+      onClosed: async (name) => names?.networkClosed(name),
+    });
     const session = () => this.session.id;
     const { networks } = this;
     this.reaper = new Reaper({
@@ -178,6 +192,7 @@ export class Host implements HostOperations {
     this.addresses = new AddressPool(registry, node, logger, { session, absence });
     this.endpoints = new EndpointManager({
       onOwed: () => this.session.republish(),
+      onEndpoints: (network, endpoints) => names?.setLocalEndpoints(network, endpoints),
       ...{ ...parts, logger, networks, locals: this.locals, addresses: this.addresses },
       publisher: new Publisher({
         registry,
@@ -199,6 +214,7 @@ export class Host implements HostOperations {
     await this.session.close();
     await this.reconciler.close();
     this.keeper.close();
+    await this.names?.close();
     await this.state.close();
   }
 
@@ -242,6 +258,9 @@ export class Host implements HostOperations {
       workers: workers.map((worker) => ({ ...worker })),
       offloads: offloads.map((offload) => ({ ...offload })),
       gateway: this.gateway.status() as NonNullable<Status['gateway']>,
+      ...(this.names === undefined
+        ? {}
+        : { dns: this.names.status().map((served) => ({ ...served, addresses: [...served.addresses] })) }),
       totals: { ...totals },
       drops: { ...drops },
       networks: networks.map((network) => ({ ...network, counters: { ...network.counters } })),

@@ -241,6 +241,7 @@ describe('what is printed', () => {
     expect(text).toMatch(
       /^offloads +tap-tso, underlay-gso \(refused 12 times by the route to 192\.0\.2\.2\); off: simd-checksum; unsupported: tap-uso \(TUNSETOFFLOAD: EINVAL\)$/m,
     );
+    expect(text).toMatch(/^dns +names of 1 network served; blue waits for 10\.0\.1\.1 \(bind EADDRNOTAVAIL\)$/m);
     expect(text).toMatch(/^drops +8 \(vtep status --drops\)$/m);
     expect(text).toMatch(/^tapRxFrames +7$/m);
     expect(text).not.toContain('idle');

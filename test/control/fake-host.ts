@@ -56,6 +56,16 @@ export const STATUS: Status = {
     { name: 'underlay-gso', state: 'on', detail: 'refused 12 times by the route to 192.0.2.2' },
     { name: 'simd-checksum', state: 'off' },
   ],
+  dns: [
+    {
+      ...{ network: 'my_overlay', names: 2, forward: true, counters: { queries: 3 } },
+      addresses: [{ address: '10.0.0.1', state: 'listening' }],
+    },
+    {
+      ...{ network: 'blue', names: 0, forward: true, counters: {} },
+      addresses: [{ address: '10.0.1.1', state: 'waiting', error: 'bind EADDRNOTAVAIL' }],
+    },
+  ],
   totals: { tapRxFrames: 7, underlayTxBytes: 900, idle: 0 },
   drops: { unknownVni: 3, badHeader: 5, runt: 0 },
   networks: [{ vni: 256, network: 'my_overlay', counters: { tapRxFrames: 7 } }],

@@ -281,6 +281,21 @@ export const statusSchema = z.object({
       problems: z.array(z.string()),
     })
     .optional(),
+  /** The names servers of this host's networks; absent: off. */
+  dns: z
+    .array(
+      z.object({
+        network: z.string(),
+        names: z.number(),
+        /** Whether the host's resolvers are asked for other names. */
+        forward: z.boolean(),
+        addresses: z.array(
+          z.object({ address: z.string(), state: z.enum(['listening', 'waiting']), error: z.string().optional() }),
+        ),
+        counters,
+      }),
+    )
+    .optional(),
   totals: counters,
   drops: counters,
   networks: z.array(z.object({ vni: z.number(), network: z.string(), counters })),

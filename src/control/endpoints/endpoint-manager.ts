@@ -43,6 +43,8 @@ export interface EndpointManagerOptions {
   readonly logger: Logger;
   /** The registry has more of this host than there is: publishAll is due. */
   readonly onOwed: () => void;
+  /** The endpoints that a network has here, each time that they change. */
+  readonly onEndpoints?: ((network: string, endpoints: readonly LocalEndpoint[]) => void) | undefined;
 }
 
 export class EndpointManager {
@@ -260,7 +262,7 @@ export class EndpointManager {
   }
 
   private async attachTo(network: NetworkValue, sandbox: Sandbox, input: Attach): Promise<LocalEndpoint> {
-    const { addresses, locals, iproute, state, forwarding, publisher, gateway } = this.options;
+    const { addresses, locals, iproute, state, publisher, gateway } = this.options;
     const there = this.on(network.name).find((endpoint) => endpoint.sandboxIdentity === sandbox.identity);
     if (there !== undefined) {
       throw refusals.isAttachedAlready(sandbox.label, there);
@@ -329,7 +331,7 @@ export class EndpointManager {
         this.published.delete(id);
       });
       await this.publish(network);
-      forwarding.setLocal(network.vni, this.macs(network.name));
+      this.tell(network);
       addresses.settled(id);
       announceTwice(iproute, sandbox.path, endpoint, () => this.endpoints.get(id) === endpoint);
       return endpoint;
@@ -341,7 +343,7 @@ export class EndpointManager {
 
   private async detachNow(endpoint: LocalEndpoint): Promise<void> {
     if (this.endpoints.get(endpoint.id) !== endpoint) return;
-    const { locals, iproute, addresses, state, logger, forwarding, gateway } = this.options;
+    const { locals, iproute, addresses, state, logger, gateway } = this.options;
     const owed = (error: unknown) => {
       const text = `detached; the registry is told when it is back: ${(error as Error).message}`;
       logger.warn({ event: 'endpoint.detach-owed', err: error, endpoint: endpoint.id }, text);
@@ -356,7 +358,7 @@ export class EndpointManager {
         unpublished = false;
         owed(error);
       });
-      forwarding.setLocal(network.vni, this.macs(endpoint.network));
+      this.tell(network);
     }
     try {
       await removeVeth(iproute, endpoint.id);
@@ -370,6 +372,12 @@ export class EndpointManager {
       await addresses.release(endpoint.network, bare(address), endpoint.id).catch(owed);
     await state.removeEndpoint(endpoint.id);
     await this.closeIfUnused(endpoint.network);
+  }
+
+  /** Who needs to know what the network has here: the data plane, and whoever answers names. */
+  private tell(network: NetworkValue): void {
+    this.options.forwarding.setLocal(network.vni, this.macs(network.name));
+    this.options.onEndpoints?.(network.name, this.on(network.name));
   }
 
   private async publish(network: NetworkValue): Promise<void> {
@@ -398,7 +406,7 @@ export class EndpointManager {
     }
     await this.options.locals.adopt(network);
     for (const endpoint of this.on(name)) await adoptHostEnd(this.options.iproute, hostEnd(endpoint));
-    this.options.forwarding.setLocal(network.vni, this.macs(name));
+    this.tell(network);
   }
 
   /** Keys of this node for networks that have no endpoint here any more: detached while the registry was away. */

@@ -28,6 +28,10 @@ export class LocalNetworks {
     readonly state: LocalState;
     readonly gateway: GatewayManager;
     readonly underlayMtuBytes: number;
+    /** The network's bridge stands. */
+    readonly onOpened?: (network: NetworkValue) => void;
+    /** The network's bridge goes. */
+    readonly onClosed?: (name: string) => Promise<void>;
   };
   private readonly networks = new Map<string, NetworkValue>();
 
@@ -74,11 +78,13 @@ export class LocalNetworks {
     await this.options.gateway.open(network);
     await this.options.state.putNetwork(network.name, JSON.stringify(network));
     this.networks.set(network.name, network);
+    this.options.onOpened?.(network);
   }
 
   async close(network: NetworkValue): Promise<void> {
     this.networks.delete(network.name);
     await this.options.reconciler.closeNetwork(network.name);
+    await this.options.onClosed?.(network.name);
     await this.options.forwarding.closeNetwork(network.vni);
     await removeBridge(this.options.iproute, network.vni);
     await this.options.gateway.closeNetwork(network.name);
