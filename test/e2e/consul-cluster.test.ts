@@ -33,11 +33,11 @@ afterAll(async () => {
   await cluster?.close();
 });
 
-/** A ping every 10 ms for so long. @returns how many were sent and how many came back. */
+/** A ping every 10 ms for so long at the least. @returns how many were sent and how many came back. */
 function pingFor(seconds: number) {
   const { ip } = pair.containers.find(({ name }) => name === 'db')!;
-  const args = ['netns', 'exec', pair.netns('web'), 'ping', '-q', '-n', '-i', '0.01', '-w', `${seconds}`, ip];
-  return run('ip', args, (seconds + 20) * 1000).then(({ stdout }) => {
+  const args = ['netns', 'exec', pair.netns('web'), 'ping', '-q', '-n', '-i', '0.01', '-c', `${seconds * 100}`, ip];
+  return run('ip', args, seconds * 4000).then(({ stdout }) => {
     const match = /(\d+) packets transmitted, (\d+) received/.exec(stdout);
     return { sent: Number(match?.[1]), received: Number(match?.[2]) };
   });
@@ -63,16 +63,15 @@ async function waitSeen(name: string): Promise<void> {
   await waitFor(`network ${name} on b`, seen, WAIT_MS);
 }
 
-/** ping ends with its last request still under way. */
 function expectNoLoss({ sent, received }: { sent: number; received: number }): void {
-  expect(sent).toBeGreaterThan(300);
-  expect(sent - received).toBeLessThanOrEqual(1);
+  expect(sent).toBeGreaterThanOrEqual(400);
+  expect(received).toBe(sent);
 }
 
 describe('a cluster of three Consul servers', () => {
   it('loses its leader: no frame is lost, and a network that is made meanwhile is on the other host', async () => {
     const leader = (await cluster.leader())!;
-    const pinging = pingFor(15);
+    const pinging = pingFor(10);
     await sleep(1000);
     await cluster.kill(leader);
     await createNetwork('red');
@@ -88,7 +87,7 @@ describe('a cluster of three Consul servers', () => {
   });
 
   it('is down as a whole for 10 s: no frame is lost, and both hosts are there when it is back', async () => {
-    const pinging = pingFor(20);
+    const pinging = pingFor(14);
     for (const name of SERVERS) await cluster.kill(name);
     await waitFor('both hosts to miss it', async () => !(await connected('a')) && !(await connected('b')), WAIT_MS);
     await sleep(10_000);
