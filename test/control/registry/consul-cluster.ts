@@ -50,7 +50,7 @@ export class ConsulCluster {
     return SERVERS.map((name) => this.url(name));
   }
 
-  /** Servers that this test can ask directly, once join() was called without a namespace. */
+  /** The server that leads, as the first one says that runs. */
   async leader(): Promise<ServerName | undefined> {
     for (const name of this.#running.keys()) {
       const text = await this.#curl(name, `${this.url(name)}/v1/status/leader`);
