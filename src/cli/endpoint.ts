@@ -148,7 +148,7 @@ export function endpointTable(endpoints: readonly Endpoint[]): string {
     e.mac,
     e.node,
     e.local
-      ? `${e.local.sandbox} ${e.local.containerInterface}${e.local.state === 'waiting' ? ' (waiting)' : ''}`
+      ? `${e.local.sandbox} ${e.local.containerInterface}${e.local.state === 'published' ? '' : ` (${e.local.state})`}`
       : e.stale === true
         ? '- (last known)'
         : '-',

@@ -95,12 +95,13 @@ function statusText(status: Status): string {
     ['underlay', `${underlay.interface}, mtu ${underlay.mtuBytes} bytes`],
     ['registry', registryText(status)],
     ['networks', `${counts.networks}, ${counts.localNetworks} on this host`],
-    ['endpoints', `${counts.localEndpoints} on this host`],
+    ['endpoints', `${counts.localEndpoints} on this host${conflictsText(status)}`],
     ['nodes', String(counts.nodes)],
     ['workers', status.workers.map((w) => `#${w.id} ${w.state}`).join(', ') || 'none'],
     ['offloads', offloadsText(status)],
     ['gateways', gatewaysText(status)],
     ...(status.gateway?.problems ?? []).map((problem) => ['warning', problem] as const),
+    ['dns', dnsText(status)],
     ['drops', drops === 0 ? '0' : `${drops} (vtep status --drops)`],
   ]);
   const totals = counterRows(status.totals);
@@ -110,6 +111,11 @@ function statusText(status: Status): string {
 function gatewaysText({ gateway }: Status): string {
   const there = gateway?.networks.filter(({ addresses }) => addresses.length > 0) ?? [];
   return there.map(({ network, addresses }) => `${network} ${addresses.join(' ')}`).join(', ') || 'none';
+}
+
+function conflictsText({ counts }: Status): string {
+  const { addressConflicts = 0 } = counts;
+  return addressConflicts === 0 ? '' : `, ${addressConflicts} in conflict over an address (vtep endpoint ls)`;
 }
 
 function registryText({ registry }: Status): string {
@@ -129,6 +135,18 @@ function offloadsText({ offloads }: Status): string {
   const parts = [named('on') || 'none'];
   for (const state of ['off', 'unsupported'] as const) if (named(state) !== '') parts.push(`${state}: ${named(state)}`);
   return parts.join('; ');
+}
+
+/** How many networks have a names server that listens, then those that wait and why. */
+function dnsText({ dns }: Status): string {
+  if (dns === undefined) return 'off';
+  const waiting = dns.flatMap(({ network, addresses }) =>
+    addresses
+      .filter(({ state }) => state === 'waiting')
+      .map(({ address, error }) => `${network} waits for ${address}${error === undefined ? '' : ` (${error})`}`),
+  );
+  const served = dns.filter(({ addresses }) => addresses.some(({ state }) => state === 'listening')).length;
+  return [`names of ${served} ${served === 1 ? 'network' : 'networks'} served`, ...waiting].join('; ');
 }
 
 function dropsText(status: Status): string {

@@ -10,12 +10,14 @@ import { FDB_ENTRIES_DEFAULT, WORKERS_MAX } from '../shared/layout.js';
 import { showValue } from './api/check-input.js';
 import { nameSchema } from './api/schema.js';
 import { VtepError } from './errors.js';
+import { REAP_AFTER_SECONDS_DEFAULT } from './ipam/reaper.js';
 import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './log.js';
+import { DEFAULT_POOLS_TEXT, type Pool, parsePools, withDefaults } from './networks/subnet-pool.js';
 import { OFFLOAD_SWITCHES, type OffloadSwitch } from './offload-switches.js';
 import { type PortRange, SOURCE_PORT_MIN, SOURCE_PORTS_DEFAULT } from './source-ports.js';
 
 export interface ConfigValues {
-  registry?: string;
+  registry?: readonly string[];
   embeddedRegistry?: string;
   underlay?: string;
   advertise?: string;
@@ -24,6 +26,8 @@ export interface ConfigValues {
   socket?: string;
   stateDir?: string;
   sessionTtl?: number;
+  reapAfter?: number;
+  defaultPool?: Pool[];
   workers?: number;
   spareAddresses?: number;
   fdbEntries?: number;
@@ -38,11 +42,22 @@ export interface ConfigValues {
   offloadCoalesceUdp?: OffloadSwitch;
   offloadSimdChecksum?: OffloadSwitch;
   token?: string;
+  registryTokenFile?: string;
+  registryCa?: string;
+  registryCert?: string;
+  registryKey?: string;
   datacenter?: string;
+  registryNamespace?: string;
+  registryPartition?: string;
   registryPrefix?: string;
   logLevel?: LogLevel;
   logFormat?: LogFormat;
+  dns?: OnOff;
+  dnsUpstream?: readonly string[];
 }
+export type OnOff = (typeof ON_OFF)[number];
+const ON_OFF = ['on', 'off'] as const;
+
 export type ConfigKey = keyof ConfigValues;
 
 export interface ConfigOption {
@@ -53,6 +68,8 @@ export interface ConfigOption {
   readonly env: string;
   readonly argument: string;
   readonly help: string;
+  /** May be given several times, and as a list in the file: the same as with commas between. */
+  readonly isList: boolean;
   /** @throws VtepError VTEP_ERR_INVALID that begins with `where` and the text. */
   read(text: string, where: string, into: ConfigValues): void;
 }
@@ -93,14 +110,15 @@ function option<K extends ConfigKey>(
     env: `VTEP_${name.replace(/-/g, '_').toUpperCase()}`,
     argument,
     help,
+    isList: key === 'registry',
     read(text, where, into) {
       const value = parse(text);
       if (!(value instanceof Refusal)) {
         into[key] = value;
         return;
       }
-      // The token is a secret: it is in no message.
-      const shown = key === 'token' ? '' : ` ${showValue(text)}`;
+      // Secrets are in no message: the token, and a password that somebody put in a URL.
+      const shown = key === 'token' ? '' : ` ${showValue(text.replace(/[^/,\s]*@/g, '...@'))}`;
       throw new VtepError('VTEP_ERR_INVALID', `${where}${shown} ${value.rule}`);
     },
   };
@@ -128,10 +146,25 @@ function parseRegistryUrl(text: string): string | Refusal {
   const url = URL.canParse(bare ? `http://${text}` : text) ? new URL(bare ? `http://${text}` : text) : undefined;
   if (url === undefined || text.trim() !== text || url.hostname === '') return new Refusal(rule);
   if (url.protocol !== 'http:' && url.protocol !== 'https:') return new Refusal(`${rule}: the scheme is http or https`);
-  if (url.username !== '' || url.password !== '') return new Refusal(`${rule}: a secret goes in --token`);
+  if (url.username !== '' || url.password !== '')
+    return new Refusal(`${rule}: a secret goes in --registry-token-file or --token`);
   if (url.pathname !== '/' || url.search !== '' || url.hash !== '') return new Refusal(`${rule}: without a path`);
   const hasPort = url.port !== '' || /:\d+\/?$/.test(text);
   return bare && !hasPort ? `http://${url.hostname}:${CONSUL_PORT}` : url.origin;
+}
+
+/** Servers of one cluster, in the order in which they are tried. */
+function parseRegistryUrls(text: string): readonly string[] | Refusal {
+  const urls = text.split(',').map((part) => parseRegistryUrl(part.trim()));
+  const refusal = urls.find((url) => url instanceof Refusal);
+  if (refusal !== undefined) return refusal;
+  const unique = [...new Set(urls as string[])];
+  const schemes = new Set(unique.map((url) => url.split(':')[0]));
+  return schemes.size === 1 ? unique : new Refusal('must be all http:// or all https://: a token goes to each of them');
+}
+
+function parseFile(text: string): string | Refusal {
+  return text === '' || text.endsWith('/') ? new Refusal('must be the path of a file') : resolve(text);
 }
 
 function parseListen(text: string): string | Refusal {
@@ -182,6 +215,23 @@ function parseSourcePorts(text: string): PortRange | Refusal {
     : new Refusal(`must be FIRST-LAST, UDP ports from ${SOURCE_PORT_MIN} to 65535, such as 49152-65535`);
 }
 
+function parseDefaultPool(text: string): Pool[] | Refusal {
+  try {
+    return withDefaults(parsePools(text));
+  } catch (error) {
+    if (!(error instanceof VtepError)) throw error;
+    return new Refusal(`is not right: ${error.message}`);
+  }
+}
+
+/** IP[,IP]. */
+function parseAddresses(text: string): readonly string[] | Refusal {
+  const addresses = text.split(',').map((part) => part.trim());
+  return addresses.every((address) => isIP(address) !== 0)
+    ? addresses
+    : new Refusal('must be IP addresses, such as 192.0.2.53 or 192.0.2.53,2001:db8::53');
+}
+
 function offload(key: ConfigKey & `offload${string}`, help: string): ConfigOption {
   return option(key, 'switch', `${help}: auto (where the kernel can) or off (default: auto)`, oneOf(OFFLOAD_SWITCHES));
 }
@@ -190,8 +240,8 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
   option(
     'registry',
     'url',
-    'the Consul server that keeps the networks, such as http://10.30.10.111:8500',
-    parseRegistryUrl,
+    'the Consul that keeps the networks, such as http://10.30.10.111:8500; several servers: commas, or once for each',
+    parseRegistryUrls,
   ),
   option(
     'embeddedRegistry',
@@ -234,6 +284,18 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
     wholeNumber(0, 64, 'must be a whole number from 0 to 64'),
   ),
   option(
+    'reapAfter',
+    'seconds',
+    `after how long its addresses go to others, once a host counts as gone, 10 to 86400 (default: ${REAP_AFTER_SECONDS_DEFAULT})`,
+    wholeNumber(10, 86_400, 'must be a whole number of seconds from 10 to 86400'),
+  ),
+  option(
+    'defaultPool',
+    'pool/length,...',
+    `what networks get subnets of that are given none, and how long their prefix is (default: ${DEFAULT_POOLS_TEXT})`,
+    parseDefaultPool,
+  ),
+  option(
     'workers',
     'count',
     `threads that move frames, 1 to ${WORKERS_MAX} (default: 1)`,
@@ -274,17 +336,45 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
   offload('offloadCoalesceTcp', 'TCP superframes to the containers'),
   offload('offloadCoalesceUdp', 'UDP superframes to the containers'),
   offload('offloadSimdChecksum', 'checksums by WebAssembly SIMD'),
+  option('dns', 'switch', "on or off: answer containers' names on the networks' gateways (default: on)", oneOf(ON_OFF)),
+  option(
+    'dnsUpstream',
+    'ip[,ip]',
+    "the DNS servers to ask for names that are no container's (default: those of /etc/resolv.conf)",
+    parseAddresses,
+  ),
   option(
     'token',
     'token',
-    'the ACL token for Consul; better in VTEP_TOKEN, since other users can read flags',
+    'the ACL token for Consul; better in VTEP_TOKEN or a file, since other users can read flags',
     matching(/^[\x21-\x7e]+$/, 'must be printable ASCII without spaces'),
   ),
+  option('registryTokenFile', 'file', 'a file with that token, read again when it changes', parseFile),
+  option(
+    'registryCa',
+    'file',
+    "PEM: who signed the certificates of https:// registries (default: Node.js's CAs)",
+    parseFile,
+  ),
+  option('registryCert', 'file', "PEM: this host's certificate for registries that ask for one", parseFile),
+  option('registryKey', 'file', 'PEM: the key of that certificate', parseFile),
   option(
     'datacenter',
     'name',
     "the Consul datacenter (default: the server's own)",
     matching(/^[a-zA-Z0-9_-]+$/, 'must be letters, digits, "_" and "-"'),
+  ),
+  option(
+    'registryNamespace',
+    'name',
+    "the namespace in Consul Enterprise (default: the token's own)",
+    matching(/^[a-zA-Z0-9-]{1,64}$/, 'must be at most 64 letters, digits and "-"'),
+  ),
+  option(
+    'registryPartition',
+    'name',
+    "the admin partition in Consul Enterprise (default: the server's own)",
+    matching(/^[a-zA-Z0-9-]{1,64}$/, 'must be at most 64 letters, digits and "-"'),
   ),
   option('registryPrefix', 'prefix', 'where the keys are in the registry (default: vtep/v1/)', parsePrefix),
   option('logLevel', 'level', `${LOG_LEVELS.join(', ')} (default: info)`, oneOf(LOG_LEVELS)),

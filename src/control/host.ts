@@ -3,6 +3,7 @@
  *
  *     API ─▶ Host ─┬─ NetworkStore, PeerStore, AddressPool      keys of the registry
  *                  ├─ EndpointManager ─ LocalNetworks ─ ports/  kernel objects of this host
+ *                  ├─ NamesService                              DNS on the networks' gateways
  *                  ├─ NodeSession                               this node's presence
  *                  └─ Reconciler ─▶ Forwarding                  what other hosts bring
  *
@@ -13,6 +14,7 @@ import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import type {
   Attach,
+  CreatedNetwork,
   CreateNetwork,
   Detach,
   Endpoint,
@@ -24,6 +26,7 @@ import type {
   Status,
 } from './api/schema.js';
 import { SESSION_TTL_SECONDS } from './config-options.js';
+import { EndpointListing } from './endpoints/endpoint-listing.js';
 import { EndpointManager } from './endpoints/endpoint-manager.js';
 import { LatestRun } from './endpoints/latest-run.js';
 import { LocalNetworks } from './endpoints/local-networks.js';
@@ -33,21 +36,21 @@ import { VtepError } from './errors.js';
 import type { FdbEntry, Forwarding } from './forwarding.js';
 import { GatewayManager } from './gateway/gateway-manager.js';
 import { AddressPool } from './ipam/address-pool.js';
-import { NetworkStore } from './networks/network-store.js';
+import { Reaper } from './ipam/reaper.js';
+import { NamesService, namedNetwork } from './names/names-service.js';
+import type { Resolver } from './names/resolvers.js';
+import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
+import type { Pool } from './networks/subnet-pool.js';
 import { NodeSession } from './nodes/node-session.js';
 import { Iproute } from './ports/iproute.js';
 import { bridgeName, INTERFACE_PREFIX, tapName } from './ports/names.js';
 import { Reconciler } from './reconcile/reconciler.js';
 import { RegistryKeeper } from './reconcile/registry-keeper.js';
-import type { Registry, RegistryEntry } from './registry/registry.js';
+import type { Registry } from './registry/registry.js';
 import {
-  ENDPOINTS_PREFIX,
-  endpointsPrefix,
   type NetworkValue,
   NODES_PREFIX,
-  parseEndpoints,
-  parseEndpointsKey,
   parseNode,
   parseNodeKey,
 } from './registry/schema.js';
@@ -78,6 +81,12 @@ export interface HostOptions {
   readonly iproute?: Iproute | undefined;
   /** For tests: opens the local copy. */
   readonly openState?: ((directory: string) => LocalState) | undefined;
+  /** How long a node stays away before its addresses are given to others. @default 60 000 */
+  readonly reapAfterMs?: number | undefined;
+  /** What networks get subnets of that are given none. @default 10.0.0.0/8/24 and fd76:7465:7000::/48/64 */
+  readonly pools?: readonly Pool[] | undefined;
+  /** Names are served on the networks' gateways; `upstream` instead of the host's own resolvers. @default not */
+  readonly dns?: { readonly upstream?: readonly Resolver[] | undefined } | undefined;
 }
 
 export class Host implements HostOperations {
@@ -87,17 +96,22 @@ export class Host implements HostOperations {
   private readonly peers: PeerStore;
   private readonly locals: LocalNetworks;
   private readonly endpoints: EndpointManager;
+  private readonly names: NamesService | undefined;
   private readonly session: NodeSession;
   private readonly reconciler: Reconciler;
   private readonly keeper: RegistryKeeper;
   private vtep: HostOptions['vtep'];
   private readonly iproute: Iproute;
+  private readonly addresses: AddressPool;
+  private readonly reaper: Reaper;
   private readonly gateway: GatewayManager;
   private monitor: { close(): Promise<void> } | undefined;
   private readonly linkChecks = new LatestRun(() => this.endpoints.checkLinks());
   private readonly startedMs = performance.now();
   private contact: { answeredMs?: number; error?: string | undefined; away?: boolean } = {};
   private readonly reach: RegistryReach;
+  private readonly listing: EndpointListing;
+  private answeredAt: number;
 
   /** @throws VtepError VTEP_ERR_NODE_NAME_IN_USE. A registry that is not reachable is no error: it is tried for ever. */
   static async start(options: HostOptions): Promise<Host> {
@@ -110,6 +124,7 @@ export class Host implements HostOperations {
       host.gateway.start();
       await host.session.start();
       host.reconciler.start();
+      host.reaper.start();
       // What changed before the monitor listened.
       host.linkChecks.request();
       return host;
@@ -126,10 +141,11 @@ export class Host implements HostOperations {
     const onContact = (error?: unknown) => this.noteContact(error);
     const iproute = options.iproute ?? new Iproute(options.ipCommandPrefix);
     this.state = state;
+    this.answeredAt = state.answeredAt ?? Number.NEGATIVE_INFINITY;
     this.iproute = iproute;
     const gateway = new GatewayManager({ iproute, logger, tunnel: () => this.vtep, nftProgram: options.nftProgram });
     this.gateway = gateway;
-    this.networks = new NetworkStore(registry, () => hostRoutes(iproute));
+    this.networks = new NetworkStore(registry, () => hostRoutes(iproute), options.pools);
     this.peers = new PeerStore(registry, this.networks);
     this.session = new NodeSession({
       ...{ registry, node, hostId, state, logger },
@@ -145,28 +161,61 @@ export class Host implements HostOperations {
       },
     });
     this.keeper = new RegistryKeeper({ registry, state, networks: this.networks, logger });
+    const { dns, holdMs } = options;
+    const names = dns && new NamesService({ node, logger, holdMs, upstream: dns.upstream });
+    this.names = names;
     this.reconciler = new Reconciler({
-      ...{ registry, node, forwarding, state, logger, onContact, keeper: this.keeper },
-      holdMs: options.holdMs,
+      ...{ registry, node, forwarding, state, logger, onContact, keeper: this.keeper, holdMs },
+      onNodes: (entries) => names?.takeNodes(entries),
+      onEndpoints: (network, entries) => names?.takeEndpoints(network, entries),
       onOwnNodeMissing: () => this.session.republish(),
       onOwnEndpointsMissing: (network) => {
         if (this.endpoints.hasPublished(network)) this.session.republish();
       },
       onNetworks: (entries) => {
         const there = new Set(entries.map((entry) => entry.key));
-        if (this.locals.all().some(({ name }) => !there.has(`networks/${name}`))) this.session.republish();
+        for (const network of parseAll(entries)) {
+          if (network.state === 'removing' && network.forced === true) void this.endpoints.dropNetwork(network);
+        }
+        const missing = this.locals.all().filter(({ name }) => !there.has(`networks/${name}`));
+        // Removed by force while this host was not heard of; else the registry may have lost it.
+        for (const network of missing) if (this.keeper.wasRemoved(network.id)) void this.endpoints.dropNetwork(network);
+        if (missing.some(({ id }) => !this.keeper.wasRemoved(id))) this.session.republish();
       },
     });
     const underlayMtuBytes = options.underlay.mtuBytes;
     const parts = { iproute, forwarding, state, gateway };
-    this.locals = new LocalNetworks({ ...parts, reconciler: this.reconciler, underlayMtuBytes });
+    this.locals = new LocalNetworks({
+      ...{ ...parts, reconciler: this.reconciler, underlayMtuBytes },
+      onOpened: (network) => names?.networkOpened(namedNetwork(network)),
+      onClosed: async (name) => names?.networkClosed(name),
+    });
+    const session = () => this.session.id;
+    const { networks } = this;
+    this.reaper = new Reaper({
+      ...{ registry, node, logger, reapAfterMs: options.reapAfterMs },
+      onLooked: () => this.endpoints.retryConflicts(),
+    });
+    const absence = (other: string) => this.reaper.absence(other);
+    this.addresses = new AddressPool(registry, node, logger, { session, absence });
     this.reach = new RegistryReach(registry.url, () => this.contact.away === true);
+    const known = { registry, node, logger, state, networks, locals: this.locals, reach: this.reach };
+    this.listing = new EndpointListing(known);
     this.endpoints = new EndpointManager({
-      ...{ ...parts, registry, node, logger, networks: this.networks, locals: this.locals, reach: this.reach },
-      spareAddresses: options.spareAddresses ?? 0,
+      ...{ ...known, spareAddresses: options.spareAddresses ?? 0, reapAfterMs: options.reapAfterMs },
+      silentMs: () => Date.now() - this.answeredAt,
       onOwed: () => this.session.republish(),
-      addresses: new AddressPool(registry, node, logger),
-      publisher: new Publisher({ registry, node, networks: this.networks, logger, session: () => this.session.id }),
+      onEndpoints: (network, endpoints) => names?.setLocalEndpoints(network, endpoints),
+      ...{ ...parts, logger, networks, locals: this.locals, addresses: this.addresses },
+      publisher: new Publisher({
+        registry,
+        node,
+        networks,
+        addresses: this.addresses,
+        logger,
+        session,
+        mayRestore: ({ id }) => this.keeper.mayPutBack(id),
+      }),
     });
   }
 
@@ -174,10 +223,12 @@ export class Host implements HostOperations {
     await this.monitor?.close();
     await this.linkChecks.idle();
     await this.gateway.close();
+    await this.reaper.close();
     await this.session.close();
     await this.endpoints.close();
     await this.reconciler.close();
     this.keeper.close();
+    await this.names?.close();
     await this.state.close();
   }
 
@@ -190,6 +241,7 @@ export class Host implements HostOperations {
     this.options.forwarding.moveUnderlay(ip);
     this.vtep = { ...this.vtep, ip };
     this.session.move(this.vtep);
+    this.reconciler.applyAgain();
   }
 
   /** The underlay is back after it was down: the registry is asked at once, and told of this host. */
@@ -215,10 +267,14 @@ export class Host implements HostOperations {
         ...this.reconciler.counts(),
         localNetworks: this.locals.all().length,
         localEndpoints: this.endpoints.all().length,
+        addressConflicts: this.addresses.allConflicts().size,
       },
       workers: workers.map((worker) => ({ ...worker })),
       offloads: offloads.map((offload) => ({ ...offload })),
       gateway: this.gateway.status() as NonNullable<Status['gateway']>,
+      ...(this.names === undefined
+        ? {}
+        : { dns: this.names.status().map((served) => ({ ...served, addresses: [...served.addresses] })) }),
       totals: { ...totals },
       drops: { ...drops },
       networks: networks.map((network) => ({ ...network, counters: { ...network.counters } })),
@@ -230,17 +286,26 @@ export class Host implements HostOperations {
     return (await this.networks.list()).map(toNetwork);
   }
 
-  async createNetwork(input: CreateNetwork): Promise<Network> {
-    return toNetwork(await this.networks.create(input));
+  async createNetwork(input: CreateNetwork): Promise<CreatedNetwork> {
+    const value = await this.networks.create(input);
+    // Made it is: a registry that went away just now takes no more than the warnings along.
+    const warnings = await this.networks.overlaps(value).catch(() => []);
+    return { ...toNetwork(value), ...(warnings.length === 0 ? {} : { warnings }) };
   }
 
   async inspectNetwork(name: string): Promise<NetworkDetail> {
     const { value } = await this.networks.require(name);
-    const [endpoints, peers] = await Promise.all([this.listEndpoints(name), this.peers.list(name)]);
+    const [endpoints, peers, usage] = await Promise.all([
+      this.listEndpoints(name),
+      this.peers.list(name),
+      this.addresses.usage(value),
+    ]);
     const local = this.locals.get(name);
     return {
       ...toNetwork(value),
+      ...(value.state === 'removing' ? { removing: true } : {}),
       endpoints,
+      usage,
       peers: peers.map(({ address, port }) => ({ address, port })),
       ...(local === undefined
         ? {}
@@ -248,7 +313,8 @@ export class Host implements HostOperations {
     };
   }
 
-  async removeNetwork(name: string): Promise<void> {
+  async removeNetwork(name: string, force = false): Promise<void> {
+    if (force) return this.networks.remove(name, true);
     // Endpoints that the registry has not heard of count too.
     const here = this.endpoints.all().filter((endpoint) => endpoint.network === name);
     if (here.length > 0) await this.endpoints.publishNetwork(name);
@@ -256,23 +322,9 @@ export class Host implements HostOperations {
   }
 
   async listEndpoints(network?: string): Promise<Endpoint[]> {
-    const { node, logger } = this.options;
-    const { entries, stale } = await this.endpointEntries(network);
+    const others = await this.listing.ofOthers(network);
     const mine = this.endpoints.all().filter((endpoint) => network === undefined || endpoint.network === network);
-    const endpoints = mine.map((endpoint) => this.toEndpoint(endpoint));
-    for (const entry of entries) {
-      const key = parseEndpointsKey(entry.key);
-      const value = parseEndpoints(entry, (error) =>
-        logger.warn({ event: 'registry.bad-value', err: error }, error.message),
-      );
-      // One's own are told from what is here, which is never behind.
-      if (key === undefined || value === undefined || key.node === node) continue;
-      for (const { id, name, mac, addresses } of value.endpoints) {
-        const found = { id, name, network: key.network, node: key.node, mac, addresses };
-        endpoints.push(stale ? { ...found, stale } : found);
-      }
-    }
-    return endpoints.sort(
+    return [...mine.map((endpoint) => this.toEndpoint(endpoint)), ...others].sort(
       (a, b) => compare(a.network, b.network) || compare(a.node, b.node) || compare(a.name, b.name),
     );
   }
@@ -342,33 +394,22 @@ export class Host implements HostOperations {
     return [];
   }
 
-  /** What all hosts have published; while the registry is away the last readings of the networks that are open here. */
-  private async endpointEntries(network?: string): Promise<{ entries: readonly RegistryEntry[]; stale: boolean }> {
-    const { registry } = this.options;
-    try {
-      const prefix = network === undefined ? ENDPOINTS_PREFIX : endpointsPrefix(network);
-      if (network !== undefined) await this.reach.read(() => this.networks.require(network));
-      return { entries: (await this.reach.read(() => registry.list(prefix))).entries, stale: false };
-    } catch (error) {
-      const names = this.locals.all().map(({ name }) => name);
-      const known = network === undefined ? names : names.filter((name) => name === network);
-      if (!isUnreachable(error) || (network !== undefined && known.length === 0)) throw error;
-      return { entries: known.flatMap((name) => this.state.snapshot(endpointsPrefix(name))), stale: true };
-    }
-  }
-
   private toEndpoint(endpoint: LocalEndpoint): Endpoint {
     const { id, name, network, mac, addresses, hostInterface, containerInterface, sandbox, mtuBytes, publish } =
       endpoint;
-    const state = this.endpoints.isPublished(id) ? 'published' : 'waiting';
+    const waiting = this.addresses.allConflicts().has(id) ? 'conflict' : 'waiting';
+    const state = this.endpoints.isPublished(id) ? 'published' : waiting;
     const published = publish === undefined ? {} : { publish: [...publish] };
     const local = { hostInterface, containerInterface, sandbox, mtuBytes, state, ...published } as const;
     return { id, name, network, node: this.options.node, mac, addresses: [...addresses], local };
   }
 
   private noteContact(error?: unknown): void {
-    if (error === undefined) this.contact = { answeredMs: performance.now() };
-    else {
+    if (error === undefined) {
+      this.contact = { answeredMs: performance.now() };
+      this.answeredAt = Date.now();
+      this.state.noteAnswered(this.answeredAt);
+    } else {
       const message = error instanceof Error ? error.message : String(error);
       this.contact = { ...this.contact, error: message, away: isUnreachable(error) };
     }

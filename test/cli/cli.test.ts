@@ -90,6 +90,10 @@ describe('what the API is asked', () => {
       ['removeNetwork', 'a'],
     ],
     [
+      ['network', 'rm', '--force', 'a'],
+      ['removeNetwork', 'a', true],
+    ],
+    [
       [...attach, '--netns', 'master'],
       ['attach', { network: 'n', netns: 'master' }],
     ],
@@ -182,14 +186,21 @@ describe('what is printed', () => {
 
   it('network create and rm', async () => {
     expect(await done('network', 'create', 'n')).toBe(
-      'network n created: VNI 256, subnet 10.0.0.0/24, gateway 10.0.0.1\n',
+      'network n created: VNI 256, subnet 10.0.0.0/24, gateway 10.0.0.1\nwarning: subnet 10.0.0.0/24 overlaps\n',
     );
     expect(await done('network', 'rm', 'a', 'b')).toBe('network a removed\nnetwork b removed\n');
   });
 
   it('network inspect', async () => {
     const text = await done('network', 'inspect', 'n');
-    for (const part of ['vni       256', 'mtu       from the underlay', 'bridge vtb-100', '192.0.2.9:4789', 'e-1']) {
+    for (const part of [
+      '10.0.0.0/24, gateway 10.0.0.1, 3 used, 250 free',
+      'vni       256',
+      'mtu       from the underlay',
+      'bridge vtb-100',
+      '192.0.2.9:4789',
+      'e-1',
+    ]) {
       expect(text).toContain(part);
     }
   });
@@ -230,6 +241,7 @@ describe('what is printed', () => {
     expect(text).toMatch(
       /^offloads +tap-tso, underlay-gso \(refused 12 times by the route to 192\.0\.2\.2\); off: simd-checksum; unsupported: tap-uso \(TUNSETOFFLOAD: EINVAL\)$/m,
     );
+    expect(text).toMatch(/^dns +names of 1 network served; blue waits for 10\.0\.1\.1 \(bind EADDRNOTAVAIL\)$/m);
     expect(text).toMatch(/^drops +8 \(vtep status --drops\)$/m);
     expect(text).toMatch(/^tapRxFrames +7$/m);
     expect(text).not.toContain('idle');

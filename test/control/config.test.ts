@@ -48,13 +48,18 @@ function refusal(argv: string[], env: Record<string, string> = {}): string {
 describe('values', () => {
   it('defaults', () => {
     expect(load(LEAST)).toEqual({
-      registryUrl: 'http://192.0.2.1:8500',
+      registryUrls: ['http://192.0.2.1:8500'],
       underlay: 'eth0',
       port: 4789,
       node: hostname(),
       socketPath: '/run/vtep/vtepd.sock',
       stateDirectory: '/var/lib/vtep',
       sessionTtlSeconds: 20,
+      reapAfterSeconds: 60,
+      defaultPools: [
+        { family: 4, cidr: '10.0.0.0/8', prefixLength: 24 },
+        { family: 6, cidr: 'fd76:7465:7000::/48', prefixLength: 64 },
+      ],
       workers: 1,
       spareAddresses: 2,
       fdbEntries: 100_000,
@@ -62,6 +67,7 @@ describe('values', () => {
       spinMicroseconds: 0,
       workerNice: 0,
       offloads: OFFLOADS_AUTO,
+      dns: true,
       logLevel: 'info',
       logFormat: 'json',
     });
@@ -89,24 +95,14 @@ describe('values', () => {
         '--state-dir',
         '/tmp/state',
       ],
-      ...[
-        '--session-ttl',
-        '3600',
-        '--workers',
-        '16',
-        '--spare-addresses',
-        '0',
-        '--token',
-        's3cret',
-        '--datacenter',
-        'dc1',
-      ],
+      ...['--spare-addresses', '0', '--reap-after', '90', '--default-pool', '172.16.0.0/12/20'],
+      ...['--session-ttl', '3600', '--workers', '16', '--token', 's3cret', '--datacenter', 'dc1'],
       ...['--fdb-entries', '4000000', '--source-ports', '1024-1151', '--spin-us', '0', '--worker-nice', '5'],
-      ...['--offload-tap-uso', 'off'],
+      ...['--offload-tap-uso', 'off', '--dns', 'off', '--dns-upstream', '192.0.2.53, 2001:db8::53'],
       ...['--registry-prefix', '/lab/vtep/', '--log-level', 'debug', '--log-format', 'text'],
     ];
     expect(load(argv)).toEqual({
-      registryUrl: 'https://consul.example:8501',
+      registryUrls: ['https://consul.example:8501'],
       embeddedRegistry: '127.0.0.1:8500',
       underlay: 'eth1',
       advertise: '192.0.2.7',
@@ -115,6 +111,11 @@ describe('values', () => {
       socketPath: '/tmp/v.sock',
       stateDirectory: '/tmp/state',
       sessionTtlSeconds: 3600,
+      reapAfterSeconds: 90,
+      defaultPools: [
+        { family: 4, cidr: '172.16.0.0/12', prefixLength: 20 },
+        { family: 6, cidr: 'fd76:7465:7000::/48', prefixLength: 64 },
+      ],
       workers: 16,
       spareAddresses: 0,
       fdbEntries: 4_000_000,
@@ -122,6 +123,8 @@ describe('values', () => {
       spinMicroseconds: 0,
       workerNice: 5,
       offloads: { ...OFFLOADS_AUTO, 'tap-uso': 'off' },
+      dns: false,
+      dnsUpstream: ['192.0.2.53', '2001:db8::53'],
       token: 's3cret',
       datacenter: 'dc1',
       registryPrefix: 'lab/vtep/',
@@ -134,7 +137,7 @@ describe('values', () => {
     const path = file('registry: http://file:1\nunderlay: eth0\nport: 1001\nsessionTtl: 21\nstate-dir: /file\n');
     const env = { VTEP_PORT: '1002', VTEP_SESSION_TTL: '22', VTEP_STATE_DIR: '' };
     expect(load(['--config', path, '--port', '1003'], env)).toMatchObject({
-      registryUrl: 'http://file:1',
+      registryUrls: ['http://file:1'],
       port: 1003,
       sessionTtlSeconds: 22,
       stateDirectory: '/file',
@@ -143,7 +146,7 @@ describe('values', () => {
 
   it('every option is read from the environment and from the file, in both spellings', () => {
     const samples: Record<string, string> = {
-      registry: 'http://192.0.2.1:8500',
+      registry: 'https://192.0.2.1:8501,https://192.0.2.2:8501',
       embeddedRegistry: '127.0.0.1:8500',
       underlay: 'eth0',
       advertise: '192.0.2.7',
@@ -152,6 +155,8 @@ describe('values', () => {
       socket: '/tmp/v.sock',
       stateDir: '/tmp/state',
       sessionTtl: '20',
+      reapAfter: '10',
+      defaultPool: '172.16.0.0/12/20,fd00::/32/64',
       workers: '2',
       spareAddresses: '3',
       fdbEntries: '1000',
@@ -165,19 +170,28 @@ describe('values', () => {
       offloadCoalesceTcp: 'off',
       offloadCoalesceUdp: 'off',
       offloadSimdChecksum: 'off',
+      dns: 'off',
+      dnsUpstream: '192.0.2.53',
       token: '0123',
+      registryTokenFile: '/run/token',
+      registryCa: '/tmp/ca.pem',
+      registryCert: '/tmp/host.pem',
+      registryKey: '/tmp/host.key',
       datacenter: 'dc1',
+      registryNamespace: 'lab',
+      registryPartition: 'east',
       registryPrefix: 'lab/',
       logLevel: 'warn',
       logFormat: 'text',
     };
     expect(CONFIG_OPTIONS.map((o) => o.key).sort()).toEqual(Object.keys(samples).sort());
-    const flags = CONFIG_OPTIONS.flatMap((o) => [`--${o.name}`, samples[o.key] ?? '']);
+    // It excludes --token; below it has a test of its own.
+    const options = CONFIG_OPTIONS.filter((o) => o.key !== 'registryTokenFile');
+    const flags = options.flatMap((o) => [`--${o.name}`, samples[o.key] ?? '']);
     const expected = load(flags);
     expect(expected?.token).toBe('0123');
-    expect(load([], Object.fromEntries(CONFIG_OPTIONS.map((o) => [o.env, samples[o.key] ?? ''])))).toEqual(expected);
-    const yaml = (spelling: 'key' | 'name') =>
-      CONFIG_OPTIONS.map((o) => `${o[spelling]}: ${samples[o.key]}\n`).join('');
+    expect(load([], Object.fromEntries(options.map((o) => [o.env, samples[o.key] ?? ''])))).toEqual(expected);
+    const yaml = (spelling: 'key' | 'name') => options.map((o) => `${o[spelling]}: ${samples[o.key]}\n`).join('');
     expect(load(['--config', file(yaml('key'))])).toEqual(expected);
     expect(load([], { VTEP_CONFIG: file(yaml('name')) })).toEqual(expected);
   });
@@ -192,7 +206,29 @@ describe('values', () => {
     ['https://consul:8501', 'https://consul:8501'],
     ['http://[::1]:8500', 'http://[::1]:8500'],
   ])('--registry %s is %s', (given, expected) => {
-    expect(load(['--registry', given, '--underlay', 'eth0'])?.registryUrl).toBe(expected);
+    expect(load(['--registry', given, '--underlay', 'eth0'])?.registryUrls).toEqual([expected]);
+  });
+
+  it('several registries are given with commas, one by one, or as a list in the file', () => {
+    const expected = ['http://c1:8500', 'http://c2:8500', 'http://c3:8501'];
+    const rest = ['--underlay', 'eth0'];
+    expect(load(['--registry', 'c1, c2:8500,http://c3:8501,c1', ...rest])?.registryUrls).toEqual(expected);
+    expect(load(['--registry', 'c1', '--registry', 'c2,c3:8501', ...rest])?.registryUrls).toEqual(expected);
+    expect(load(rest, { VTEP_REGISTRY: 'c1,c2,c3:8501' })?.registryUrls).toEqual(expected);
+    const path = file('registry:\n  - c1\n  - c2\n  - http://c3:8501\n');
+    expect(load([...rest, '--config', path])?.registryUrls).toEqual(expected);
+  });
+
+  it('the token comes from one place', () => {
+    expect(load([...LEAST, '--registry-token-file', '/run/token'])?.registryTokenFile).toBe('/run/token');
+    const line = refusal([...LEAST, '--registry-token-file', '/run/token', '--token', 'hush']);
+    expect(line).toBe('--token and --registry-token-file are both given: give one of them');
+  });
+
+  it('files for TLS belong to an https registry', () => {
+    expect(refusal([...LEAST, '--registry-cert', '/run/a.pem'])).toContain(
+      '--registry-cert is given for a registry without',
+    );
   });
 
   it('the log is text on a terminal, unless told otherwise', () => {
@@ -226,6 +262,10 @@ describe('wrong values: one line that names the option, the value and what would
     ['--registry', 'http://x:99999', 'must be the URL of a Consul server'],
     ['--registry', 'http://x/v1/kv', 'without a path'],
     ['--registry', 'http://u:p@x', '--token'],
+    ['--registry', 'http://x:1,', 'must be the URL'],
+    ['--registry', 'http://x:1,https://y:1', 'must be all http:// or all https://'],
+    ['--registry-ca', '/tmp/', 'must be the path of a file'],
+    ['--registry-namespace', 'a b', 'must be at most 64 letters'],
     ['--registry', '', 'must be the URL'],
     ['--registry', ':8500', 'must be the URL'],
     ['--embedded-registry', '8500', 'must be HOST:PORT'],
@@ -252,6 +292,9 @@ describe('wrong values: one line that names the option, the value and what would
     ['--session-ttl', '19', 'from 20 to 3600: Consul ends a session at twice its TTL, of which 10 s is the least'],
     ['--session-ttl', '3601', 'from 20 to 3600'],
     ['--session-ttl', '25s', 'from 20 to 3600'],
+    ['--reap-after', '9', 'from 10 to 86400'],
+    ['--default-pool', '10.0.0.0/8', 'address pool "10.0.0.0/8" does not say'],
+    ['--default-pool', '10.0.0.0/8/24,10.0.0.0/24/8', 'is smaller than a /8'],
     ['--workers', '17', 'from 1 to 16'],
     ['--workers', '0', 'from 1 to 16'],
     ['--workers', 'two', 'from 1 to 16'],
@@ -271,18 +314,21 @@ describe('wrong values: one line that names the option, the value and what would
     ['--worker-nice', 'low', 'from -20 to 19'],
     ['--offload-tap-tso', 'on', 'one of auto, off'],
     ['--offload-simd-checksum', '', 'one of auto, off'],
+    ['--dns', 'yes', 'one of on, off'],
+    ['--dns-upstream', 'dns.example', 'must be IP addresses'],
+    ['--dns-upstream', '192.0.2.53,', 'must be IP addresses'],
     ['--datacenter', 'a b', 'must be letters'],
     ['--registry-prefix', 'a//b', 'must be a key prefix'],
     ['--registry-prefix', '/', 'must be a key prefix'],
     ['--log-level', 'loud', 'one of trace, debug, info, warn, error, fatal, silent'],
     ['--log-format', 'xml', 'one of json, text'],
   ])('%s "%s"', (flag, value, rule) => {
-    const line = refusal([...LEAST, `${flag}=${value}`]);
-    expect(line.startsWith(`${flag} "${value.slice(0, 70)}`), line).toBe(true);
+    const without = LEAST.filter((word, i) => word !== flag && LEAST[i - 1] !== flag);
+    const line = refusal([...without, `${flag}=${value}`]);
+    expect(line.startsWith(`${flag} "${value.replace('u:p@', '...@').slice(0, 70)}`), line).toBe(true);
     expect(line).toContain(rule);
     // The same from the environment (where empty is "not given") and from the file, each named as it was given.
     const option = CONFIG_OPTIONS.find((o) => `--${o.name}` === flag);
-    const without = LEAST.filter((word, i) => word !== flag && LEAST[i - 1] !== flag);
     if (value !== '') expect(refusal(without, { [option?.env ?? '']: value })).toContain(`${option?.env} "`);
     const path = file(`${option?.name}: "${value}"\n`);
     expect(refusal([...without, '--config', path])).toContain(`"${option?.name}" in "${path}": "`);

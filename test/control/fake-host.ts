@@ -56,6 +56,16 @@ export const STATUS: Status = {
     { name: 'underlay-gso', state: 'on', detail: 'refused 12 times by the route to 192.0.2.2' },
     { name: 'simd-checksum', state: 'off' },
   ],
+  dns: [
+    {
+      ...{ network: 'my_overlay', names: 2, forward: true, counters: { queries: 3 } },
+      addresses: [{ address: '10.0.0.1', state: 'listening' }],
+    },
+    {
+      ...{ network: 'blue', names: 0, forward: true, counters: {} },
+      addresses: [{ address: '10.0.1.1', state: 'waiting', error: 'bind EADDRNOTAVAIL' }],
+    },
+  ],
   totals: { tapRxFrames: 7, underlayTxBytes: 900, idle: 0 },
   drops: { unknownVni: 3, badHeader: 5, runt: 0 },
   networks: [{ vni: 256, network: 'my_overlay', counters: { tapRxFrames: 7 } }],
@@ -75,15 +85,17 @@ export class FakeHost implements HostOperations {
     return this.#answer([NETWORK], 'listNetworks');
   }
   async createNetwork(input: Parameters<HostOperations['createNetwork']>[0]) {
-    return this.#answer({ ...NETWORK, name: input.name }, 'createNetwork', input);
+    const made = { ...NETWORK, name: input.name, warnings: ['subnet 10.0.0.0/24 overlaps'] };
+    return this.#answer(made, 'createNetwork', input);
   }
   async inspectNetwork(name: string) {
     const local = { bridge: 'vtb-100', tap: 'vtt-100', mtuBytes: 1450 };
     const peers = [{ address: '192.0.2.9', port: 4789 }];
-    return this.#answer({ ...NETWORK, endpoints: [ENDPOINT], peers, local }, 'inspectNetwork', name);
+    const usage = [{ cidr: '10.0.0.0/24', used: 3, free: 250 }];
+    return this.#answer({ ...NETWORK, endpoints: [ENDPOINT], peers, usage, local }, 'inspectNetwork', name);
   }
-  async removeNetwork(name: string) {
-    this.#answer(undefined, 'removeNetwork', name);
+  async removeNetwork(name: string, ...force: boolean[]) {
+    this.#answer(undefined, 'removeNetwork', name, ...force);
     if (name.startsWith('no')) throw new VtepError('VTEP_ERR_NETWORK_UNKNOWN', `network "${name}" does not exist`);
   }
   async listEndpoints(network?: string) {

@@ -30,8 +30,8 @@ const HOSTS: readonly HostName[] = ['a', 'b'];
 export interface HostPairOptions {
   /** Begins every name. At most 12 characters. @default vte-<pid>-<n>- */
   prefix?: string;
-  /** @default 'embedded': served by the vtepd of `a` */
-  registry?: 'embedded' | 'consul';
+  /** A list: the URLs of a registry that the test runs itself. @default 'embedded': served by the vtepd of `a` */
+  registry?: HostPair['registry'];
   /** Of the underlay, in bytes. @default 1500 */
   mtu?: number;
   /** More options for both daemons. */
@@ -135,7 +135,7 @@ let fixtureCount = 0;
 export class HostPair {
   readonly prefix: string;
   readonly folder: string;
-  readonly registry: 'embedded' | 'consul';
+  readonly registry: 'embedded' | 'consul' | readonly string[];
   readonly containers: Container[] = [];
   /** More options for the daemons that are started from now on. */
   daemonOptions: readonly string[];
@@ -227,7 +227,7 @@ export class HostPair {
     const registry =
       host === 'a' && this.registry === 'embedded'
         ? ['--embedded-registry', `${UNDERLAY_ADDRESS.a}:8500`]
-        : ['--registry', REGISTRY_URL];
+        : ['--registry', typeof this.registry === 'string' ? REGISTRY_URL : this.registry.join(',')];
     const own = ['--underlay', UNDERLAY, '--node', this.prefix + host, '--socket', this.socketPath(host)];
     const files = ['--state-dir', join(this.folder, host), '--log-format', 'text'];
     return [DAEMON, ...registry, ...own, ...files, ...this.daemonOptions];

@@ -13,7 +13,7 @@ let watcher: Container;
 let far: Container;
 
 beforeAll(async () => {
-  pair = await createHostPair();
+  pair = await createHostPair({ daemonOptions: ['--workers', '2'] });
   await pair.mustVtep('a', 'network', 'create', 'n');
   watcher = await pair.addContainer('a', 'watcher', 'n');
   far = await pair.addContainer('b', 'far', 'n');
@@ -96,6 +96,27 @@ it('a host whose interface gets another address is followed, its containers unto
     const nodes = (await pair.mustVtep('b', 'node', 'ls', '--json')).json() as { vtep: { ip: string } }[];
     return nodes.some(({ vtep }) => vtep.ip === '192.0.2.22');
   });
+});
+
+it('a TCP stream is exact over several moves of its host under load', async () => {
+  let isDone = false;
+  const transfer = pair.transfer('watcher', 'far', far.ip, 'tcp', 300_000_001).finally(() => {
+    isDone = true;
+  });
+  let moves = 0;
+  for (let at = 22; !isDone && moves < 4; moves++) {
+    await pair.mustExec('b', 'ip', 'addr', 'del', `192.0.2.${at}/24`, 'dev', UNDERLAY);
+    at = 100 + moves;
+    await pair.mustExec('b', 'ip', 'addr', 'add', `192.0.2.${at}/24`, 'dev', UNDERLAY);
+    await waitFor('a to send there', async () => (await placeOf('a', far.mac)) === `192.0.2.${at}`);
+    await sleep(300);
+  }
+  const result = await transfer;
+  console.log(`${moves} moves during a transfer of ${result.sentBytes} bytes`);
+  expect(result.exact).toBe(true);
+  expect(moves).toBeGreaterThan(0);
+  const { workers } = (await pair.mustVtep('b', 'status', '--json')).json();
+  expect(workers).toEqual([0, 1].map((id) => expect.objectContaining({ id, state: 'running' })));
 });
 
 it('a host that starts again with another address keeps its name, and is followed', async () => {

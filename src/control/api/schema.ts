@@ -8,7 +8,7 @@
  * | GET /v1/networks | | Network[] |
  * | POST /v1/networks | CreateNetwork | 201 Network |
  * | GET /v1/networks/:name | | NetworkDetail |
- * | DELETE /v1/networks/:name | | 204 |
+ * | DELETE /v1/networks/:name?force=true | | 204 |
  * | GET /v1/endpoints?network= | | Endpoint[] (all hosts) |
  * | POST /v1/endpoints | Attach | 201 Endpoint |
  * | DELETE /v1/endpoints/:id | | 204 |
@@ -138,6 +138,10 @@ export const networkSchema = z.object({
 });
 export type Network = z.infer<typeof networkSchema>;
 
+/** What a network's maker should know that is no error. */
+export const createdNetworkSchema = networkSchema.extend({ warnings: z.array(z.string()).optional() });
+export type CreatedNetwork = z.infer<typeof createdNetworkSchema>;
+
 export const endpointSchema = z.object({
   id: z.string(),
   /** Container's or person's name for it; unique only by habit. */
@@ -157,7 +161,8 @@ export const endpointSchema = z.object({
       /** What was asked for: `netns:NAME` or `pid:N`. */
       sandbox: z.string(),
       mtuBytes: z.number(),
-      state: z.enum(['published', 'waiting']),
+      /** conflict: another endpoint got its address while this host was not heard of; it is not published. */
+      state: z.enum(['published', 'waiting', 'conflict']),
       /** Ports of the host that lead to the endpoint. */
       publish: z.array(publishedPortSchema).optional(),
     })
@@ -168,6 +173,10 @@ export type Endpoint = z.infer<typeof endpointSchema>;
 export const networkDetailSchema = networkSchema.extend({
   endpoints: z.array(endpointSchema),
   peers: z.array(z.object({ address: z.string(), port: z.number() })),
+  /** Of each subnet: addresses that are claimed, and those that can be given without being asked for by name. */
+  usage: z.array(z.object({ cidr: z.string(), used: z.number(), free: z.number() })).optional(),
+  /** Being removed by force: hosts detach their endpoints. */
+  removing: z.boolean().optional(),
   local: z.object({ bridge: z.string(), tap: z.string(), mtuBytes: z.number() }).optional(),
 });
 export type NetworkDetail = z.infer<typeof networkDetailSchema>;
@@ -250,7 +259,14 @@ export const statusSchema = z.object({
     staleSeconds: z.number().optional(),
     error: z.string().optional(),
   }),
-  counts: z.object({ networks: z.number(), localNetworks: z.number(), localEndpoints: z.number(), nodes: z.number() }),
+  counts: z.object({
+    networks: z.number(),
+    localNetworks: z.number(),
+    localEndpoints: z.number(),
+    /** Of the local endpoints. */
+    addressConflicts: z.number().optional(),
+    nodes: z.number(),
+  }),
   workers: z.array(z.object({ id: z.number(), state: z.enum(['running', 'stopped', 'failed']), turns: z.number() })),
   offloads: z.array(
     z.object({
@@ -267,6 +283,21 @@ export const statusSchema = z.object({
       problems: z.array(z.string()),
     })
     .optional(),
+  /** The names servers of this host's networks; absent: off. */
+  dns: z
+    .array(
+      z.object({
+        network: z.string(),
+        names: z.number(),
+        /** Whether the host's resolvers are asked for other names. */
+        forward: z.boolean(),
+        addresses: z.array(
+          z.object({ address: z.string(), state: z.enum(['listening', 'waiting']), error: z.string().optional() }),
+        ),
+        counters,
+      }),
+    )
+    .optional(),
   totals: counters,
   drops: counters,
   networks: z.array(z.object({ vni: z.number(), network: z.string(), counters })),
@@ -277,6 +308,8 @@ export type Status = z.infer<typeof statusSchema>;
 /** The `network` filter of the list routes. */
 export const networkQuerySchema = z.strictObject({ network: nameSchema.optional() });
 
+export const removeNetworkQuerySchema = z.strictObject({ force: z.enum(['true', 'false'], YES_NO_RULE).optional() });
+
 /** The body of every answer that is not 2xx. */
 export const errorBodySchema = z.object({
   error: z.object({ code: z.string(), message: z.string(), retryable: z.boolean() }),
@@ -286,9 +319,10 @@ export const errorBodySchema = z.object({
 export interface HostOperations {
   status(): Promise<Status>;
   listNetworks(): Promise<Network[]>;
-  createNetwork(input: CreateNetwork): Promise<Network>;
+  createNetwork(input: CreateNetwork): Promise<CreatedNetwork>;
   inspectNetwork(name: string): Promise<NetworkDetail>;
-  removeNetwork(name: string): Promise<void>;
+  /** @param force also with endpoints: hosts detach them, and their containers lose the interface. */
+  removeNetwork(name: string, force?: boolean): Promise<void>;
   listEndpoints(network?: string): Promise<Endpoint[]>;
   attach(input: Attach): Promise<Endpoint>;
   detachById(id: string): Promise<void>;

@@ -11,26 +11,26 @@
 import type { Logger } from 'pino';
 import type { Attach } from '../api/schema.js';
 import { VtepError } from '../errors.js';
-import type { Forwarding } from '../forwarding.js';
 import { chooseDefaultGateways } from '../gateway/default-route.js';
 import type { GatewayManager } from '../gateway/gateway-manager.js';
 import type { AddressPool } from '../ipam/address-pool.js';
-import { canonicalAddress } from '../ipam/address-span.js';
+import { bareAddress, canonicalAddress } from '../ipam/address-span.js';
 import { randomMac } from '../ipam/mac.js';
 import type { Iproute } from '../ports/iproute.js';
 import { hostInterfaceName } from '../ports/names.js';
 import type { Sandbox } from '../ports/namespace.js';
-import { announce, chooseInterface, createVeth, removeVeth } from '../ports/veth.js';
+import { chooseInterface, createVeth, removeVeth } from '../ports/veth.js';
 import type { NetworkValue } from '../registry/schema.js';
-import { bareAddress, type LocalEndpoint, type LocalState, type StockedAddress } from '../state/local-state.js';
+import type { LocalEndpoint, LocalState, StockedAddress } from '../state/local-state.js';
+import { announceTwice } from './announcement.js';
+import * as refusals from './attach-refusals.js';
 import { type EndpointTable, hostEnd } from './endpoint-table.js';
 import type { LocalNetworks } from './local-networks.js';
 import type { OutageAddresses } from './outage-addresses.js';
 import type { Publisher } from './publisher.js';
 import { isUnreachable, type RegistryReach } from './registry-reach.js';
 import type { RegistryReturn } from './registry-return.js';
-
-const SECOND_ANNOUNCEMENT_MS = 1000;
+import { runUndo, type UndoStep } from './undo.js';
 
 export interface AttacherOptions {
   readonly table: EndpointTable;
@@ -42,7 +42,8 @@ export interface AttacherOptions {
   readonly reach: RegistryReach;
   readonly iproute: Iproute;
   readonly gateway: GatewayManager;
-  readonly forwarding: Forwarding;
+  /** What the network has here is another now. */
+  readonly tell: (network: NetworkValue) => void;
   readonly state: LocalState;
   readonly logger: Logger;
   /** Something could not be told to the registry: it is to be published when it is back. */
@@ -56,9 +57,9 @@ interface Granted {
   readonly addresses: readonly string[];
   /** What of them comes from the stock. */
   readonly taken: readonly StockedAddress[];
+  /** Perhaps: then it keeps its addresses until publishAll has put both right. */
+  isPublished: boolean;
 }
-
-type Undo = (() => Promise<unknown> | unknown)[];
 
 export class Attacher {
   private readonly options: AttacherOptions;
@@ -70,32 +71,19 @@ export class Attacher {
   /** @param answers whether the registry has just answered. @throws VtepError as its steps do; nothing is left then */
   async attach(network: NetworkValue, sandbox: Sandbox, input: Attach, answers: boolean): Promise<LocalEndpoint> {
     const { table, iproute, state, logger } = this.options;
-    this.checkNotAttached(network, sandbox);
+    const there = table.on(network.name).find((endpoint) => endpoint.sandboxIdentity === sandbox.identity);
+    if (there !== undefined) throw refusals.isAttachedAlready(sandbox.label, there);
     const mac = input.mac ?? randomMac();
-    if (table.macs(network.name).includes(mac)) {
-      throw new VtepError(
-        'VTEP_ERR_INVALID',
-        `MAC ${mac} is in use on network "${network.name}" on this host: give another, or none`,
-      );
-    }
+    if (table.macs(network.name).includes(mac)) throw refusals.macInUse(mac, network.name);
     const containerInterface = await chooseInterface(iproute, sandbox, input.interface);
     const id = table.newId();
-    const undo: Undo = [];
+    const undo: UndoStep[] = [];
     try {
       await state.putIntent({ id, network: network.name });
       undo.push(() => state.removeIntent(id));
       return await this.make(network, sandbox, { input, mac, containerInterface, id, answers }, undo);
     } catch (error) {
-      for (const step of undo.reverse()) {
-        try {
-          await step();
-        } catch (why) {
-          logger.warn(
-            { event: 'endpoint.undo-failed', err: why, endpoint: id },
-            `an attach could not be undone in full: ${(why as Error).message}`,
-          );
-        }
-      }
+      await runUndo(undo, logger, id);
       throw error;
     }
   }
@@ -104,9 +92,9 @@ export class Attacher {
     network: NetworkValue,
     sandbox: Sandbox,
     begun: { input: Attach; mac: string; containerInterface: string; id: string; answers: boolean },
-    undo: Undo,
+    undo: UndoStep[],
   ): Promise<LocalEndpoint> {
-    const { table, locals, addresses, stock, publisher, iproute, gateway, forwarding, state } = this.options;
+    const { table, locals, addresses, stock, publisher, iproute, gateway, state } = this.options;
     const { input, mac, containerInterface, id } = begun;
     const granted = await this.grant(network, id, input.ips, begun.answers, undo);
     const answers = begun.answers && !this.options.reach.away;
@@ -143,25 +131,23 @@ export class Attacher {
       table.delete(id);
       await state.removeEndpoint(id, granted.taken);
     });
-    undo.push(() => this.options.registryReturn.publish(network));
+    undo.push(async () => {
+      granted.isPublished = true;
+      await this.options.registryReturn.publish(network).catch((error: unknown) => {
+        this.options.onOwed();
+        throw error;
+      });
+      granted.isPublished = false;
+    });
     // A publication that failed may have arrived all the same; so what is undone first is the endpoint, then the key.
     undo.push(() => table.delete(id));
     await this.publish(network, answers);
-    forwarding.setLocal(network.vni, table.macs(network.name));
+    this.options.tell(network);
     addresses.settled(id);
     stock.settled(granted.taken);
     if (answers) stock.refill(network);
-    this.announce(endpoint, sandbox);
+    announceTwice(iproute, sandbox.path, endpoint, () => table.has(id));
     return endpoint;
-  }
-
-  private checkNotAttached(network: NetworkValue, sandbox: Sandbox): void {
-    const there = this.options.table.on(network.name).find((endpoint) => endpoint.sandboxIdentity === sandbox.identity);
-    if (there === undefined) return;
-    throw new VtepError(
-      'VTEP_ERR_INTERFACE_EXISTS',
-      `${sandbox.label} is already attached to network "${network.name}" (${there.containerInterface}, ${there.addresses.join(', ')}): detach it first`,
-    );
   }
 
   /** Addresses that the registry holds for this node: claimed now, or from the stock. */
@@ -170,14 +156,14 @@ export class Attacher {
     id: string,
     ips: readonly string[] | undefined,
     answers: boolean,
-    undo: Undo,
+    undo: UndoStep[],
   ): Promise<Granted> {
     const { addresses, stock, reach } = this.options;
     const wanted = (ips ?? []).map(canonicalAddress);
     const take = (): Granted => {
       const taken = stock.take(network, wanted);
       undo.push(() => stock.putBack(taken));
-      return { addresses: taken.map(({ address }) => address), taken };
+      return { addresses: taken.map(({ address }) => address), taken, isPublished: false };
     };
     if (!answers) return take();
     // One's own spare, asked for by name.
@@ -185,12 +171,13 @@ export class Attacher {
     undo.push(() => addresses.settled(id));
     try {
       const claimed = await addresses.claim(network, id, ips);
+      const granted: Granted = { addresses: claimed, taken: [], isPublished: false };
       undo.push(async () => {
         // What can't be given back now is found by the sweep when the registry is back.
-        if (reach.away) return;
+        if (reach.away || granted.isPublished) return;
         for (const address of claimed) await addresses.release(network.name, bareAddress(address), id);
       });
-      return { addresses: claimed, taken: [] };
+      return granted;
     } catch (error) {
       if (isUnreachable(error)) {
         this.options.onOwed();
@@ -217,17 +204,6 @@ export class Attacher {
       'attached; the registry is told when it is back',
     );
     onOwed();
-  }
-
-  /** Twice: the other hosts hear of a first endpoint on this host a moment after the registry does. Not waited for. */
-  private announce(endpoint: LocalEndpoint, sandbox: Sandbox): void {
-    const { table, iproute } = this.options;
-    const once = async () => {
-      if (!table.has(endpoint.id)) return;
-      await announce(iproute, sandbox.path, { ...endpoint, endpointId: endpoint.id });
-    };
-    void once();
-    setTimeout(() => void once(), SECOND_ANNOUNCEMENT_MS).unref();
   }
 }
 

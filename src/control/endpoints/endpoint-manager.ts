@@ -14,13 +14,15 @@ import { VtepError } from '../errors.js';
 import type { Forwarding } from '../forwarding.js';
 import type { GatewayManager } from '../gateway/gateway-manager.js';
 import type { AddressPool } from '../ipam/address-pool.js';
+import { bareAddress } from '../ipam/address-span.js';
 import type { NetworkStore } from '../networks/network-store.js';
 import type { Iproute } from '../ports/iproute.js';
 import { resolveSandbox, sandboxIdentity, sandboxLabel } from '../ports/namespace.js';
 import { adoptHostEnd, removeVeth } from '../ports/veth.js';
 import type { Registry } from '../registry/registry.js';
 import { NETWORKS_PREFIX, type NetworkValue, networkKey, parseNetwork } from '../registry/schema.js';
-import { bareAddress, type LocalEndpoint, type LocalState, type StockedAddress } from '../state/local-state.js';
+import type { LocalEndpoint, LocalState, StockedAddress } from '../state/local-state.js';
+import * as refusals from './attach-refusals.js';
 import { Attacher } from './attacher.js';
 import { EndpointTable, hostEnd } from './endpoint-table.js';
 import { KeyedMutex } from './keyed-mutex.js';
@@ -48,8 +50,13 @@ export interface EndpointManagerOptions {
   readonly logger: Logger;
   /** Of each family, for each network that is open here. */
   readonly spareAddresses: number;
+  /** Since when the registry has not answered. */
+  readonly silentMs: () => number;
+  readonly reapAfterMs?: number | undefined;
   /** Something is owed to the registry: publishAll() is to be called when it answers. */
   readonly onOwed: () => void;
+  /** The endpoints that a network has here, each time that they change. */
+  readonly onEndpoints?: ((network: string, endpoints: readonly LocalEndpoint[]) => void) | undefined;
 }
 
 export class EndpointManager {
@@ -67,8 +74,9 @@ export class EndpointManager {
     this.options = options;
     const { table, mutex } = this;
     const { registry, node, networks, locals, iproute, state, logger, spareAddresses } = options;
+    const { silentMs, reapAfterMs } = options;
     this.stock = new OutageAddresses({
-      ...{ registry, node, state, logger, sparesPerNetwork: spareAddresses },
+      ...{ registry, node, state, logger, silentMs, reapAfterMs, sparesPerNetwork: spareAddresses },
       isOpen: ({ name, id }) => locals.get(name)?.id === id,
     });
     this.lost = new LostEndpoints({
@@ -81,8 +89,9 @@ export class EndpointManager {
     this.attacher = new Attacher({
       ...{ ...options, table, stock, registryReturn: this.registryReturn },
       closeIfUnused: (network) => this.closeIfUnused(network),
+      tell: (network) => this.tell(network),
     });
-    this.localRestore = new LocalRestore({ ...options, table, stock, lost });
+    this.localRestore = new LocalRestore({ ...options, table, stock, lost, tell: (network) => this.tell(network) });
     this.linkCheck = new LinkCheck({
       ...{ table, locals, iproute, mutex, logger },
       detach: (endpoint) => this.detachNow(endpoint),
@@ -132,6 +141,29 @@ export class EndpointManager {
     return this.registryReturn.publishNetwork(name);
   }
 
+  /** Looks whether endpoints that lost their address to others have it again. Never rejects. */
+  async retryConflicts(): Promise<void> {
+    for (const { network } of [...this.options.addresses.allConflicts().values()]) {
+      await this.publishNetwork(network).catch(() => undefined);
+    }
+  }
+
+  /** The network was removed by force: its containers go on without their interface. Never rejects. */
+  async dropNetwork({ name, id }: NetworkValue): Promise<void> {
+    const { locals, logger } = this.options;
+    await this.mutex.run(name, async () => {
+      if (locals.get(name)?.id !== id) return;
+      const going = this.table.on(name);
+      const text = `network "${name}" was removed by force: ${going.map((one) => one.name).join(', ')} detached`;
+      logger.warn({ event: 'network.removed-by-force', network: name }, text);
+      this.registryReturn.dropping.add(name);
+      const failed = (error: Error) =>
+        logger.error({ event: 'network.drop-failed', err: error, network: name }, error.message);
+      for (const endpoint of going) await this.detachNow(endpoint).catch(failed);
+      this.registryReturn.dropping.delete(name);
+    });
+  }
+
   /** Looks at the kernel: what others changed is put right. Never rejects. */
   async checkLinks(): Promise<void> {
     await this.linkCheck.check();
@@ -143,17 +175,11 @@ export class EndpointManager {
     return this.mutex.run(input.network, async () => {
       const { network, answers } = await this.lookUp(input.network);
       if (network.state !== 'active') {
-        throw new VtepError(
-          'VTEP_ERR_CONFLICT',
-          `network "${network.name}" is being removed: it takes no more endpoints`,
-        );
+        throw refusals.isBeingRemoved(network.name);
       }
       const open = this.options.locals.get(network.name);
       if (open !== undefined && open.id !== network.id) {
-        throw new VtepError(
-          'VTEP_ERR_CONFLICT',
-          `network "${network.name}" was made anew while endpoints of the earlier one are still here: detach them first`,
-        );
+        throw refusals.wasMadeAnew(network.name);
       }
       const sandbox = await resolveSandbox(this.options.iproute, input);
       // Inside the network's turn: two networks must not choose one interface name for the same container.
@@ -166,7 +192,7 @@ export class EndpointManager {
   /** @throws VtepError VTEP_ERR_ENDPOINT_UNKNOWN */
   async detachById(id: string): Promise<void> {
     const endpoint = this.table.get(id);
-    if (endpoint === undefined) throw endpointUnknown(`with id "${id}"`);
+    if (endpoint === undefined) throw refusals.endpointUnknown(`with id "${id}"`);
     await this.mutex.run(endpoint.network, () => this.detachNow(this.table.get(id) ?? endpoint));
   }
 
@@ -185,7 +211,7 @@ export class EndpointManager {
       const going = this.table.on(input.network).filter(fits);
       if (going.length === 0) {
         const what = input.id ?? input.name ?? label;
-        throw endpointUnknown(`"${what}" on network "${input.network}"`);
+        throw refusals.endpointUnknown(`"${what}" on network "${input.network}"`);
       }
       for (const endpoint of going) await this.detachNow(endpoint);
       return going;
@@ -212,14 +238,21 @@ export class EndpointManager {
 
   private async detachNow(endpoint: LocalEndpoint): Promise<void> {
     if (this.table.get(endpoint.id) !== endpoint) return;
-    const { locals, iproute, state, logger, forwarding, gateway, reach, onOwed } = this.options;
+    const { locals, iproute, state, logger, gateway, reach, onOwed } = this.options;
     const network = locals.get(endpoint.network);
     const wasPublished = this.table.isPublished(endpoint.id);
     this.table.delete(endpoint.id);
+    // What the registry still has published keeps its addresses: publishAll puts both right.
+    let unpublished = true;
     if (network !== undefined) {
       if (reach.away) onOwed();
-      else await this.registryReturn.publish(network).catch((error: unknown) => this.owed(endpoint, error));
-      forwarding.setLocal(network.vni, this.table.macs(endpoint.network));
+      else {
+        await this.registryReturn.publish(network).catch((error: unknown) => {
+          unpublished = false;
+          this.owed(endpoint, error);
+        });
+      }
+      this.tell(network);
     }
     try {
       await removeVeth(iproute, endpoint.id);
@@ -229,7 +262,7 @@ export class EndpointManager {
       throw error;
     }
     await gateway.unpublish(endpoint.id);
-    const stocked = await this.releaseAddresses(endpoint, network);
+    const stocked = unpublished ? await this.releaseAddresses(endpoint, network) : [];
     try {
       await state.removeEndpoint(endpoint.id, stocked);
       this.stock.add(stocked);
@@ -271,6 +304,12 @@ export class EndpointManager {
     this.options.onOwed();
   }
 
+  /** Who needs to know what the network has here: the data plane, and whoever answers names. */
+  private tell(network: NetworkValue): void {
+    this.options.forwarding.setLocal(network.vni, this.table.macs(network.name));
+    this.options.onEndpoints?.(network.name, this.table.on(network.name));
+  }
+
   private async closeIfUnused(name: string): Promise<void> {
     const { locals, reach, onOwed } = this.options;
     const network = locals.get(name);
@@ -285,18 +324,11 @@ export class EndpointManager {
 
   /** In the network's turn: a lost endpoint becomes one of this host's. */
   private async takeUp(network: NetworkValue, endpoint: LocalEndpoint): Promise<void> {
-    const { locals, state, iproute, forwarding } = this.options;
+    const { locals, state, iproute } = this.options;
     await locals.adopt(network);
     await state.putEndpoint(endpoint);
     this.table.set(endpoint);
     await adoptHostEnd(iproute, hostEnd(endpoint));
-    forwarding.setLocal(network.vni, this.table.macs(network.name));
+    this.tell(network);
   }
-}
-
-export function endpointUnknown(what: string): VtepError {
-  return new VtepError(
-    'VTEP_ERR_ENDPOINT_UNKNOWN',
-    `no endpoint ${what} on this host: "vtep endpoint ls" shows each endpoint with its node`,
-  );
 }

@@ -40,11 +40,9 @@ export class EndpointTable {
     return this.published.has(id);
   }
 
-  setPublished(ids: readonly string[], isPublished: boolean): void {
-    for (const id of ids) {
-      if (isPublished) this.published.add(id);
-      else this.published.delete(id);
-    }
+  setPublished(id: string, isPublished: boolean): void {
+    if (isPublished) this.published.add(id);
+    else this.published.delete(id);
   }
 
   /** Whether the registry holds an address of some endpoint here under this id. */

@@ -13,7 +13,7 @@ import { ensureBridge, removeBridge } from '../ports/bridge.js';
 import type { Iproute, Link } from '../ports/iproute.js';
 import { bridgeName, tapName } from '../ports/names.js';
 import type { Reconciler } from '../reconcile/reconciler.js';
-import type { NetworkValue } from '../registry/schema.js';
+import { type NetworkValue, networkValueSchema } from '../registry/schema.js';
 import type { LocalState } from '../state/local-state.js';
 
 /** Outer Ethernet, IPv4, UDP and VXLAN headers less the outer Ethernet that the underlay MTU does not count, plus the
@@ -28,6 +28,10 @@ export class LocalNetworks {
     readonly state: LocalState;
     readonly gateway: GatewayManager;
     readonly underlayMtuBytes: number;
+    /** The network's bridge stands. */
+    readonly onOpened?: (network: NetworkValue) => void;
+    /** The network's bridge goes. */
+    readonly onClosed?: (name: string) => Promise<void>;
   };
   private readonly networks = new Map<string, NetworkValue>();
 
@@ -41,6 +45,12 @@ export class LocalNetworks {
 
   all(): NetworkValue[] {
     return [...this.networks.values()];
+  }
+
+  /** Those of the local copy that can be read; whoever adopts the others learns why they cannot. */
+  stored(): NetworkValue[] {
+    const texts = [...this.options.state.networks().values()];
+    return texts.flatMap((text) => networkValueSchema.safeParse(JSON.parse(text)).data ?? []);
   }
 
   mtuBytes(network: NetworkValue): number {
@@ -69,11 +79,13 @@ export class LocalNetworks {
     await this.ensurePorts(network);
     await this.options.gateway.open(network);
     this.networks.set(network.name, network);
+    this.options.onOpened?.(network);
   }
 
   async close(network: NetworkValue): Promise<void> {
     this.networks.delete(network.name);
     await this.options.reconciler.closeNetwork(network.name);
+    await this.options.onClosed?.(network.name);
     await this.options.forwarding.closeNetwork(network.vni);
     await removeBridge(this.options.iproute, network.vni);
     await this.options.gateway.closeNetwork(network.name);

@@ -7,7 +7,6 @@
  *     the rest    veths with an alias of vtep's: LostEndpoints; bridges and TAPs that nobody has open: removed
  */
 import type { Logger } from 'pino';
-import type { Forwarding } from '../forwarding.js';
 import type { GatewayManager } from '../gateway/gateway-manager.js';
 import { removeBridge } from '../ports/bridge.js';
 import type { Iproute, Link } from '../ports/iproute.js';
@@ -27,9 +26,10 @@ export interface LocalRestoreOptions {
   readonly lost: LostEndpoints;
   readonly iproute: Iproute;
   readonly gateway: GatewayManager;
-  readonly forwarding: Forwarding;
   readonly state: LocalState;
   readonly logger: Logger;
+  /** What the network has here is another now. */
+  readonly tell: (network: NetworkValue) => void;
 }
 
 export class LocalRestore {
@@ -41,7 +41,7 @@ export class LocalRestore {
 
   /** @throws VtepError VTEP_ERR_KERNEL, VTEP_ERR_STATE */
   async restore(): Promise<void> {
-    const { state, logger, gateway, stock, lost, table, iproute } = this.options;
+    const { state, logger, gateway, stock, lost, table, iproute, locals } = this.options;
     if (state.setAside !== undefined) {
       logger.error(
         { event: 'state.set-aside', path: state.setAside },
@@ -53,7 +53,8 @@ export class LocalRestore {
     await this.takeEndpoints(links);
     stock.load();
     lost.find(links, (id) => table.has(id));
-    gateway.restore(this.storedNetworks(), table.all());
+    const used = locals.stored().filter(({ name }) => table.on(name).length > 0);
+    gateway.restore(used, table.all());
     await this.removeStrayBridges(links);
     for (const name of state.networks().keys()) {
       try {
@@ -68,7 +69,7 @@ export class LocalRestore {
 
   /** Opens a network of the local copy if it has endpoints here; removes what is left of it if it has none. */
   async adoptNetwork(name: string): Promise<void> {
-    const { state, locals, table, iproute, forwarding } = this.options;
+    const { state, locals, table, iproute, tell } = this.options;
     const text = state.networks().get(name);
     if (text === undefined) return;
     const network = networkValueSchema.parse(JSON.parse(text));
@@ -78,7 +79,7 @@ export class LocalRestore {
     }
     await locals.adopt(network);
     for (const endpoint of table.on(name)) await adoptHostEnd(iproute, hostEnd(endpoint));
-    forwarding.setLocal(network.vni, table.macs(name));
+    tell(network);
   }
 
   private async removeUnfinished(): Promise<void> {
@@ -108,26 +109,15 @@ export class LocalRestore {
 
   /** Of networks that are neither in the local copy nor a lost endpoint's; a TAP that somebody has open is another's. */
   private async removeStrayBridges(links: readonly Link[]): Promise<void> {
-    const { state, lost, iproute, logger } = this.options;
+    const { locals, lost, iproute, logger } = this.options;
     const byName = new Map(links.map((link) => [link.ifname, link]));
-    const known = new Set([...state.networks().values()].map((text) => vniIn(text)));
-    const strays = new Set(links.map((link) => parseVniName(link.ifname)).filter((vni) => !known.has(vni)));
+    const known = new Set(locals.stored().map((network) => network.vni));
+    const strays = new Set(links.map((link) => parseVniName(link.ifname)).filter((vni) => vni !== undefined));
     for (const vni of strays) {
-      if (vni === undefined || lost.bridges().has(bridgeName(vni))) continue;
+      if (known.has(vni) || lost.bridges().has(bridgeName(vni))) continue;
       if (byName.get(tapName(vni))?.flags.includes('LOWER_UP')) continue;
       logger.info({ event: 'network.stray', vni }, `bridge and TAP of VNI ${vni} belong to no network here: removed`);
       await removeBridge(iproute, vni);
     }
   }
-
-  /** Of the local copy, those with endpoints here; adoptNetwork() complains of what cannot be read. */
-  private storedNetworks(): NetworkValue[] {
-    return [...this.options.state.networks()]
-      .filter(([name]) => this.options.table.on(name).length > 0)
-      .flatMap(([, text]) => networkValueSchema.safeParse(JSON.parse(text)).data ?? []);
-  }
-}
-
-function vniIn(text: string): number | undefined {
-  return networkValueSchema.safeParse(JSON.parse(text)).data?.vni;
 }

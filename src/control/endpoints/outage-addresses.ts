@@ -9,13 +9,17 @@
  *     registry away      attach takes ─▶ the endpoint's heldAs; detach gives back
  *     registry is back   settle: heldAs ─▶ the endpoint's own claim; drain: owed ones leave the stock, and are swept
  *
+ * The other hosts cannot tell a host that is cut off from one that died, and take its addresses after a time: what is held
+ * longer than that without a word of the registry is not given (isSafe).
+ *
  * Invariants: an item is in the stock, or taken (`knows`), or an endpoint's; what leaves the stock to be released leaves
  * the local copy before the registry hears of it, so that a restart in between hands nothing out twice.
  */
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import { VtepError } from '../errors.js';
-import { familyOf } from '../ipam/address-span.js';
+import { bareAddress, familyOf } from '../ipam/address-span.js';
+import { REAP_AFTER_SECONDS_DEFAULT, SPARES_REAP_AFTER_MS } from '../ipam/reaper.js';
 import { familiesOf } from '../ipam/usable-addresses.js';
 import type { Registry, RegistryEntry } from '../registry/registry.js';
 import {
@@ -27,7 +31,7 @@ import {
   parseAddress,
   parseAddressKey,
 } from '../registry/schema.js';
-import { bareAddress, type LocalEndpoint, type LocalState, type StockedAddress } from '../state/local-state.js';
+import type { LocalEndpoint, LocalState, StockedAddress } from '../state/local-state.js';
 import { sparesFit, topAddresses } from './spare-places.js';
 
 const SPARE_PREFIX = 'spare-';
@@ -39,6 +43,10 @@ export interface OutageAddressesOptions {
   readonly logger: Logger;
   /** Spares of each family for each network that is open here; 0: none. */
   readonly sparesPerNetwork: number;
+  /** For how long the registry has not answered. */
+  readonly silentMs: () => number;
+  /** After how long the other hosts take the addresses of a host that they miss. */
+  readonly reapAfterMs?: number | undefined;
   /** Whether the network is still open here; asked after a spare was claimed. */
   readonly isOpen: (network: NetworkValue) => boolean;
 }
@@ -90,7 +98,7 @@ export class OutageAddresses {
   take(network: NetworkValue, wanted: readonly string[]): StockedAddress[] {
     const items: StockedAddress[] = [];
     const stocked = [...this.stock.values()]
-      .filter((item) => item.network === network.name && item.networkId === network.id)
+      .filter((item) => item.network === network.name && item.networkId === network.id && this.isSafe(item))
       .sort((a, b) => Number(isSpare(a)) - Number(isSpare(b)));
     for (const address of wanted) {
       const item = stocked.find((candidate) => bareAddress(candidate.address) === address);
@@ -155,22 +163,16 @@ export class OutageAddresses {
     }
   }
 
-  /**
-   * Makes the claims of `heldAs` the endpoint's own.
-   * @returns the addresses that are someone else's now: the registry lost them, or took this node for dead.
-   */
-  async settle(endpoint: LocalEndpoint): Promise<string[]> {
+  /** Makes the claims of `heldAs` the endpoint's own, as far as the registry still holds them for this node. */
+  async settle(endpoint: LocalEndpoint): Promise<void> {
     const { registry, node } = this.options;
-    const lost: string[] = [];
     for (const [address, claimId] of Object.entries(endpoint.heldAs ?? {})) {
-      const key = addressKey(endpoint.network, address);
       const value = encodeValue(addressValueSchema, { v: 1, node, endpointId: endpoint.id });
-      const entry = await registry.get(key);
-      if (entry !== undefined && this.isHeldAs(entry, endpoint.id)) continue;
-      const mayTake = entry === undefined || this.isHeldAs(entry, claimId);
-      if (!mayTake || !(await registry.compareAndSet(key, value, entry?.modifyIndex ?? 0))) lost.push(address);
+      const entry = await registry.get(addressKey(endpoint.network, address));
+      if (entry !== undefined && this.isHeldAs(entry, claimId)) {
+        await registry.compareAndSet(entry.key, value, entry.modifyIndex);
+      }
     }
-    return lost;
   }
 
   /** Brings the network's spares to their number, in the background. Never rejects; one at a time for a network. */
@@ -264,6 +266,12 @@ export class OutageAddresses {
     return [...this.stock.values()].filter(
       (item) => isSpare(item) && item.networkId === network.id && familyOf(item.address) === family,
     );
+  }
+
+  /** It may be that only this host is cut off: then the others take its addresses for free after some time. */
+  private isSafe(item: StockedAddress): boolean {
+    const { silentMs, reapAfterMs = REAP_AFTER_SECONDS_DEFAULT * 1000 } = this.options;
+    return silentMs() < (isSpare(item) ? SPARES_REAP_AFTER_MS : reapAfterMs);
   }
 
   private isWanted(network: NetworkValue): boolean {

@@ -10,8 +10,9 @@
 import type { Logger } from 'pino';
 import { VtepError } from '../errors.js';
 import type { AddressPool } from '../ipam/address-pool.js';
+import { bareAddress } from '../ipam/address-span.js';
 import type { NetworkValue } from '../registry/schema.js';
-import { bareAddress, type LocalState } from '../state/local-state.js';
+import type { LocalState } from '../state/local-state.js';
 import type { EndpointTable } from './endpoint-table.js';
 import type { KeyedMutex } from './keyed-mutex.js';
 import type { LocalNetworks } from './local-networks.js';
@@ -32,6 +33,8 @@ export interface RegistryReturnOptions {
 }
 
 export class RegistryReturn {
+  /** Networks that are being removed by force: nothing more is published on them. */
+  readonly dropping = new Set<string>();
   private readonly options: RegistryReturnOptions;
 
   constructor(options: RegistryReturnOptions) {
@@ -56,7 +59,8 @@ export class RegistryReturn {
       .flatMap(({ id, network, addresses: own }) =>
         own.map((text) => ({ network, address: bareAddress(text), endpointId: id })),
       );
-    await addresses.sweep(held, (id) => table.holds(id) || stock.knows(id) || lost.knows(id));
+    const contested = await addresses.sweep(held, (id) => table.holds(id) || stock.knows(id) || lost.knows(id));
+    for (const network of contested) await this.publishNetwork(network);
     for (const network of locals.all()) stock.refill(network);
     if (failure !== undefined) throw failure;
   }
@@ -69,33 +73,28 @@ export class RegistryReturn {
     });
   }
 
-  /** In the network's turn. An endpoint whose address is someone else's now is left out. */
+  /** In the network's turn. An endpoint whose address is another's by now is left out. */
   async publish(network: NetworkValue): Promise<void> {
     const { table, publisher } = this.options;
     await this.settle(network.name);
-    const endpoints = table.on(network.name).filter(({ heldAs }) => heldAs === undefined);
-    const ids = endpoints.map(({ id }) => id);
+    const endpoints = this.dropping.has(network.name) ? [] : table.on(network.name);
     try {
-      await publisher.publish(network, endpoints);
-      table.setPublished(ids, true);
+      const lost = await publisher.publish(network, endpoints);
+      for (const { id } of endpoints) table.setPublished(id, !lost.has(id));
     } catch (error) {
-      if (error instanceof VtepError && error.code === 'VTEP_ERR_NETWORK_UNKNOWN') table.setPublished(ids, false);
+      if (error instanceof VtepError && error.code === 'VTEP_ERR_NETWORK_UNKNOWN') {
+        for (const { id } of endpoints) table.setPublished(id, false);
+      }
       throw error;
     }
   }
 
+  /** What an attach took from the stock becomes the endpoint's own claim; one that is lost the publication tells. */
   private async settle(network: string): Promise<void> {
-    const { table, stock, state, logger } = this.options;
+    const { table, stock, state } = this.options;
     for (const endpoint of table.on(network)) {
       if (endpoint.heldAs === undefined) continue;
-      const lost = await stock.settle(endpoint);
-      if (lost.length > 0) {
-        logger.error(
-          { event: 'address.conflict', network, endpoint: endpoint.id, addresses: lost },
-          `address ${lost.join(', ')} of network "${network}", given to endpoint ${endpoint.name} while the registry was away, is held by another endpoint: detach this one`,
-        );
-        continue;
-      }
+      await stock.settle(endpoint);
       const { heldAs: _, ...own } = endpoint;
       await state.putEndpoint(own);
       table.set(own);

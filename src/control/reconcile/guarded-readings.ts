@@ -63,7 +63,8 @@ export class GuardedReadings {
     let after = byKey(entries);
     const gone = [...this.keys.values()].filter(({ key }) => !after.has(key));
     if (gone.length > 0) {
-      if (await keeper.check()) {
+      // Whoever else asked may have found the loss before this did: what was read then says nothing of removals.
+      if ((await keeper.check()) || keeper.hasJustLostData) {
         entries = (await registry.list(prefix)).entries;
         after = byKey(entries);
       } else {

@@ -52,6 +52,10 @@ export interface ReconcilerOptions {
   readonly onOwnEndpointsMissing: (network: string) => void;
   /** The networks that there are, each time that they change. */
   readonly onNetworks: (entries: readonly RegistryEntry[]) => void;
+  /** Each reading of nodes/, the stored one first. */
+  readonly onNodes?: ((entries: readonly RegistryEntry[]) => void) | undefined;
+  /** Each reading of endpoints/<network>/, the stored one first. */
+  readonly onEndpoints?: ((network: string, entries: readonly RegistryEntry[]) => void) | undefined;
 }
 
 interface Watch {
@@ -78,7 +82,9 @@ export class Reconciler {
     const holdMs = options.holdMs ?? HOLD_MS;
     const settleMs = options.settleMs ?? SETTLE_MS;
     this.table = new RemoteTable({ node, forwarding, logger, holdMs, settleMs, windowMs: WINDOW_MS });
-    this.table.restoreNodes(state.snapshot(NODES_PREFIX));
+    const nodes = state.snapshot(NODES_PREFIX);
+    this.table.restoreNodes(nodes);
+    options.onNodes?.(nodes);
     this.networkEntries = state.snapshot(NETWORKS_PREFIX);
     this.peersByNetwork = groupPeers(state.snapshot(PEERS_PREFIX));
   }
@@ -103,6 +109,11 @@ export class Reconciler {
     for (const [name, watch] of this.watches) this.followNetwork(name, watch);
   }
 
+  /** This host has another underlay address. */
+  applyAgain(): void {
+    this.table.applyAgain();
+  }
+
   /** Someone else's request to the registry was answered (without) or failed (with). */
   noteContact(error?: unknown): void {
     if (error !== undefined) this.table.noteFailure();
@@ -115,7 +126,7 @@ export class Reconciler {
     const watch: Watch = { abort: new AbortController(), ended: [] };
     this.watches.set(name, watch);
     this.table.open(name, vni);
-    this.table.setEndpoints(name, this.options.state.snapshot(endpointsPrefix(name)));
+    this.takeEndpoints(name, this.options.state.snapshot(endpointsPrefix(name)));
     this.takePeers(name);
     if (this.watching) this.followNetwork(name, watch);
   }
@@ -145,6 +156,7 @@ export class Reconciler {
     this.nodesDue = true;
     this.follow(this.nodesWatch, NODES_PREFIX, (listing) => {
       this.table.setNodes(listing);
+      this.options.onNodes?.(listing.entries);
       // A restart meanwhile must still know those that are held.
       if (!this.table.isHolding()) this.options.state.saveSnapshot(NODES_PREFIX, listing.entries);
       if (!listing.entries.some((entry) => entry.key === own)) this.options.onOwnNodeMissing();
@@ -170,10 +182,15 @@ export class Reconciler {
   private followNetwork(name: string, watch: Watch): void {
     const own = endpointsKey(name, this.options.node);
     this.follow(watch, endpointsPrefix(name), ({ entries }) => {
-      this.table.setEndpoints(name, entries);
+      this.takeEndpoints(name, entries);
       if (!this.table.isHolding(name)) this.options.state.saveSnapshot(endpointsPrefix(name), entries);
       if (!entries.some((entry) => entry.key === own)) this.options.onOwnEndpointsMissing(name);
     });
+  }
+
+  private takeEndpoints(network: string, entries: readonly RegistryEntry[]): void {
+    this.table.setEndpoints(network, entries);
+    this.options.onEndpoints?.(network, entries);
   }
 
   private takePeers(network: string): void {

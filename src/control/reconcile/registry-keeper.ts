@@ -36,6 +36,8 @@ import type { LocalState } from '../state/local-state.js';
 const SPREAD_MS = 1000;
 /** By then whoever put a network back for endpoints of its own has published them. */
 const REMOVED_AGAIN_MS = 5000;
+/** A host publishes within some beats of finding the loss. */
+const PUT_BACK_MS = 60_000;
 
 export interface RegistryKeeperOptions {
   readonly registry: Registry;
@@ -50,6 +52,7 @@ export interface RegistryKeeperOptions {
 
 export class RegistryKeeper {
   private readonly options: RegistryKeeperOptions;
+  private lostMs = Number.NEGATIVE_INFINITY;
   private checking: Promise<boolean> | undefined;
   private readonly timers = new Set<NodeJS.Timeout>();
 
@@ -70,6 +73,27 @@ export class RegistryKeeper {
       this.checking = undefined;
     });
     return this.checking;
+  }
+
+  /**
+   * For a network of this host's that is missing: whether to put it back. Only into a registry that has just been found to
+   * have lost its data, since from any other it was removed. @throws VtepError as the registry does
+   */
+  async mayPutBack(networkId: string): Promise<boolean> {
+    await this.check();
+    return this.hasJustLostData && this.options.state.removedFrom(networkId) === undefined;
+  }
+
+  /** Whether the network was removed from this very registry: what is missing for that stays so. */
+  wasRemoved(networkId: string): boolean {
+    const { state } = this.options;
+    const from = state.removedFrom(networkId);
+    return from !== undefined && from === state.registry?.id;
+  }
+
+  /** What is missing now need not have been removed: not each host has put back what it knows. */
+  get hasJustLostData(): boolean {
+    return performance.now() - this.lostMs < PUT_BACK_MS;
   }
 
   /** Removed by someone, from a registry that is well. */
@@ -103,6 +127,7 @@ export class RegistryKeeper {
     if (remembered !== undefined && id === remembered.id) return false;
     const isLost = remembered !== undefined && remembered.url === registry.url;
     if (isLost) {
+      this.lostMs = performance.now();
       logger.warn(
         { event: 'registry.lost-data', url: registry.url },
         `the registry ${registry.url} has lost its data: what this host knows of it is put back`,

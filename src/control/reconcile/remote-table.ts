@@ -161,6 +161,13 @@ export class RemoteTable {
     }
   }
 
+  /** What the data plane refused, since it named this host's own address, may be right now that this host has another. */
+  applyAgain(): void {
+    for (const network of this.networks.values()) {
+      for (const node of network.endpoints.keys()) if (!network.absent.has(node)) this.applyNode(network, node);
+    }
+  }
+
   stop(): void {
     clearTimeout(this.timer);
   }

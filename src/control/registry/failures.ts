@@ -100,16 +100,17 @@ function answeredFacts(status: number, text: string): FailureFacts {
   const shown = text === '' ? `${status}` : `${status} ${text}`;
   const final = { code: 'VTEP_ERR_REGISTRY', elsewhere: false, maybeDone: false } as const;
   if (NO_LEADER.test(text)) return noLeader();
-  if (status >= 500 && LEADER_LOST.test(text)) {
-    const what = `lost its leader (${shown})`;
-    const advice = 'try again when there is one';
-    return { code: 'VTEP_ERR_REGISTRY_UNREACHABLE', elsewhere: true, maybeDone: true, what, advice };
-  }
+  // A follower puts "rpc error" before the leader's own refusals too.
   if (/invalid session|session lookup/i.test(text)) {
     return { ...final, what: `knows no such session (${text})`, advice: 'make a new one' };
   }
   if (status === 401 || status === 403 || /permission denied|acl not found/i.test(text)) {
     return { ...final, what: `refused the request (${shown})`, advice: 'check the token and its policy' };
+  }
+  if (status >= 500 && LEADER_LOST.test(text)) {
+    const what = `lost its leader (${shown})`;
+    const advice = 'try again when there is one';
+    return { code: 'VTEP_ERR_REGISTRY_UNREACHABLE', elsewhere: true, maybeDone: true, what, advice };
   }
   if (status === 400 && /https server/i.test(text)) {
     return { ...final, what: 'speaks TLS', advice: 'give its URL with https://' };

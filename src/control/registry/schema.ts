@@ -78,6 +78,8 @@ export const networkValueSchema = z.looseObject({
   learning: z.boolean(),
   /** A network that is `removing` takes no new endpoints. */
   state: z.enum(['active', 'removing']),
+  /** Removing: each host detaches what it has on the network. */
+  forced: z.boolean().optional(),
   createdAt: time,
   options: z.record(z.string(), z.unknown()),
 });

@@ -3,6 +3,7 @@
  *
  *     identity/session            the registry session that holds this node's keys
  *     identity/host               made once: this host, whatever its address
+ *     identity/answered           when the registry last answered, to a minute
  *     identity/registry           which registry the snapshots are of
  *     removed/<network id>        networks that were seen to be removed, and from which registry
  *     network/<name>              networks that have an endpoint here: the registry's value
@@ -17,11 +18,15 @@
 import { randomBytes } from 'node:crypto';
 import type { RootDatabase } from 'lmdb';
 import type { PublishedPort } from '../api/publish-schema.js';
+import { bareAddress } from '../ipam/address-span.js';
 import type { RegistryEntry } from '../registry/registry.js';
 import { openDatabase, stateError } from './database.js';
 
 /** Whole listings are written for a change of one key: those that follow each other within this time go together. */
 const SNAPSHOT_MS = 1000;
+
+/** How far behind the time of the registry's last answer may be. */
+const ANSWERED_MS = 60_000;
 
 export interface LocalEndpoint {
   readonly id: string;
@@ -73,6 +78,7 @@ export class LocalState {
   private readonly directory: string;
   private readonly database: RootDatabase<unknown, string>;
   private readonly snapshots = new Map<string, readonly RegistryEntry[] | undefined>();
+  private closed = false;
   private snapshotTimer: NodeJS.Timeout | undefined;
   private snapshotsWrittenMs = Number.NEGATIVE_INFINITY;
 
@@ -102,6 +108,20 @@ export class LocalState {
     const made = randomBytes(16).toString('hex');
     this.write(() => this.database.put('identity/host', made));
     return made;
+  }
+
+  /** When the registry last answered, to a minute; undefined: not known. */
+  get answeredAt(): number | undefined {
+    return this.database.get('identity/answered') as number | undefined;
+  }
+
+  noteAnswered(at: number): void {
+    if (this.closed || Math.abs(at - (this.answeredAt ?? 0)) < ANSWERED_MS) return;
+    try {
+      this.write(() => this.database.put('identity/answered', at));
+    } catch {
+      // An older time only makes this host more careful.
+    }
   }
 
   get registry(): KnownRegistry | undefined {
@@ -205,6 +225,7 @@ export class LocalState {
   }
 
   async close(): Promise<void> {
+    this.closed = true;
     if (this.snapshotTimer !== undefined) this.writeSnapshots();
     await this.database.close();
   }
@@ -253,10 +274,4 @@ export class LocalState {
 
 function stockKey({ network }: { readonly network: string }, address: string): string {
   return `stock/${network}/${bareAddress(address)}`;
-}
-
-/** 10.0.0.2/24 without its prefix length. */
-export function bareAddress(address: string): string {
-  const slash = address.indexOf('/');
-  return slash < 0 ? address : address.slice(0, slash);
 }

@@ -181,6 +181,17 @@ describe('RemoteTable', () => {
     expect(isKnown('b')).toBe(false);
   });
 
+  it('enters again what was refused, when asked to', () => {
+    const set = vi.spyOn(forwarding, 'setRemote').mockImplementationOnce(() => {
+      throw new Error("is this host's own address");
+    });
+    read(me(), node('b', '192.0.2.1'));
+    table.setEndpoints('blue', [endpoints('b', [MAC])]);
+    expect([isKnown('b'), set.mock.calls.length]).toEqual([false, 1]);
+    table.applyAgain();
+    expect(isKnown('b')).toBe(true);
+  });
+
   it('keeps what it knew when a value cannot be read', () => {
     read(me(), node('b', '192.0.2.2'));
     table.setEndpoints('blue', [endpoints('b', [MAC])]);

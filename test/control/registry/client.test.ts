@@ -163,10 +163,12 @@ describe('a server that is no registry', () => {
 
 describe('connections', () => {
   it('that are silent are probed every half minute, not every second', async () => {
+    const entry = { Key: 'vtep/v1/nodes/a', Value: 'e30=', CreateIndex: 7, ModifyIndex: 7, LockIndex: 0, Flags: 0 };
     const url = await serve((request, response) => {
       // The second query blocks.
       if (request.url?.includes('index=7')) return;
-      response.writeHead(200, { 'X-Consul-Index': '7', 'content-type': 'application/json' }).end('[]');
+      const headers = { 'X-Consul-Index': '7', 'content-type': 'application/json' };
+      response.writeHead(200, headers).end(JSON.stringify([entry]));
     });
     const registry = createRegistryClient({ url });
     await registry.watch('nodes/', 0, 5, NEVER);

@@ -1,5 +1,6 @@
 /**
- * One suite, two registries: the embedded one and a real Consul server.
+ * One suite, four registries: the embedded one, a Consul server, a cluster of three that is asked by way of a follower, and a
+ * server with ACLs and TLS.
  *
  * The tests of a session's TTL take 10 to 20 s by their nature. Their sessions start with the servers and are looked at
  * last, so that the other tests run meanwhile.
@@ -11,13 +12,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRegistryClient } from '../../../src/control/registry/client.js';
 import { startEmbeddedRegistry } from '../../../src/control/registry/embedded/server.js';
 import type { RegistryListing } from '../../../src/control/registry/registry.js';
-import { registryCompliance } from './compliance.js';
+import { registryCompliance, type Subject } from './compliance.js';
 import { httpCompliance } from './compliance-http.js';
+import { startConsulCluster } from './consul-cluster.js';
 import { startConsul } from './consul-server.js';
+import { startGuardedConsul } from './guarded-consul.js';
 import { modelCompliance } from './model.js';
 
-interface Running {
-  readonly url: string;
+interface Running extends Subject {
   close(): Promise<void>;
 }
 
@@ -42,8 +44,8 @@ async function startEmbedded(): Promise<Running> {
 }
 
 /** One session that nobody renews and one that is, each holding a key. */
-async function startExpiry(url: string): Promise<Expiry> {
-  const registry = createRegistryClient({ url, prefix: 'expiry/' });
+async function startExpiry({ url, access }: Subject): Promise<Expiry> {
+  const registry = createRegistryClient({ url, prefix: 'vtep/expiry/', ...access });
   const dying = await registry.createSession('dying', TTL_SECONDS);
   const renewed = await registry.createSession('renewed', TTL_SECONDS);
   await registry.acquire('dying/key', 'x', dying);
@@ -66,16 +68,42 @@ async function startExpiry(url: string): Promise<Expiry> {
   };
 }
 
-const SUBJECTS = { 'embedded registry': startEmbedded, Consul: startConsul };
+/** A follower: what it has not itself, it asks the leader for. */
+async function startFollower(): Promise<Running> {
+  const cluster = await startConsulCluster();
+  try {
+    await cluster.join();
+    const leader = await cluster.leader();
+    return { url: cluster.url(leader === 'c1' ? 'c2' : 'c1'), close: () => cluster.close() };
+  } catch (error) {
+    await cluster.close();
+    throw error;
+  }
+}
+
+async function startGuarded(): Promise<Running> {
+  const { url, token, tls, close } = await startGuardedConsul();
+  return { url, access: { token, tls }, close };
+}
+
+const SUBJECTS: Record<string, () => Promise<Running>> = {
+  'embedded registry': startEmbedded,
+  Consul: startConsul,
+  'a cluster by a follower': startFollower,
+  'Consul with ACLs and TLS': startGuarded,
+};
 const running = new Map<string, Running>();
 const expiries = new Map<string, Expiry>();
 
 beforeAll(async () => {
-  for (const [name, start] of Object.entries(SUBJECTS)) {
+  const starts = Object.entries(SUBJECTS).map(async ([name, start]) => {
     const server = await start();
     running.set(name, server);
-    expiries.set(name, await startExpiry(server.url));
-  }
+    expiries.set(name, await startExpiry(server));
+  });
+  // All to their ends, so that none starts when the others are removed already.
+  const failed = (await Promise.allSettled(starts)).find((result) => result.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
 });
 
 afterAll(async () => {
@@ -90,6 +118,8 @@ describe.each(Object.keys(SUBJECTS))('%s', (name) => {
     return server;
   };
   registryCompliance(subject);
+  // What goes over the wire is the same with a token and in TLS.
+  if (name === 'Consul with ACLs and TLS') return;
   httpCompliance(subject);
   modelCompliance(subject);
 });

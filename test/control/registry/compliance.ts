@@ -1,15 +1,17 @@
 /**
  * What every registry must do, as seen through the Registry interface. One suite; compliance.test.ts runs it against
- * the embedded registry and against a Consul server. compliance-http.ts has what the interface does not show.
+ * the embedded registry, a Consul server, a follower in a cluster, and a server with ACLs and TLS. compliance-http.ts has what the interface does not show.
  */
 import { randomUUID } from 'node:crypto';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { createRegistryClient } from '../../../src/control/registry/client.js';
+import { createRegistryClient, type RegistryClientOptions } from '../../../src/control/registry/client.js';
 import type { Registry } from '../../../src/control/registry/registry.js';
 import { rawHttp, soon, stillOpen } from './raw-http.js';
 
 export interface Subject {
   readonly url: string;
+  /** What it asks for besides. */
+  readonly access?: { readonly token: string; readonly tls: NonNullable<RegistryClientOptions['tls']> };
 }
 
 const NEVER = new AbortController().signal;
@@ -20,8 +22,8 @@ export function registryCompliance(subject: () => Subject): void {
   let prefix: string;
 
   beforeAll(() => {
-    prefix = `compliance/${randomUUID()}/`;
-    registry = createRegistryClient({ url: subject().url, prefix });
+    prefix = `vtep/compliance/${randomUUID()}/`;
+    registry = createRegistryClient({ url: subject().url, prefix, ...subject().access });
   });
 
   describe('keys', () => {
@@ -176,7 +178,7 @@ export function registryCompliance(subject: () => Subject): void {
 
     it('hangs on the TTL alone: no health check, no lock delay', async () => {
       const id = await registry.createSession('checks', 30);
-      const { json } = await rawHttp(subject().url)('GET', `session/info/${id}`);
+      const { json } = await rawHttp(subject().url, subject().access)('GET', `session/info/${id}`);
       expect(json).toMatchObject([
         { ID: id, Name: 'checks', Behavior: 'delete', TTL: '30s', LockDelay: 0, NodeChecks: [] },
       ]);

@@ -9,30 +9,41 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
+import type { TlsFiles } from '../../../src/control/registry/tls-files.js';
+import { type RawHttp, rawHttp } from './raw-http.js';
 
 export interface ConsulServer {
   readonly url: string;
   close(): Promise<void>;
 }
 
+export interface ConsulServerSettings {
+  readonly hcl?: readonly string[];
+  /** How to ask it, where it asks for more than nothing; with TLS it serves https alone. */
+  readonly raw?: { readonly token?: string; readonly tls?: TlsFiles };
+}
+
 const SCRIPT = fileURLToPath(new URL('../../../scripts/consul.sh', import.meta.url));
 const START_MS_MAX = 30_000;
 
 /** @throws when no binary can be had, or when it leads nothing within 30 s; the message holds its last words. */
-export async function startConsul(): Promise<ConsulServer> {
+export async function startConsul(options: ConsulServerSettings = {}): Promise<ConsulServer> {
   const { stdout: binary } = await execa(SCRIPT);
   const dataDirectory = await mkdtemp(join(tmpdir(), 'vtep-consul-'));
   const [http, server, serfLan, serfWan] = await freePorts(4);
+  const secure = options.raw?.tls !== undefined;
   const child = spawn(
     binary,
     [
       'agent',
       '-dev',
       ...['-node', 'test', '-bind', '127.0.0.1', '-client', '127.0.0.1', '-data-dir', dataDirectory],
-      ...['-http-port', `${http}`, '-server-port', `${server}`, '-serf-lan-port', `${serfLan}`],
+      ...(secure ? ['-http-port', '-1', '-https-port', `${http}`] : ['-http-port', `${http}`]),
+      ...['-server-port', `${server}`, '-serf-lan-port', `${serfLan}`],
       ...['-serf-wan-port', `${serfWan}`, '-dns-port', '-1', '-grpc-port', '-1'],
       // Neither looks for updates nor sends anything anywhere.
       ...['-hcl', 'disable_update_check = true', '-hcl', 'telemetry { disable_hostname = true }'],
+      ...(options.hcl ?? []).flatMap((text) => ['-hcl', text]),
     ],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   );
@@ -49,9 +60,9 @@ export async function startConsul(): Promise<ConsulServer> {
     await end(child);
     await rm(dataDirectory, { recursive: true, force: true });
   };
-  const url = `http://127.0.0.1:${http}`;
+  const url = `${secure ? 'https' : 'http'}://127.0.0.1:${http}`;
   try {
-    await waitForLeader(url, child);
+    await waitForLeader(rawHttp(url, options.raw), child);
   } catch (error) {
     await close();
     throw new Error(`consul did not start: ${(error as Error).message}; its last words:\n${words}`);
@@ -76,13 +87,12 @@ export async function freePorts(count: number): Promise<number[]> {
 }
 
 /** A leader is known before it serves writes: only a write that was taken shows that all is up. */
-async function waitForLeader(url: string, child: ChildProcess): Promise<void> {
+async function waitForLeader(http: RawHttp, child: ChildProcess): Promise<void> {
   const endMs = performance.now() + START_MS_MAX;
   while (performance.now() < endMs) {
     if (child.exitCode !== null) throw new Error(`it ended with status ${child.exitCode}`);
     try {
-      const answer = await fetch(`${url}/v1/kv/started`, { method: 'PUT', body: 'yes' });
-      if (answer.status === 200 && (await answer.text()).trim() === 'true') return;
+      if ((await http('PUT', 'kv/started', 'yes')).json === true) return;
     } catch {
       // Not listening yet.
     }

@@ -1,6 +1,10 @@
 /**
  * Consul's HTTP API without the client, for tests of what goes over the wire.
  */
+import { request as httpRequest } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import type { TlsFiles } from '../../../src/control/registry/tls-files.js';
+
 export interface RawAnswer {
   readonly status: number;
   readonly index: number | undefined;
@@ -16,23 +20,35 @@ export type RawHttp = (
   signal?: AbortSignal,
 ) => Promise<RawAnswer>;
 
-export function rawHttp(url: string): RawHttp {
-  return async (method, path, body, signal) => {
-    const answer = await fetch(`${url}/v1/${path}`, {
-      method,
-      ...(body === undefined ? {} : { body }),
-      ...(signal === undefined ? {} : { signal }),
+export function rawHttp(url: string, more: { readonly token?: string; readonly tls?: TlsFiles } = {}): RawHttp {
+  const headers = more.token === undefined ? {} : { 'x-consul-token': more.token };
+  const send = url.startsWith('https:') ? httpsRequest : httpRequest;
+  return (method, path, body, signal) =>
+    new Promise((resolve, reject) => {
+      const length = body === undefined ? {} : { 'content-length': Buffer.byteLength(body) };
+      const options = { method, headers: { ...headers, ...length }, ...more.tls, ...(signal && { signal }) };
+      const sent = send(`${url}/v1/${path}`, options, (response) => {
+        const chunks: Buffer[] = [];
+        response.on('error', reject).on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('end', () => {
+          const text = Buffer.concat(chunks).toString();
+          const index = response.headers['x-consul-index'];
+          let json: unknown;
+          try {
+            json = JSON.parse(text);
+          } catch {
+            json = undefined;
+          }
+          resolve({
+            status: response.statusCode ?? 0,
+            index: index === undefined ? undefined : Number(index),
+            text,
+            json,
+          });
+        });
+      });
+      sent.on('error', reject).end(body);
     });
-    const text = await answer.text();
-    const index = answer.headers.get('x-consul-index');
-    let json: unknown;
-    try {
-      json = JSON.parse(text);
-    } catch {
-      json = undefined;
-    }
-    return { status: answer.status, index: index === null ? undefined : Number(index), text, json };
-  };
 }
 
 /** Whether `promise` is still open after `ms`. */
