@@ -48,12 +48,7 @@ import { bridgeName, INTERFACE_PREFIX, tapName } from './ports/names.js';
 import { Reconciler } from './reconcile/reconciler.js';
 import { RegistryKeeper } from './reconcile/registry-keeper.js';
 import type { Registry } from './registry/registry.js';
-import {
-  type NetworkValue,
-  NODES_PREFIX,
-  parseNode,
-  parseNodeKey,
-} from './registry/schema.js';
+import { type NetworkValue, NODES_PREFIX, parseNode, parseNodeKey } from './registry/schema.js';
 import { type LocalEndpoint, LocalState } from './state/local-state.js';
 
 export interface HostOptions {

@@ -126,7 +126,12 @@ export class EndpointManager {
     return this.lost.readRecords();
   }
 
-  /** Waits for what goes on in the background. */
+  /** Resolves when nothing goes on in the background. */
+  idle(): Promise<void> {
+    return this.stock.idle();
+  }
+
+  /** Nothing more begins in the background; waits for what goes on. */
   close(): Promise<void> {
     return this.stock.close();
   }

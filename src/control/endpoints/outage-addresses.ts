@@ -70,6 +70,11 @@ export class OutageAddresses {
   /** Waits for refills under way. */
   async close(): Promise<void> {
     this.closed = true;
+    await this.idle();
+  }
+
+  /** Resolves when no refill is under way. */
+  async idle(): Promise<void> {
     await Promise.all(this.refills.values());
   }
 
