@@ -54,7 +54,7 @@ function sample<T>(items: readonly T[], count: number, random: Random): T[] {
 async function checkReaches(world: World, [from, to]: Pair): Promise<string | undefined> {
   const netns = world.netns(from.container);
   // What it knew of an earlier holder of the address is not asked about here.
-  await world.run('ip', ['-n', netns, 'neigh', 'flush', 'dev', from.interface]);
+  await world.run('ip', ['-n', netns, 'neigh', 'del', to.ip, 'dev', from.interface]);
   const ping = ['ping', '-n', '-c', '1', '-i', '0.2', '-w', String(REACH_SECONDS_MAX), '-I', from.interface, to.ip];
   const { stdout, ok } = await world.run('ip', ['netns', 'exec', netns, ...ping]);
   const what = `${from.container} (h${from.host}) to ${to.container} (h${to.host}) on ${from.network}`;
