@@ -31,6 +31,7 @@ const CACHE = join(ROOT, '.cache');
 /** [apt package, a command that it brings]; without a command dpkg is asked. */
 const DEMO_PACKAGES = [
   ['iproute2', 'ip'],
+  ['nftables', 'nft'],
   ['iputils-ping', 'ping'],
   ['iperf3', 'iperf3'],
   ['curl', 'curl'],
@@ -44,6 +45,8 @@ const TEST_PACKAGES = [
   ['ethtool', 'ethtool'],
   ['shellcheck', 'shellcheck'],
   ['socat', 'socat'],
+  ['bind9-dnsutils', 'dig'],
+  ['openssl', 'openssl'],
 ];
 
 const BENCH_PACKAGES = [

@@ -9,7 +9,7 @@ import {
   endpointSchema,
   networkQuerySchema,
 } from '../control/api/schema.js';
-import { type ContextOf, given, numberOrText } from './context.js';
+import { type ContextOf, collect, given, numberOrText } from './context.js';
 import { formatTable } from './table.js';
 
 export const ENDPOINT_LABELS = {
@@ -17,6 +17,7 @@ export const ENDPOINT_LABELS = {
   netns: '--netns',
   pid: '--pid',
   ip: '--ip',
+  ips: '--ip',
   mac: '--mac',
   name: '--name',
   id: '--id',
@@ -27,7 +28,7 @@ interface AttachOptions {
   network: string;
   netns?: string;
   pid?: string;
-  ip?: string;
+  ip?: string[];
   mac?: string;
   name?: string;
   interface?: string;
@@ -48,7 +49,7 @@ export function addEndpointCommands(program: Command, contextOf: ContextOf): voi
     .requiredOption('--network <name>', 'the network')
     .option('--netns <name>', 'the container, by its network namespace: a name in /run/netns or an absolute path')
     .option('--pid <pid>', 'the container, by the id of a process in it')
-    .option('--ip <address>', 'the address (default: the next free one of the pool)')
+    .option('--ip <address>', 'the address, for each family once (default: the lowest free ones)', collect)
     .option('--mac <address>', 'the MAC address (default: a random one)')
     .option('--name <name>', 'a name for the endpoint')
     .option('--interface <name>', "the interface's name in the container (default: the first free of eth0, eth1, ...)")
@@ -145,7 +146,7 @@ export function endpointTable(endpoints: readonly Endpoint[]): string {
 /** Only what the API knows: --socket and --json are not part of the request. */
 function attachFields(options: AttachOptions): Record<string, unknown> {
   const { network, netns, ip, mac, name, interface: interfaceName } = options;
-  return { network, netns, ip, mac, name, interface: interfaceName };
+  return { network, netns, ips: ip, mac, name, interface: interfaceName };
 }
 
 function attachedText(endpoint: Endpoint): string {

@@ -10,15 +10,23 @@ import {
   networkDetailSchema,
   networkSchema,
 } from '../control/api/schema.js';
-import { type ContextOf, given, numberOrText } from './context.js';
+import { type ContextOf, collect, given, numberOrText } from './context.js';
 import { endpointTable } from './endpoint.js';
 import { formatFields, formatTable } from './table.js';
 
-const LABELS = { name: 'network name', subnet: '--subnet', vni: '--vni', mtuBytes: '--mtu' };
+const LABELS = {
+  ...{ name: 'network name', vni: '--vni', mtuBytes: '--mtu' },
+  ...{ subnets: '--subnet', gateways: '--gateway', ranges: '--ip-range', reserved: '--reserve' },
+};
 const byNameSchema = z.object({ name: nameSchema });
 
 interface CreateOptions {
-  subnet?: string;
+  subnet?: string[];
+  gateway?: string[];
+  ipRange?: string[];
+  reserve?: string[];
+  ipv6?: boolean;
+  internal?: boolean;
   vni?: string;
   mtu?: string;
   learning: boolean;
@@ -41,7 +49,20 @@ Examples:
     .command('create')
     .description('make a network, once, for all hosts')
     .argument('<name>', 'the name of the network')
-    .option('--subnet <cidr>', 'the pool of addresses (default: the next free /24 of 10.0.0.0/8)')
+    .option(
+      '--subnet <cidr>',
+      'a subnet, IPv4 or IPv6; again for more (default: the next free one of the pool)',
+      collect,
+    )
+    .option('--ipv6', 'an IPv6 subnet as well: the next free /64 of the pool, if none is given')
+    .option(
+      '--gateway <address>',
+      "the gateway of the subnet that it lies in, or none; again for more (default: each subnet's first address)",
+      collect,
+    )
+    .option('--ip-range <range>', 'the part of its subnet that containers get addresses of; again for more', collect)
+    .option('--reserve <range>', 'an address, FIRST-LAST or a block that no container gets; again for more', collect)
+    .option('--internal', 'no way out of the network: no default route, no masquerade')
     .option('--vni <number>', 'the VXLAN network identifier, 1 to 16777215 (default: the next free one)')
     .option('--mtu <bytes>', 'the MTU inside the network (default: what the underlay of each host allows)')
     .option('--no-learning', 'do not learn MAC addresses from the tunnel; only the registry tells')
@@ -51,13 +72,20 @@ Examples:
 Examples:
   vtep network create my_overlay
   vtep network create db --subnet 10.0.2.0/24 --vni 5000
+  vtep network create six --ipv6 --internal
+  vtep network create lab --subnet 10.0.2.0/24 --subnet fd00:2::/64 --reserve 10.0.2.200-10.0.2.254
   vtep network create jumbo --mtu 8950 --no-learning --json`,
     )
     .action(async (name: string, options: CreateOptions, command: Command) => {
       const { client, print } = contextOf(command);
       const fields = given({
         name,
-        subnet: options.subnet,
+        subnets: options.subnet,
+        gateways: options.gateway,
+        ranges: options.ipRange,
+        reserved: options.reserve,
+        ipv6: options.ipv6,
+        internal: options.internal,
         vni: numberOrText(options.vni),
         mtuBytes: numberOrText(options.mtu),
         learning: options.learning ? undefined : false,
@@ -65,8 +93,8 @@ Examples:
       const body = checkInput(createNetworkSchema, fields, LABELS);
       const { raw, value } = await client.call(networkSchema, 'POST', '/v1/networks', body);
       print(raw, () => {
-        const facts = `VNI ${value.vni}, subnet ${value.subnets.join(', ')}, gateway ${value.gateway}`;
-        return `network ${value.name} created: ${facts}\n`;
+        const subnets = value.subnets.map(({ cidr, gateway }) => `subnet ${cidr}, gateway ${gateway ?? 'none'}`);
+        return `network ${value.name} created: ${[`VNI ${value.vni}`, ...subnets].join(', ')}\n`;
       });
     });
 
@@ -134,8 +162,22 @@ function pathOf(name: string): string {
 }
 
 function networkTable(networks: readonly Network[]): string {
-  const rows = networks.map((n) => [n.name, String(n.vni), n.subnets.join(','), n.gateway, n.scope]);
+  const each = (n: Network, text: (subnet: Network['subnets'][number]) => string) => n.subnets.map(text).join(',');
+  const rows = networks.map((n) => [
+    n.name,
+    String(n.vni),
+    each(n, ({ cidr }) => cidr),
+    each(n, ({ gateway }) => gateway ?? '-'),
+    n.scope,
+  ]);
   return formatTable(['NAME', 'VNI', 'SUBNET', 'GATEWAY', 'SCOPE'], rows);
+}
+
+function subnetText({ cidr, gateway, range, reserved }: Network['subnets'][number]): string {
+  const facts = [cidr, gateway === undefined ? 'no gateway' : `gateway ${gateway}`];
+  if (range !== undefined) facts.push(`range ${range}`);
+  if (reserved !== undefined) facts.push(`reserved ${reserved.join(' ')}`);
+  return facts.join(', ');
 }
 
 function networkText(network: NetworkDetail): string {
@@ -145,8 +187,8 @@ function networkText(network: NetworkDetail): string {
     ['name', network.name],
     ['id', network.id],
     ['vni', String(network.vni)],
-    ['subnet', network.subnets.join(', ')],
-    ['gateway', network.gateway],
+    ...network.subnets.map((subnet) => ['subnet', subnetText(subnet)] as const),
+    ['internal', network.internal ? 'yes' : undefined],
     ['mtu', network.mtuBytes === 0 ? 'from the underlay of each host' : `${network.mtuBytes} bytes`],
     ['flood', network.flood],
     ['learning', network.learning ? 'on' : 'off'],

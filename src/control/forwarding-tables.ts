@@ -20,6 +20,7 @@ import { FdbLearning } from './fdb-learning.js';
 import { FdbSweeper } from './fdb-sweeper.js';
 import type { FdbEntry, FdbKind, Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from './forwarding.js';
 import { CounterReader } from './forwarding-counters.js';
+import { gatewayMac } from './ipam/mac.js';
 import type { OffloadSwitches } from './offload-switches.js';
 import { closeOffloads, noteRefusals, type Offloads, probeOffloads } from './offloads.js';
 import type { PortRange } from './source-ports.js';
@@ -173,6 +174,8 @@ class ForwardingTables implements Forwarding {
     const open: OpenNetwork = { index, network, taps, sources: new Map(), claims: new Map() };
     this.#byVni.set(network.vni, open);
     this.#byIndex[index] = open;
+    // Before the first frame: whoever sends with the gateway's MAC through the tunnel is refused from the start.
+    this.setLocal(network.vni, []);
     this.#counters.use(index);
     this.#networkWriter.publish(index, { ...network, tapFds: taps.fds });
     taps.watch(index);
@@ -224,7 +227,7 @@ class ForwardingTables implements Forwarding {
   setLocal(vni: number, macs: readonly string[]): void {
     const open = this.#byVni.get(vni);
     if (open === undefined) return;
-    this.#replaceClaims(open, LOCAL_SOURCE, SELF_VTEP, new Set(macs));
+    this.#replaceClaims(open, LOCAL_SOURCE, SELF_VTEP, new Set([gatewayMac(vni), ...macs]));
   }
 
   setRemote(vni: number, source: string, vtep: VtepAddress, macs: readonly string[]): void {

@@ -43,7 +43,7 @@ export interface Forwarding {
   openNetwork(network: ForwardingNetwork): void;
   /** Stops the network's frames and closes the TAP. The TAP device itself stays; ports/ removes it. */
   closeNetwork(vni: number): Promise<void>;
-  /** The MACs of this host's own endpoints on the network. */
+  /** The MACs of this host's own endpoints on the network; its gateway's is local in any case. */
   setLocal(vni: number, macs: readonly string[]): void;
   /**
    * Replaces what `source` (`node/<name>` or `peer/<ip>`) brings to the network: its VTEP becomes a member (gets floods,

@@ -304,14 +304,24 @@ export class Host implements HostOperations {
 /** Destinations that a new subnet must not hide; those of vtep's own bridges do not count. */
 async function hostRoutes(iproute: Iproute): Promise<string[]> {
   const routes = await iproute.routes();
-  return routes
-    .filter((route) => /^[0-9.]+(\/[0-9]+)?$/.test(route.dst) && route.dev?.startsWith(INTERFACE_PREFIX) !== true)
-    .map((route) => route.dst);
+  return (
+    routes
+      .filter((route) => /^[0-9a-f.:]+(\/[0-9]+)?$/i.test(route.dst) && !route.dev?.startsWith(INTERFACE_PREFIX))
+      // Link-local is on every interface and in no pool.
+      .filter((route) => !/^(fe80|ff00):/i.test(route.dst))
+      .map((route) => route.dst)
+  );
 }
 
 function toNetwork(value: NetworkValue): Network {
-  const { name, id, vni, subnets, gateway, mtuBytes, flood, learning, createdAt } = value;
-  return { name, id, vni, subnets, gateway, mtuBytes, flood, scope: 'global', learning, createdAt };
+  const { name, id, vni, internal, mtuBytes, flood, learning, createdAt } = value;
+  const subnets = value.subnets.map(({ cidr, gateway, range, reserved }) => ({
+    cidr,
+    ...(gateway === undefined ? {} : { gateway }),
+    ...(range === undefined ? {} : { range }),
+    ...(reserved === undefined ? {} : { reserved }),
+  }));
+  return { name, id, vni, subnets, internal, mtuBytes, flood, scope: 'global', learning, createdAt };
 }
 
 function secondsSince(ms: number): number {

@@ -3,10 +3,17 @@
  * underlay's batch, once or once a member. @hot
  */
 import { CHECKSUMS_COMPLETED, ENCAP_BYTES, ENCAP_FRAMES, SUPERFRAMES_SPLIT } from '../shared/counters.js';
-import { DROP_LOCAL_DESTINATION, DROP_OVERSIZE, DROP_TAP_RUNT, DROP_TAP_VIRTIO_HEADER } from '../shared/drop-causes.js';
+import {
+  DROP_GATEWAY_SOURCE,
+  DROP_LOCAL_DESTINATION,
+  DROP_OVERSIZE,
+  DROP_TAP_RUNT,
+  DROP_TAP_VIRTIO_HEADER,
+} from '../shared/drop-causes.js';
 import { FDB_MISS, fdbKeyHigh, fdbKind, fdbVtep, KIND_LOCAL } from '../shared/fdb.js';
+import { GATEWAY_MAC_HIGH16, gatewayMacLow } from '../shared/gateway-mac.js';
 import { isChecksumFieldInside, storeChecksum } from '../wire/checksum.js';
-import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
+import { ETHERNET_HEADER_BYTES, ETHERNET_SOURCE_OFFSET } from '../wire/ethernet.js';
 import { flowHash } from '../wire/flow-hash.js';
 import { macKeyHigh, macKeyLow } from '../wire/mac.js';
 import {
@@ -39,6 +46,12 @@ export function encapsulate(
     counters.drop(networkIndex, DROP_TAP_RUNT);
     return;
   }
+  const vni = context.networks.vni(networkIndex);
+  const source = frameOffset + ETHERNET_SOURCE_OFFSET;
+  if (macKeyLow(bytes, source) === gatewayMacLow(vni) && macKeyHigh(bytes, source) === GATEWAY_MAC_HIGH16) {
+    counters.drop(networkIndex, DROP_GATEWAY_SOURCE);
+    return;
+  }
   const virtio = frameOffset - VIRTIO_NET_HDR_BYTES;
   const isSuperframe = readVirtioGsoType(bytes, virtio) !== VIRTIO_NET_HDR_GSO_NONE;
   if (isSuperframe) {
@@ -66,7 +79,7 @@ export function encapsulate(
   }
 
   const socket = flowHash(bytes, frameOffset, frameBytes) & context.txMask;
-  emitVxlan(bytes, frameOffset - VXLAN_HEADER_BYTES, context.networks.vni(networkIndex));
+  emitVxlan(bytes, frameOffset - VXLAN_HEADER_BYTES, vni);
   if (isSuperframe) {
     counters.add(networkIndex, SUPERFRAMES_SPLIT, 1);
     counters.add(networkIndex, ENCAP_FRAMES, context.superframe.segmentCount);

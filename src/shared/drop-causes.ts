@@ -38,6 +38,7 @@ export const DROP_TRUNCATED = 20;
 export const DROP_INNER_OVERSIZE = 21;
 /** Counted by the kernel, not by a worker: the socket tells how many (forwarding-tables.ts). */
 export const DROP_UNDERLAY_OVERFLOW = 22;
+export const DROP_GATEWAY_SOURCE = 23;
 
 export const DROP_CAUSES: readonly DropCause[] = [
   cause(DROP_TAP_RUNT, 'tap_runt', 'encap', 'The frame from the TAP is shorter than an Ethernet header.'),
@@ -92,6 +93,12 @@ export const DROP_CAUSES: readonly DropCause[] = [
     'underlay_overflow',
     'decap',
     'The underlay socket was full: the workers could not keep up. The kernel counts messages, not datagrams.',
+  ),
+  cause(
+    DROP_GATEWAY_SOURCE,
+    'gateway_source',
+    'encap',
+    "The frame comes from the network's gateway: each host has its own, so it stays on its host.",
   ),
 ];
 

@@ -56,7 +56,7 @@ it('prints the interface and the address', async () => {
 
 it('sends every option', async () => {
   expect((await attach(['--pid', '7', 'n', '--ip', '10.0.0.9', '--name', 'web'])).exitCode).toBe(0);
-  expect(host.calls).toEqual([['attach', { network: 'n', pid: 7, ip: '10.0.0.9', name: 'web' }]]);
+  expect(host.calls).toEqual([['attach', { network: 'n', pid: 7, ips: ['10.0.0.9'], name: 'web' }]]);
 });
 
 it('quotes what it sends: quotes, backslashes, letters beyond ASCII', async () => {
@@ -91,7 +91,7 @@ describe('wrong use: one line, exit 2', () => {
 
   it('what the API finds wrong, with its quotes', async () => {
     expect(await refused(2, ['n', '--netns', 'x', '--ip', '10.0.0.300'])).toBe(
-      'attach.sh: ip: "10.0.0.300" must be an IPv4 address, such as 10.0.2.7',
+      'attach.sh: ip: "10.0.0.300" must be an IPv4 or IPv6 address, such as 10.0.2.7 or fd00:2::7',
     );
   });
 });

@@ -61,7 +61,24 @@ describe('what the API is asked', () => {
     ],
     [
       ['network', 'create', 'n', '--subnet', '10.0.2.0/24', '--vni', '5000', '--mtu', '8950', '--no-learning'],
-      ['createNetwork', { name: 'n', subnet: '10.0.2.0/24', vni: 5000, mtuBytes: 8950, learning: false }],
+      ['createNetwork', { name: 'n', subnets: ['10.0.2.0/24'], vni: 5000, mtuBytes: 8950, learning: false }],
+    ],
+    [
+      [
+        ...['network', 'create', 'n', '--subnet', '10.0.2.0/24', '--subnet', 'fd00:2::/64', '--gateway', '10.0.2.9'],
+        ...['--gateway', 'none', '--ip-range', '10.0.2.128/25', '--reserve', '10.0.2.200-10.0.2.210', '--internal'],
+      ],
+      [
+        'createNetwork',
+        {
+          ...{ name: 'n', subnets: ['10.0.2.0/24', 'fd00:2::/64'], gateways: ['10.0.2.9', 'none'], internal: true },
+          ...{ ranges: ['10.0.2.128/25'], reserved: ['10.0.2.200-10.0.2.210'] },
+        },
+      ],
+    ],
+    [
+      ['network', 'create', 'n', '--ipv6'],
+      ['createNetwork', { name: 'n', ipv6: true }],
     ],
     [['network', 'ls'], ['listNetworks']],
     [
@@ -78,7 +95,11 @@ describe('what the API is asked', () => {
     ],
     [
       [...attach, '--pid', '7', '--ip', '10.0.0.9', '--mac', '02:AB:00:00:00:01', '--name', 'w', '--interface', 'lan0'],
-      ['attach', { network: 'n', pid: 7, ip: '10.0.0.9', mac: '02:ab:00:00:00:01', name: 'w', interface: 'lan0' }],
+      ['attach', { network: 'n', pid: 7, ips: ['10.0.0.9'], mac: '02:ab:00:00:00:01', name: 'w', interface: 'lan0' }],
+    ],
+    [
+      [...attach, '--pid', '7', '--ip', '10.0.0.9', '--ip', 'fd00::9'],
+      ['attach', { network: 'n', pid: 7, ips: ['10.0.0.9', 'fd00::9'] }],
     ],
     [
       ['detach', '--network', 'n', '--netns', 'x'],
@@ -227,13 +248,11 @@ describe('failures: one line, and the exit code', () => {
     [['network', 'create', 'n', '--vni=-1'], '--vni: "-1" must be'],
     [['network', 'create', 'n', '--vni', 'abc'], '--vni: "abc" must be'],
     [['network', 'create', 'n', '--mtu', '99'], '--mtu: 99 must be a whole number of bytes from 576'],
-    [
-      ['network', 'create', 'n', '--subnet', '10.0.0.0/33'],
-      '--subnet: "10.0.0.0/33" must be an IPv4 network in CIDR form',
-    ],
+    [['network', 'create', 'n', '--subnet', '10.0.0.0/33'], '--subnet: "10.0.0.0/33" must be a network in CIDR form'],
     [['network', 'rm', 'a b'], 'network name: "a b" must be'],
     [['network', 'inspect', '..%2f'], 'network name: "..%2f" must be'],
-    [[...attach, '--ip', '10.0.0.300'], '--ip: "10.0.0.300" must be an IPv4 address'],
+    [[...attach, '--ip', '10.0.0.3', '--ip', '10.0.0.4'], '--ip: ["10.0.0.3","10.0.0.4"] must be at most one address'],
+    [[...attach, '--ip', '10.0.0.300'], '--ip: "10.0.0.300" must be an IPv4 or IPv6 address'],
     [[...attach, '--mac', '01:00:5e:00:00:01'], '--mac: "01:00:5e:00:00:01" must be a unicast address'],
     [[...attach, '--pid', '7'], 'give one of --netns and --pid'],
     [['attach', '--network', 'n'], 'give one of --netns and --pid'],

@@ -79,7 +79,11 @@ describe.each([
     const a = await boot(registry, 'cdh1', '10.30.10.111');
     const b = await boot(registry, 'cdh2', '10.30.10.112');
     const network = await a.host.createNetwork({ name: 'my_overlay' });
-    expect(network).toMatchObject({ vni: 256, subnets: ['10.0.0.0/24'], gateway: '10.0.0.1', scope: 'global' });
+    expect(network).toMatchObject({
+      vni: 256,
+      subnets: [{ cidr: '10.0.0.0/24', gateway: '10.0.0.1' }],
+      scope: 'global',
+    });
     expect(await b.host.listNetworks()).toEqual([network]);
 
     const [master, slaver] = [await namespaces.add(), await namespaces.add()];
@@ -176,7 +180,12 @@ describe('attach', () => {
     await a.host.createNetwork({ name: 'green' });
     const both = await Promise.all([
       a.host.attach({ network: 'blue', netns: container }),
-      a.host.attach({ network: 'green', netns: `/run/netns/${container}`, ip: '10.0.1.77', mac: '02:00:5e:10:00:09' }),
+      a.host.attach({
+        network: 'green',
+        netns: `/run/netns/${container}`,
+        ips: ['10.0.1.77'],
+        mac: '02:00:5e:10:00:09',
+      }),
     ]);
     expect(both.map((endpoint) => endpoint.local!.containerInterface).sort()).toEqual(['eth0', 'eth1']);
     expect(both[1]).toMatchObject({ addresses: ['10.0.1.77/24'], mac: '02:00:5e:10:00:09' });

@@ -137,6 +137,33 @@ describe('encapsulation', () => {
     expect(harness.toPeer(peer)).toEqual([]);
     expect(harness.drops()).toEqual({ local_destination: 1 });
   });
+
+  it("lets nothing out that comes from the network's gateway, frame or superframe, whoever it is for", () => {
+    const peer = harness.addPeer(2);
+    know(3, KIND_STATIC, peer);
+    const from = '027674123456';
+    harness.fromContainer(
+      tapMessage(frame({ from })),
+      tapMessage(frame({ from, to: 'ffffffffffff' })),
+      // A UDP superframe of two segments.
+      tapMessage(frame({ from, payload: new Uint8Array(2000) }), '0105 2a00 e803 2200 0600'.replaceAll(' ', '')),
+    );
+    expect(harness.toPeer(peer)).toEqual([]);
+    expect(harness.drops()).toEqual({ gateway_source: 3 });
+    expect(harness.counter(ENCAP_FRAMES)).toBe(0);
+  });
+
+  it.each([
+    ['one bit of the VNI differs', '027674123457'],
+    ['the prefix differs', '027675123456'],
+    ['the first bytes differ', '027774123456'],
+    ['the gateway is the destination', '020000000002', '027674123456'],
+  ])('sends what only resembles it: %s', (_name, from, to = '020000000003') => {
+    const peer = harness.addPeer(2);
+    harness.fromContainer(tapMessage(frame({ from, to })));
+    expect(harness.toPeer(peer)).toHaveLength(1);
+    expect(harness.drops()).toEqual({});
+  });
 });
 
 describe('decapsulation', () => {

@@ -33,8 +33,11 @@ afterAll(async () => {
 });
 
 it('gives each network its own VNI', async () => {
-  const networks = (await pair.mustVtep('a', 'network', 'ls', '--json')).json() as { vni: number; subnets: string[] }[];
-  expect(networks.map(({ subnets }) => subnets)).toEqual([[SUBNET], [SUBNET]]);
+  const networks = (await pair.mustVtep('a', 'network', 'ls', '--json')).json() as {
+    vni: number;
+    subnets: { cidr: string }[];
+  }[];
+  expect(networks.map(({ subnets }) => subnets.map(({ cidr }) => cidr))).toEqual([[SUBNET], [SUBNET]]);
   expect(new Set(networks.map(({ vni }) => vni)).size).toBe(2);
 });
 

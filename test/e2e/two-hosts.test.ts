@@ -47,8 +47,7 @@ describe.each(['embedded', 'consul'] as const)('two hosts, %s registry', (regist
       expect(networks).toHaveLength(1);
       expect(networks[0]).toMatchObject({
         name: NETWORK,
-        subnets: ['10.0.0.0/24'],
-        gateway: '10.0.0.1',
+        subnets: [{ cidr: '10.0.0.0/24', gateway: '10.0.0.1' }],
         scope: 'global',
       });
       expect(networks[0].vni).toBeGreaterThanOrEqual(256);

@@ -37,7 +37,8 @@ function describe(
   if (issue === undefined) return 'the input is not valid';
   const message = lowerFirst(issue.message.replace(/\s+/g, ' '));
   if (issue.code === 'unrecognized_keys') {
-    const known = schema instanceof z.ZodObject ? `; known: ${Object.keys(schema.shape).join(', ')}` : '';
+    const object = schema instanceof z.ZodPipe ? schema.in : schema;
+    const known = object instanceof z.ZodObject ? `; known: ${Object.keys(object.shape).join(', ')}` : '';
     return `unknown field ${showValue(issue.keys[0])}${known}`;
   }
   if (issue.path.length === 0) {
@@ -47,7 +48,8 @@ function describe(
     return message.replace(/\w+/g, (word) => labels[word] ?? word);
   }
   const path = issue.path.map(String).join('.');
-  const name = labels[path] ?? path;
+  // An element of a list is known as the list is.
+  const name = labels[path] ?? labels[path.replace(/\.\d+$/, '')] ?? path;
   let value: unknown = input;
   for (const key of issue.path) value = (value as Record<PropertyKey, unknown> | undefined)?.[key];
   return value === undefined ? `${name} is missing: ${message}` : `${name}: ${showValue(value)} ${message}`;

@@ -26,6 +26,9 @@ import { isIP, isIPv4 } from 'node:net';
 import { z } from 'zod';
 
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/;
+/** Each is a key of the registry that one transaction must hold. */
+const SUBNETS_MAX = 16;
+const RESERVED_MAX = 256;
 const NAME_RULE = 'must be 1 to 63 letters, digits, "_", "." or "-", and begin with a letter or a digit';
 const VNI_RULE = 'must be a whole number from 1 to 16777215';
 const MTU_RULE = 'must be a whole number of bytes from 576 to 65485';
@@ -33,13 +36,30 @@ const PORT_RULE = 'must be a UDP port from 1 to 65535';
 const PID_RULE = 'must be a process id: a whole number above 0';
 const MAC_RULE = 'must be six hexadecimal bytes, such as 02:00:5e:10:00:01';
 const IPV4_RULE = 'must be an IPv4 address, such as 10.0.2.7';
-const SUBNET_RULE = 'must be an IPv4 network in CIDR form, such as 10.0.2.0/24';
+const IP_RULE = 'must be an IPv4 or IPv6 address, such as 10.0.2.7 or fd00:2::7';
+const IPS_RULE = 'must be at most one address a family';
+const SUBNET_RULE = 'must be a network in CIDR form, such as 10.0.2.0/24 or fd00:2::/64';
+const SPAN_RULE = 'must be an address, FIRST-LAST or a CIDR block, such as 10.0.2.10-10.0.2.19';
+const YES_NO_RULE = 'must be true or false';
 const INTERFACE_RULE = 'must be 1 to 15 characters without white space, "/" or ":"';
 const NETNS_RULE = 'must be the name of a network namespace or an absolute path to one';
 
-function isIpv4Cidr(text: string): boolean {
+function isCidr(text: string): boolean {
   const [address = '', prefix = '', ...rest] = text.split('/');
-  return rest.length === 0 && isIPv4(address) && /^\d{1,2}$/.test(prefix) && Number(prefix) <= 32;
+  const bits = { 0: -1, 4: 32, 6: 128 }[isIP(address)]!;
+  return rest.length === 0 && !address.includes('%') && /^\d{1,3}$/.test(prefix) && Number(prefix) <= bits;
+}
+
+function isIpAddress(text: string): boolean {
+  return isIP(text) !== 0 && !text.includes('%');
+}
+
+function isSpan(text: string): boolean {
+  return isCidr(text) || (text.split('-').length <= 2 && text.split('-').every(isIpAddress));
+}
+
+function isOneOfAFamily(ips: readonly string[]): boolean {
+  return new Set(ips.map((ip) => isIP(ip))).size === ips.length;
 }
 
 /** 1.0.0.0 to 223.255.255.255: what an underlay datagram can be sent to as one host. */
@@ -56,27 +76,58 @@ export const macSchema = z
   .transform((mac) => mac.toLowerCase())
   .refine((mac) => /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/.test(mac), MAC_RULE)
   .refine((mac) => (Number.parseInt(mac.slice(0, 2), 16) & 1) === 0, 'must be a unicast address: the first byte even')
-  .refine((mac) => mac !== '00:00:00:00:00:00', 'must not be zero');
+  .refine((mac) => mac !== '00:00:00:00:00:00', 'must not be zero')
+  .refine((mac) => !mac.startsWith('02:76:74:'), 'must not begin with 02:76:74, which the gateways of networks have');
 export const ipv4Schema = z.string(IPV4_RULE).refine(isIPv4, IPV4_RULE);
-export const ipSchema = z.string().refine((ip) => isIP(ip) !== 0, 'must be an IP address');
+export const ipSchema = z.string(IP_RULE).refine(isIpAddress, IP_RULE);
 /** The form only; networks/ says more (host bits, size, overlap). */
-export const subnetSchema = z.string(SUBNET_RULE).refine(isIpv4Cidr, SUBNET_RULE);
+export const subnetSchema = z.string(SUBNET_RULE).refine(isCidr, SUBNET_RULE);
+const spanSchema = z.string(SPAN_RULE).refine(isSpan, SPAN_RULE);
+const gatewaySchema = z.string(IP_RULE).refine((text) => text === 'none' || isIpAddress(text), `${IP_RULE}, or "none"`);
 
-export const createNetworkSchema = z.strictObject({
+const createNetworkFields = z.strictObject({
   name: nameSchema,
+  /** The same as `subnets` for one. */
   subnet: subnetSchema.optional(),
+  /** @default the next free block of the default IPv4 pool */
+  subnets: z.array(subnetSchema).min(1).max(SUBNETS_MAX, `must be at most ${SUBNETS_MAX} subnets`).optional(),
+  /** A subnet of the default IPv6 pool besides, if none of the subnets is IPv6. */
+  ipv6: z.boolean(YES_NO_RULE).optional(),
+  /** Each of the subnet that it lies in; `none`: no gateway where none is given. @default each subnet's first address */
+  gateways: z
+    .array(gatewaySchema)
+    .max(SUBNETS_MAX + 1)
+    .optional(),
+  /** Each narrows what is given of the subnet that it lies in. */
+  ranges: z.array(spanSchema).max(SUBNETS_MAX).optional(),
+  /** Never given to containers. */
+  reserved: z.array(spanSchema).max(RESERVED_MAX, `must be at most ${RESERVED_MAX}`).optional(),
+  /** No way out of the network. @default false */
+  internal: z.boolean(YES_NO_RULE).optional(),
   vni: vniSchema.optional(),
   mtuBytes: z.number(MTU_RULE).int(MTU_RULE).min(576, MTU_RULE).max(65_485, MTU_RULE).optional(),
-  learning: z.boolean('must be true or false').optional(),
+  learning: z.boolean(YES_NO_RULE).optional(),
 });
+
+export const createNetworkSchema = createNetworkFields
+  .refine((n) => n.subnet === undefined || n.subnets === undefined, 'give one of subnet and subnets')
+  .transform(({ subnet, ...network }) => (subnet === undefined ? network : { ...network, subnets: [subnet] }));
 export type CreateNetwork = z.infer<typeof createNetworkSchema>;
+
+export const subnetInfoSchema = z.object({
+  cidr: z.string(),
+  /** Absent: none. */
+  gateway: z.string().optional(),
+  range: z.string().optional(),
+  reserved: z.array(z.string()).optional(),
+});
 
 export const networkSchema = z.object({
   name: z.string(),
   id: z.string(),
   vni: z.number(),
-  subnets: z.array(z.string()),
-  gateway: z.string(),
+  subnets: z.array(subnetInfoSchema),
+  internal: z.boolean(),
   /** 0: from the underlay of each host. */
   mtuBytes: z.number(),
   flood: z.literal('replicate'),
@@ -126,7 +177,10 @@ export const attachSchema = z
   .strictObject({
     network: nameSchema,
     ...sandboxFields,
-    ip: ipv4Schema.optional(),
+    /** At most one a family. @default the lowest free one of each family that the network has */
+    ips: z.array(ipSchema).max(2, IPS_RULE).refine(isOneOfAFamily, IPS_RULE).optional(),
+    /** The same for one address. */
+    ip: ipSchema.optional(),
     mac: macSchema.optional(),
     name: nameSchema.optional(),
     /** The interface's name inside the container. @default the first free of eth0, eth1, ... */
@@ -135,7 +189,9 @@ export const attachSchema = z
       .regex(/^[^\s/:]{1,15}$/, INTERFACE_RULE)
       .optional(),
   })
-  .refine((a) => (a.netns === undefined) !== (a.pid === undefined), 'give one of netns and pid');
+  .refine((a) => (a.netns === undefined) !== (a.pid === undefined), 'give one of netns and pid')
+  .refine((a) => a.ip === undefined || a.ips === undefined, 'give one of ip and ips')
+  .transform(({ ip, ...attach }) => (ip === undefined ? attach : { ...attach, ips: [ip] }));
 export type Attach = z.infer<typeof attachSchema>;
 
 export const detachSchema = z

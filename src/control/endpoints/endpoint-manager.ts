@@ -238,8 +238,8 @@ export class EndpointManager {
     const undo: (() => Promise<unknown> | unknown)[] = [];
     undo.push(() => addresses.settled(id));
     try {
-      const address = await addresses.claim(network, id, input.ip);
-      undo.push(() => addresses.release(network.name, bare(address), id));
+      const claimed = await addresses.claim(network, id, input.ips);
+      for (const address of claimed) undo.push(() => addresses.release(network.name, bare(address), id));
       await locals.open(network);
       undo.push(() => this.closeIfUnused(network.name));
       const endpoint: LocalEndpoint = {
@@ -248,7 +248,7 @@ export class EndpointManager {
         network: network.name,
         vni: network.vni,
         mac,
-        addresses: [address],
+        addresses: claimed,
         mtuBytes: locals.mtuBytes(network),
         sandbox: sandbox.label,
         sandboxIdentity: sandbox.identity,

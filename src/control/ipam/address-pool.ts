@@ -1,15 +1,15 @@
 /**
- * Addresses of a network's subnet: one registry key per address, claimed by compare-and-set, so that two containers
+ * Addresses of a network's subnets: one registry key per address, claimed by compare-and-set, so that two containers
  * cannot get one address, also when two hosts ask at once. Control plane.
  *
- *     10.0.0.0  network      never given
- *     10.0.0.1  gateway      never given
- *     10.0.0.2  first one a container gets; always the lowest that is free
- *     10.0.0.255 broadcast   never given
+ *     read what is taken ─▶ the lowest free one ─CAS▶ won
+ *                                └─lost▶ one at random of the lowest 1, 2, 4, ... free ones ─CAS▶ ...
+ *
+ * Where nobody else asks it is always the lowest that is free: 10.0.0.2, 10.0.0.3, ...
  */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { isIP } from 'node:net';
 import type { Logger } from 'pino';
-import { ipv4ToNumber, numberToIPv4, parseCidr } from '../../wire/ip-address.js';
+import type { IpFamily } from '../../wire/ip-address.js';
 import { VtepError } from '../errors.js';
 import type { Registry } from '../registry/registry.js';
 import {
@@ -22,9 +22,13 @@ import {
   parseAddress,
   parseAddressKey,
 } from '../registry/schema.js';
+import { addressNumber, addressText, canonicalAddress, familyOf } from './address-span.js';
+import { familiesOf, givenSpans, lowestFree, subnetOf, usableText, whyUnusable } from './usable-addresses.js';
 
 /** A lost race means that another host won an address: each try follows somebody's success. */
-const CLAIM_TRIES_MAX = 200;
+const LOSSES_MAX = 200;
+const LOSSES_PER_READING = 8;
+const WINDOW_MAX = 1024;
 
 /** An address that this host holds for one of its endpoints. */
 export interface HeldAddress {
@@ -48,41 +52,30 @@ export class AddressPool {
   }
 
   /**
-   * Call `settled(endpointId)` when the endpoint is known locally, or given up: until then no sweep takes the address.
+   * Call `settled(endpointId)` when the endpoint is known locally, or given up: until then no sweep takes the addresses.
    *
-   * @returns the address with the subnet's prefix length: 10.0.0.2/24.
-   * @throws VtepError VTEP_ERR_INVALID (wanted one outside the subnet or reserved), VTEP_ERR_ADDRESS_IN_USE,
+   * @param wanted at most one a family. @returns one of each family that the network has, IPv4 first, with the subnet's
+   * prefix length: 10.0.0.2/24. After a failure nothing is held.
+   * @throws VtepError VTEP_ERR_INVALID (wanted one outside the subnets or withheld), VTEP_ERR_ADDRESS_IN_USE,
    *   VTEP_ERR_POOL_EXHAUSTED, VTEP_ERR_CONFLICT (too many lost races)
    */
-  async claim(network: NetworkValue, endpointId: string, wanted?: string): Promise<string> {
-    const subnet = network.subnets[0]!;
-    const range = addressRange(subnet);
+  async claim(network: NetworkValue, endpointId: string, wanted: readonly string[] = []): Promise<string[]> {
+    const fixed = checkWanted(network, wanted);
     this.claiming.add(endpointId);
-    if (wanted !== undefined) {
-      checkWanted(network, wanted);
-      if (await this.take(network.name, wanted, endpointId)) return `${wanted}/${range.prefixLength}`;
-      throw await this.inUse(network.name, wanted);
-    }
-    const gateway = ipv4ToNumber(network.gateway);
-    for (let tries = 0; tries < CLAIM_TRIES_MAX; tries++) {
-      const taken = await this.taken(network.name);
-      let free = range.first;
-      while (free <= range.last && (free === gateway || taken.has(free))) free++;
-      if (free > range.last) {
-        throw new VtepError(
-          'VTEP_ERR_POOL_EXHAUSTED',
-          `network "${network.name}" has no free address left in ${subnet}: detach an endpoint, or make a network with a larger subnet`,
-        );
+    const claimed: string[] = [];
+    try {
+      for (const family of familiesOf(network)) {
+        const address = fixed.get(family);
+        if (address === undefined) claimed.push(await this.takeFree(network, family, endpointId));
+        else if (await this.take(network.name, address, endpointId)) claimed.push(address);
+        else throw await this.inUse(network.name, address);
       }
-      const address = numberToIPv4(free);
-      if (await this.take(network.name, address, endpointId)) return `${address}/${range.prefixLength}`;
-      // Spread those who ask at once, so that they do not all try for the next one at the same moment.
-      await sleep(Math.random() * Math.min(50, 2 * (tries + 1)));
+    } catch (error) {
+      // What can't be given back now is found by the next sweep.
+      for (const address of claimed) await this.release(network.name, address, endpointId).catch(() => undefined);
+      throw error;
     }
-    throw new VtepError(
-      'VTEP_ERR_CONFLICT',
-      `network "${network.name}": other hosts took each address first; try again`,
-    );
+    return claimed.map((address) => `${address}/${prefixLengthOf(subnetOf(network, address)!.cidr)}`);
   }
 
   settled(endpointId: string): void {
@@ -131,12 +124,40 @@ export class AddressPool {
     }
   }
 
-  private async taken(network: string): Promise<Set<number>> {
+  private async takeFree(network: NetworkValue, family: IpFamily, endpointId: string): Promise<string> {
+    const spans = givenSpans(network, family);
+    const taken = await this.taken(network.name, family);
+    for (let losses = 0; losses < LOSSES_MAX; losses++) {
+      // An old reading is asked for anew only now and then: most of what has been taken since is what was lost here.
+      if (losses > 0 && losses % LOSSES_PER_READING === 0) {
+        for (const number of await this.taken(network.name, family)) taken.add(number);
+      }
+      const free = lowestFree(spans, taken, windowAfter(losses));
+      if (free.length === 0) break;
+      const number = free[Math.floor(Math.random() * free.length)]!;
+      const address = addressText(number, family);
+      if (await this.take(network.name, address, endpointId)) return address;
+      taken.add(number);
+    }
+    const cidrs = network.subnets.map(({ cidr }) => cidr).filter((cidr) => familyOf(cidr) === family);
+    if (lowestFree(spans, await this.taken(network.name, family), 1).length > 0) {
+      throw new VtepError(
+        'VTEP_ERR_CONFLICT',
+        `network "${network.name}": other hosts took each address first; try again`,
+      );
+    }
+    throw new VtepError(
+      'VTEP_ERR_POOL_EXHAUSTED',
+      `network "${network.name}" has no free address left in ${cidrs.join(', ')}: detach an endpoint, or make a network with a larger subnet`,
+    );
+  }
+
+  private async taken(network: string, family: IpFamily): Promise<Set<bigint>> {
     const listing = await this.registry.list(addressesPrefix(network));
-    const taken = new Set<number>();
+    const taken = new Set<bigint>();
     for (const entry of listing.entries) {
       const text = parseAddressKey(entry.key)?.address;
-      if (text !== undefined && !text.includes(':')) taken.add(ipv4ToNumber(text));
+      if (text !== undefined && isIP(text) === family) taken.add(addressNumber(text));
     }
     return taken;
   }
@@ -157,22 +178,33 @@ export class AddressPool {
   }
 }
 
-/** First and last address that a container can get, as numbers; the gateway lies inside. */
-function addressRange(subnet: string): { first: number; last: number; prefixLength: number } {
-  const { prefixLength, text } = parseCidr(subnet);
-  const base = ipv4ToNumber(text.slice(0, text.indexOf('/')));
-  return { first: base + 1, last: base + 2 ** (32 - prefixLength) - 2, prefixLength };
+/** How many of the lowest free addresses are tried for: more the more races are lost, so that hosts spread. */
+function windowAfter(losses: number): number {
+  return Math.min(WINDOW_MAX, 2 ** Math.max(0, losses - 1));
 }
 
-function checkWanted(network: NetworkValue, wanted: string): void {
-  const subnet = network.subnets[0]!;
-  const { first, last } = addressRange(subnet);
-  const number = ipv4ToNumber(wanted);
-  const right = `give one of ${numberToIPv4(first)} to ${numberToIPv4(last)} other than the gateway ${network.gateway}`;
-  const refuse = (why: string) =>
-    new VtepError('VTEP_ERR_INVALID', `address ${wanted} ${why} of network "${network.name}" (${subnet}): ${right}`);
-  if (wanted === network.gateway) throw refuse('is the gateway');
-  if (number === first - 1) throw refuse('is the network address');
-  if (number === last + 1) throw refuse('is the broadcast address');
-  if (number < first || number > last) throw refuse('is outside the subnet');
+/** @returns canonical, by family. @throws VtepError VTEP_ERR_INVALID */
+function checkWanted(network: NetworkValue, wanted: readonly string[]): Map<IpFamily, string> {
+  const fixed = new Map<IpFamily, string>();
+  for (const text of wanted) {
+    const address = canonicalAddress(text);
+    const family = familyOf(address);
+    const subnets = network.subnets.filter(({ cidr }) => familyOf(cidr) === family);
+    const refuse = (why: string) =>
+      new VtepError('VTEP_ERR_INVALID', `address ${address} of network "${network.name}" ${why}`);
+    if (subnets.length === 0) throw refuse(`can't be had: the network has no IPv${family} subnet`);
+    const why = whyUnusable(network, address);
+    if (why !== undefined) {
+      const own = subnetOf(network, address);
+      const right = (own === undefined ? subnets : [own]).map(usableText).join(', or ');
+      throw refuse(`(${subnets.map(({ cidr }) => cidr).join(', ')}) ${why}: give one of ${right}`);
+    }
+    if (fixed.has(family)) throw refuse(`is the second IPv${family} address: give at most one a family`);
+    fixed.set(family, address);
+  }
+  return fixed;
+}
+
+function prefixLengthOf(cidr: string): string {
+  return cidr.slice(cidr.indexOf('/') + 1);
 }

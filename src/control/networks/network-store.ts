@@ -34,7 +34,8 @@ import {
   vniKey,
   vniValueSchema,
 } from '../registry/schema.js';
-import { checkSubnet, gatewayOf, nextFreeSubnet } from './subnet-pool.js';
+import { askedSubnets, planSubnets } from './network-plan.js';
+import { DEFAULT_POOLS, nextFreeSubnet, type Pool } from './subnet-pool.js';
 
 const VNI = { first: 256, last: 16_777_215 };
 /** Each lost race is another host's success. */
@@ -50,11 +51,13 @@ export interface StoredNetwork {
 export class NetworkStore {
   private readonly registry: Registry;
   private readonly hostRoutes: () => Promise<string[]>;
+  private readonly pools: readonly Pool[];
 
-  /** @param hostRoutes destinations (CIDR) of the host's routes other than vtep's own: the default pool avoids them. */
-  constructor(registry: Registry, hostRoutes: () => Promise<string[]>) {
+  /** @param hostRoutes destinations (CIDR) of the host's routes other than vtep's own: the default pools avoid them. */
+  constructor(registry: Registry, hostRoutes: () => Promise<string[]>, pools: readonly Pool[] = DEFAULT_POOLS) {
     this.registry = registry;
     this.hostRoutes = hostRoutes;
+    this.pools = pools;
   }
 
   async list(): Promise<NetworkValue[]> {
@@ -84,19 +87,21 @@ export class NetworkStore {
    *   VTEP_ERR_INVALID (subnet), VTEP_ERR_CONFLICT (too many lost races)
    */
   async create(input: CreateNetwork): Promise<NetworkValue> {
-    const givenSubnet = input.subnet === undefined ? undefined : checkSubnet(input.subnet);
+    const { given, toChoose } = askedSubnets(input);
+    // What is wrong is said before anything is asked for, as far as the subnets are known.
+    if (toChoose.length === 0) planSubnets(given, input);
     for (let tries = 0; tries < CREATE_TRIES_MAX; tries++) {
       const existing = await this.find(input.name);
       if (existing !== undefined) throw networkExists(existing.value);
       const vni = await this.chooseVni(input.vni);
-      const subnet = givenSubnet ?? (await this.chooseSubnet());
+      const chosen = await this.chooseSubnets(toChoose, given);
       const value: NetworkValue = {
         v: 1,
         name: input.name,
         id: randomBytes(16).toString('hex'),
         vni,
-        subnets: [subnet],
-        gateway: gatewayOf(subnet),
+        subnets: planSubnets([...given, ...chosen], input),
+        internal: input.internal ?? false,
         mtuBytes: input.mtuBytes ?? 0,
         flood: 'replicate',
         learning: input.learning ?? true,
@@ -105,10 +110,8 @@ export class NetworkStore {
         options: {},
       };
       const claims = claimsOf(value);
-      if (givenSubnet === undefined) {
-        const claim = encodeValue(subnetValueSchema, { v: 1, network: input.name });
-        claims.push({ verb: 'cas', key: subnetKey(subnet), value: claim, casIndex: 0 });
-      }
+      const claim = encodeValue(subnetValueSchema, { v: 1, network: input.name });
+      for (const cidr of chosen) claims.push({ verb: 'cas', key: subnetKey(cidr), value: claim, casIndex: 0 });
       if (await this.registry.transaction(claims)) return value;
       await sleep(Math.random() * Math.min(50, 2 * (tries + 1)));
     }
@@ -166,8 +169,8 @@ export class NetworkStore {
     if (vni !== undefined && parseVni(vni)?.network === value.name) {
       operations.push({ verb: 'delete-cas', key: vni.key, casIndex: vni.modifyIndex });
     }
-    for (const subnet of value.subnets) {
-      const claim = await this.registry.get(subnetKey(subnet));
+    for (const { cidr } of value.subnets) {
+      const claim = await this.registry.get(subnetKey(cidr));
       if (claim !== undefined && parseSubnet(claim)?.network === value.name) {
         operations.push({ verb: 'delete-cas', key: claim.key, casIndex: claim.modifyIndex });
       }
@@ -206,10 +209,13 @@ export class NetworkStore {
     );
   }
 
-  private async chooseSubnet(): Promise<string> {
+  /** One of the pools for each family; none overlaps a network, a route of this host, or one that was given. */
+  private async chooseSubnets(families: readonly (4 | 6)[], given: readonly string[]): Promise<string[]> {
+    if (families.length === 0) return [];
     const networks = await this.list();
-    const blocked = networks.flatMap((network) => network.subnets).filter((subnet) => !subnet.includes(':'));
-    return nextFreeSubnet([...blocked, ...(await this.hostRoutes())]);
+    const blocked = networks.flatMap(({ subnets }) => subnets.map(({ cidr }) => cidr));
+    blocked.push(...given, ...(await this.hostRoutes()));
+    return families.map((family) => nextFreeSubnet(this.pools, family, blocked));
   }
 }
 
@@ -228,7 +234,7 @@ function networkExists(value: NetworkValue): VtepError {
   const text =
     value.state === 'removing'
       ? `network "${value.name}" is being removed: "vtep network rm ${value.name}" finishes it`
-      : `network "${value.name}" exists already (VNI ${value.vni}, ${value.subnets.join(', ')}): use it, or give another name`;
+      : `network "${value.name}" exists already (VNI ${value.vni}, ${value.subnets.map(({ cidr }) => cidr).join(', ')}): use it, or give another name`;
   return new VtepError('VTEP_ERR_NETWORK_EXISTS', text);
 }
 

@@ -1,76 +1,76 @@
 /**
- * Which subnet a network gets: a given one, checked, or the next free /24 of the default pool. Pure.
+ * Which block a network gets that was given none: the next free one of the default pools. Pure.
  *
- *     10.0.0.0/8 = 10.0.0.0/24, 10.0.1.0/24, ... 10.255.255.0/24: the first that overlaps nothing that is known
+ *     10.0.0.0/8/24 = 10.0.0.0/24, 10.0.1.0/24, ... 10.255.255.0/24: the first that overlaps nothing that is known
+ *
+ * A pool is written POOL/LENGTH: a block and the prefix length of what is cut from it.
  */
-import { type Cidr, ipv4ToNumber, numberToIPv4, parseCidr } from '../../wire/ip-address.js';
+import { type IpFamily, parseCidr } from '../../wire/ip-address.js';
 import { VtepError } from '../errors.js';
+import { addressText, overlaps, parseSpan, spanOfBlock } from '../ipam/address-span.js';
+import { checkSubnet } from './subnet-check.js';
 
-export const DEFAULT_POOL = '10.0.0.0/8';
-const DEFAULT_PREFIX_LENGTH = 24;
-/** A /29 has five addresses for containers; a /30 would have one. */
-const PREFIX_LENGTH = { min: 8, max: 29 };
-const BLOCK_ADDRESSES = 2 ** (32 - DEFAULT_PREFIX_LENGTH);
-
-interface Span {
-  readonly first: number;
-  readonly last: number;
+export interface Pool {
+  readonly family: IpFamily;
+  /** Such as 10.0.0.0/8. */
+  readonly cidr: string;
+  /** Of each network's block. */
+  readonly prefixLength: number;
 }
 
-/** @returns the block in canonical text. @throws VtepError VTEP_ERR_INVALID naming the text and what would be right */
-export function checkSubnet(text: string): string {
-  let cidr: Cidr;
-  try {
-    cidr = parseCidr(text);
-  } catch (error) {
-    throw new VtepError('VTEP_ERR_INVALID', (error as Error).message, { cause: error });
-  }
-  const refuse = (why: string) => new VtepError('VTEP_ERR_INVALID', `subnet "${text}" ${why}`);
-  if (cidr.family === 6) throw refuse('is IPv6: networks have IPv4 subnets so far, such as 10.0.2.0/24');
-  if (cidr.prefixLength < PREFIX_LENGTH.min || cidr.prefixLength > PREFIX_LENGTH.max) {
-    throw refuse(
-      `has prefix length ${cidr.prefixLength}: give ${PREFIX_LENGTH.min} to ${PREFIX_LENGTH.max}, such as 10.0.2.0/24`,
-    );
-  }
-  const firstByte = cidr.network[0]!;
-  if (firstByte === 0 || firstByte === 127 || firstByte >= 224) {
-    throw refuse(
-      'holds no addresses that hosts can have (0, 127 and 224 to 255 are set apart): give one such as 10.0.2.0/24',
-    );
-  }
-  return cidr.text;
+/** The IPv6 one is a unique local prefix (RFC 4193) with "vtep" in its global ID, so that it is known when it is seen. */
+export const DEFAULT_POOLS_TEXT = '10.0.0.0/8/24,fd76:7465:7000::/48/64';
+export const DEFAULT_POOLS: readonly Pool[] = parsePools(DEFAULT_POOLS_TEXT);
+
+/** @param text POOL/LENGTH, separated by commas. @throws VtepError VTEP_ERR_INVALID */
+export function parsePools(text: string): Pool[] {
+  return text.split(',').map((item) => parsePool(item.trim()));
 }
 
-/** The first host address, by custom the gateway's. */
-export function gatewayOf(subnet: string): string {
-  return numberToIPv4(spanOf(subnet).first + 1);
+/** The pools given, and the default ones of a family that has none among them. */
+export function withDefaults(pools: readonly Pool[]): Pool[] {
+  return [...pools, ...DEFAULT_POOLS.filter(({ family }) => !pools.some((pool) => pool.family === family))];
 }
 
 /**
  * @param blocked subnets of other networks and destinations of the host's routes, as CIDR or bare address.
- * @returns the lowest free /24 of the pool. @throws VtepError VTEP_ERR_POOL_EXHAUSTED
+ * @returns the lowest free block of the family's pools, in their order. @throws VtepError VTEP_ERR_POOL_EXHAUSTED
  */
-export function nextFreeSubnet(blocked: readonly string[]): string {
-  const pool = spanOf(DEFAULT_POOL);
-  const spans = blocked.map(spanOf).sort((a, b) => a.first - b.first);
-  let candidate = pool.first;
-  for (const span of spans) {
-    if (span.last < candidate) continue;
-    if (span.first >= candidate + BLOCK_ADDRESSES) break;
-    candidate = Math.floor(span.last / BLOCK_ADDRESSES) * BLOCK_ADDRESSES + BLOCK_ADDRESSES;
+export function nextFreeSubnet(pools: readonly Pool[], family: IpFamily, blocked: readonly string[]): string {
+  const spans = blocked.map(parseSpan).sort((a, b) => (a.first < b.first ? -1 : 1));
+  const own = pools.filter((pool) => pool.family === family);
+  for (const pool of own) {
+    const whole = spanOfBlock(pool.cidr);
+    const size = 1n << BigInt((family === 4 ? 32 : 128) - pool.prefixLength);
+    let candidate = whole.first;
+    for (const span of spans) {
+      if (overlaps(span, { family, first: candidate, last: candidate + size - 1n })) {
+        candidate = (span.last / size + 1n) * size;
+      }
+    }
+    if (candidate + size - 1n <= whole.last) return `${addressText(candidate, family)}/${pool.prefixLength}`;
   }
-  if (candidate > pool.last) {
-    throw new VtepError(
-      'VTEP_ERR_POOL_EXHAUSTED',
-      `each /${DEFAULT_PREFIX_LENGTH} of ${DEFAULT_POOL} overlaps another network or a route of this host: give a subnet, such as 172.20.0.0/24`,
-    );
-  }
-  return `${numberToIPv4(candidate)}/${DEFAULT_PREFIX_LENGTH}`;
+  const texts = own.map(({ cidr, prefixLength }) => `/${prefixLength} of ${cidr}`);
+  throw new VtepError(
+    'VTEP_ERR_POOL_EXHAUSTED',
+    `each ${texts.join(' and each ')} overlaps another network or a route of this host: give a subnet, such as ${family === 4 ? '172.20.0.0/24' : 'fd00:20::/64'}`,
+  );
 }
 
-function spanOf(text: string): Span {
-  const slash = text.indexOf('/');
-  const first = ipv4ToNumber(slash < 0 ? text : text.slice(0, slash));
-  const bits = slash < 0 ? 0 : 32 - Number(text.slice(slash + 1));
-  return { first, last: first + 2 ** bits - 1 };
+function parsePool(text: string): Pool {
+  const match = /^(.*)\/(\d{1,3})$/.exec(text);
+  const wrong = (why: string) =>
+    new VtepError('VTEP_ERR_INVALID', `address pool "${text}" ${why}: give POOL/LENGTH, such as 10.0.0.0/8/24`);
+  if (match === null || !match[1]!.includes('/')) throw wrong('does not say how long the prefix of each subnet is');
+  const [, cidr = '', lengthText] = match;
+  let block: ReturnType<typeof parseCidr>;
+  try {
+    block = parseCidr(cidr);
+  } catch (error) {
+    throw wrong(`is no block of addresses (${(error as Error).message})`);
+  }
+  const prefixLength = Number(lengthText);
+  if (prefixLength < block.prefixLength) throw wrong(`is smaller than a /${prefixLength}`);
+  checkSubnet(`${block.text.slice(0, block.text.indexOf('/'))}/${prefixLength}`);
+  return { family: block.family, cidr: block.text, prefixLength };
 }

@@ -7,7 +7,7 @@
  * The TAP is made by the data plane (it is persistent); here it gets its MTU and its bridge. What exists is adopted:
  * each step looks at the actual state first, so that a second call changes nothing.
  */
-import { randomMac } from '../ipam/mac.js';
+import { gatewayMac } from '../ipam/mac.js';
 import type { Iproute, Link } from './iproute.js';
 import { bridgeName, tapName } from './names.js';
 
@@ -25,9 +25,9 @@ export async function ensureBridge(iproute: Iproute, input: BridgeInput): Promis
   let made = false;
   let links = await iproute.links();
   if (!links.some((link) => link.ifname === bridge)) {
-    // The MAC is fixed: a bridge without one of its own takes its ports' lowest, and changes with them.
+    // The gateway's MAC, on every host the same: a container that moves finds its gateway where it knew it.
     await iproute.batch([
-      `link add name ${bridge} address ${randomMac()} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
+      `link add name ${bridge} address ${gatewayMac(input.vni)} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`,
     ]);
     made = true;
     links = await iproute.links();
@@ -58,7 +58,7 @@ export async function removeBridge(iproute: Iproute, vni: number): Promise<void>
 export function portSteps(link: Link, bridge: string, mtuBytes: number): string[] {
   const steps: string[] = [];
   const set = `link set dev ${link.ifname}`;
-  // The host itself has no address in the overlay; link-local traffic of its own would be noise on each network.
+  // The host has no address here but the gateway's; link-local traffic of its own would be noise on each network.
   if (link.inet6_addr_gen_mode !== 'none') steps.push(`${set} addrgenmode none`);
   if (link.mtu !== mtuBytes) steps.push(`${set} mtu ${mtuBytes}`);
   if (link.master !== bridge) steps.push(`${set} master ${bridge}`);
@@ -74,6 +74,7 @@ function bridgeSteps(link: Link, input: BridgeInput): string[] {
     steps.push(`${set} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`);
   }
   if (link.inet6_addr_gen_mode !== 'none') steps.push(`${set} addrgenmode none`);
+  if (link.address !== gatewayMac(input.vni)) steps.push(`${set} address ${gatewayMac(input.vni)}`);
   if (link.mtu !== input.mtuBytes) steps.push(`${set} mtu ${input.mtuBytes}`);
   if (!link.flags.includes('UP')) steps.push(`${set} up`);
   return steps;

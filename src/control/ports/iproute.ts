@@ -56,9 +56,11 @@ export class Iproute {
     return parseJson(await this.run([...this.prefix, 'ip', '-json', '-details', 'link', 'show'])) as Link[];
   }
 
-  /** The routes of the host's main table, IPv4. */
+  /** The routes of the host's main table, both families. */
   async routes(): Promise<Route[]> {
-    return parseJson(await this.run([...this.prefix, 'ip', '-4', '-json', 'route', 'show'])) as Route[];
+    const show = async (family: '-4' | '-6') =>
+      parseJson(await this.run([...this.prefix, 'ip', family, '-json', 'route', 'show'])) as Route[];
+    return [...(await show('-4')), ...(await show('-6'))];
   }
 
   async ip(...args: string[]): Promise<void> {

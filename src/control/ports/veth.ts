@@ -58,7 +58,7 @@ export async function createVeth(iproute: Iproute, sandbox: Sandbox, port: Endpo
     await iproute.ip('link', 'set', 'dev', host, 'alias', `vtep endpoint=${port.endpointId} network=${port.network}`);
     await iproute.ipIn(sandbox.path, 'link', 'set', 'dev', 'lo', 'up');
     for (const address of port.addresses) {
-      await iproute.ipIn(sandbox.path, 'address', 'add', address, 'broadcast', '+', 'dev', inner);
+      await addAddress(iproute, sandbox.path, inner, address);
     }
     // Best effort: superframes of another size go as well, in more messages.
     const gsoMaxBytes = String(gsoMaxBytesFor(port.mtuBytes));
@@ -70,8 +70,19 @@ export async function createVeth(iproute: Iproute, sandbox: Sandbox, port: Endpo
   }
 }
 
+async function addAddress(iproute: Iproute, namespacePath: string, inner: string, address: string): Promise<void> {
+  if (!address.includes(':')) {
+    await iproute.ipIn(namespacePath, 'address', 'add', address, 'broadcast', '+', 'dev', inner);
+    return;
+  }
+  // Container engines switch IPv6 off for interfaces that they did not make; a read-only /proc/sys says so below.
+  await iproute.setSysctlIn(namespacePath, `ipv6/conf/${inner}/disable_ipv6`, '0').catch(() => undefined);
+  // The registry says that nobody else has it: duplicate detection would only keep it unusable for a second.
+  await iproute.ipIn(namespacePath, 'address', 'add', address, 'nodad', 'dev', inner);
+}
+
 /**
- * Has the container's kernel announce its addresses (gratuitous ARP): who knew an address by an earlier endpoint's MAC
+ * Has the container's kernel announce its addresses (gratuitous ARP, unsolicited neighbour advertisements): who knew an address by an earlier endpoint's MAC
  * learns the new one. Best effort: a namespace whose /proc/sys is read-only goes without. Never rejects.
  */
 export async function announce(iproute: Iproute, namespacePath: string, port: EndpointPort): Promise<void> {
@@ -79,6 +90,9 @@ export async function announce(iproute: Iproute, namespacePath: string, port: En
   const host = hostInterfaceName(port.endpointId);
   try {
     await iproute.setSysctlIn(namespacePath, `ipv4/conf/${inner}/arp_notify`, '1');
+    if (port.addresses.some((address) => address.includes(':'))) {
+      await iproute.setSysctlIn(namespacePath, `ipv6/conf/${inner}/ndisc_notify`, '1');
+    }
     // A bridge opens a port some time after its carrier is there; until then the announcement would get no further.
     for (let looks = 0; looks < PORT_LOOKS_MAX; looks++) {
       const link = (await iproute.links()).find((candidate) => candidate.ifname === host);
@@ -86,7 +100,7 @@ export async function announce(iproute: Iproute, namespacePath: string, port: En
       if (link.linkinfo?.info_slave_data?.state === 'forwarding') break;
       await sleep(PORT_LOOK_MS);
     }
-    // With arp_notify the kernel announces on a change of the MAC, and takes the same one for a change.
+    // With these settings the kernel announces on a change of the MAC, and takes the same one for a change.
     await iproute.ipIn(namespacePath, 'link', 'set', 'dev', inner, 'address', port.mac);
   } catch {
     // The peers find out when the entry that they hold no longer answers.

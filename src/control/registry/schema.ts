@@ -48,13 +48,26 @@ export const nodeValueSchema = z.looseObject({
 });
 export type NodeValue = z.infer<typeof nodeValueSchema>;
 
+export const subnetRecordSchema = z.looseObject({
+  cidr,
+  /** Without: the network has none. No container gets it. */
+  gateway: ip.optional(),
+  /** The part that is given to containers that ask for no address by name. Without: all of it. */
+  range: z.string().min(1).optional(),
+  /** Never given: blocks, FIRST-LAST or single addresses. */
+  reserved: z.array(z.string().min(1)).optional(),
+});
+export type SubnetRecord = z.infer<typeof subnetRecordSchema>;
+
 export const networkValueSchema = z.looseObject({
   v,
   name,
   id: z.string().min(1),
   vni,
-  subnets: z.array(cidr).min(1),
-  gateway: ip,
+  /** Of a family, the next is used when the one before is full. They do not overlap. */
+  subnets: z.array(subnetRecordSchema).min(1),
+  /** No way out: hosts give the bridge no address and containers no default route. */
+  internal: z.boolean().default(false),
   /** 0: from the underlay of each host. */
   mtuBytes: z.union([z.literal(0), z.number().int().min(68).max(65_535)]),
   flood: z.literal('replicate'),

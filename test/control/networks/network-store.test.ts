@@ -3,9 +3,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { NetworkStore } from '../../../src/control/networks/network-store.js';
 import { PeerStore } from '../../../src/control/networks/peer-store.js';
-import { endpointsKey, networkKey } from '../../../src/control/registry/schema.js';
+import { endpointsKey, type NetworkValue, networkKey } from '../../../src/control/registry/schema.js';
 import { MemoryRegistry, pauses } from '../memory-registry.js';
 
+const cidrs = ({ subnets }: NetworkValue): string[] => subnets.map(({ cidr }) => cidr);
 const noRoutes = async (): Promise<string[]> => [];
 
 const ENDPOINTS = JSON.stringify({
@@ -19,24 +20,23 @@ describe('NetworkStore', () => {
     const first = await store.create({ name: 'one' });
     expect(first).toMatchObject({
       vni: 256,
-      subnets: ['10.0.0.0/24'],
-      gateway: '10.0.0.1',
+      subnets: [{ cidr: '10.0.0.0/24', gateway: '10.0.0.1' }],
+      internal: false,
       state: 'active',
       learning: true,
     });
     expect(await store.create({ name: 'two' })).toMatchObject({
       vni: 257,
-      subnets: ['10.0.1.0/24'],
-      gateway: '10.0.1.1',
+      subnets: [{ cidr: '10.0.1.0/24', gateway: '10.0.1.1' }],
     });
     expect((await store.list()).map(({ name }) => name)).toEqual(['one', 'two']);
   });
 
   it("avoids the host's routes and given subnets; a given subnet may overlap", async () => {
     const store = new NetworkStore(new MemoryRegistry(), async () => ['10.0.0.0/23']);
-    await store.create({ name: 'given', subnet: '10.0.2.128/25', vni: 7 });
-    expect((await store.create({ name: 'next' })).subnets).toEqual(['10.0.3.0/24']);
-    expect((await store.create({ name: 'same', subnet: '10.0.2.128/25' })).subnets).toEqual(['10.0.2.128/25']);
+    await store.create({ name: 'given', subnets: ['10.0.2.128/25'], vni: 7 });
+    expect(cidrs(await store.create({ name: 'next' }))).toEqual(['10.0.3.0/24']);
+    expect(cidrs(await store.create({ name: 'same', subnets: ['10.0.2.128/25'] }))).toEqual(['10.0.2.128/25']);
   });
 
   it('names what exists and who holds a VNI', async () => {
@@ -61,7 +61,7 @@ describe('NetworkStore', () => {
     await registry.put('addresses/one-more/10.0.0.9', '{}');
     await store.remove('one');
     expect([...registry.keys.keys()]).toEqual(['addresses/one-more/10.0.0.9']);
-    expect(await store.create({ name: 'one' })).toMatchObject({ vni: 256, subnets: ['10.0.0.0/24'] });
+    expect(await store.create({ name: 'one' })).toMatchObject({ vni: 256, subnets: [{ cidr: '10.0.0.0/24' }] });
     await expect(store.remove('none')).rejects.toMatchObject({ code: 'VTEP_ERR_NETWORK_UNKNOWN' });
   });
 
@@ -69,7 +69,7 @@ describe('NetworkStore', () => {
     const registry = new MemoryRegistry();
     const store = new NetworkStore(registry, noRoutes);
     await store.create({ name: 'auto' });
-    await store.create({ name: 'given', subnet: '10.0.0.0/24' });
+    await store.create({ name: 'given', subnets: ['10.0.0.0/24'] });
     await store.remove('given');
     expect(registry.under('subnets/')).toEqual(['subnets/10.0.0.0_24']);
   });
@@ -121,7 +121,7 @@ describe('NetworkStore', () => {
         const made = results.filter((result) => result.status === 'fulfilled').map((result) => result.value);
         expect(made.length).toBe(hosts - 1);
         expect(made.map(({ vni }) => vni).sort()).toEqual(made.map((_, i) => 256 + i));
-        expect(new Set(made.map(({ subnets }) => subnets[0])).size).toBe(made.length);
+        expect(new Set(made.map(({ subnets }) => subnets[0]!.cidr)).size).toBe(made.length);
         expect(registry.under('networks/').length).toBe(made.length);
       }),
       { numRuns: 40 },

@@ -29,13 +29,13 @@ beforeEach(async () => {
 afterEach(() => namespaces.removeAll());
 
 describe('bridge and TAP', () => {
-  it('makes a quiet bridge with a MAC of its own and takes the TAP in', async () => {
+  it("makes a quiet bridge with the gateway's MAC and takes the TAP in", async () => {
     await ip(host, 'tuntap', 'add', 'dev', 'vtep-t256', 'mode', 'tap');
     await ensureBridge(iproute, BRIDGE);
     const bridge = await link(host, 'vtep-b256');
     expect(bridge).toMatchObject({ mtu: 1400, inet6_addr_gen_mode: 'none', ifalias: 'vtep network=blue' });
     expect(bridge.linkinfo?.info_data).toMatchObject({ stp_state: 0, forward_delay: 0, mcast_snooping: 0 });
-    expect(bridge.address).toMatch(/^02:/);
+    expect(bridge.address).toBe('02:76:74:00:01:00');
     expect(bridge.flags).toContain('UP');
     const tap = await link(host, 'vtep-t256');
     expect(tap).toMatchObject({ master: 'vtep-b256', mtu: 1400, inet6_addr_gen_mode: 'none' });
@@ -47,6 +47,8 @@ describe('bridge and TAP', () => {
     await ip(host, 'tuntap', 'add', 'dev', 'vtep-t256', 'mode', 'tap');
     await ensureBridge(iproute, BRIDGE);
     const before = await link(host, 'vtep-b256');
+    // As an earlier version made it.
+    await ip(host, 'link', 'set', 'dev', 'vtep-b256', 'address', '02:11:22:33:44:55');
     await ip(host, 'link', 'set', 'dev', 'vtep-b256', 'type', 'bridge', 'mcast_snooping', '1');
     await ip(host, 'link', 'set', 'dev', 'vtep-t256', 'nomaster', 'down', 'mtu', '1300');
     await ensureBridge(iproute, BRIDGE);
@@ -96,6 +98,29 @@ describe('veth', () => {
     const { stdout } = await listener;
     const bytes = [...stdout.matchAll(/0x[0-9a-f]+: +(.*)/g)].map(([, hex]) => hex?.replaceAll(' ', '')).join('');
     expect(bytes).toMatch(/ffffffffffff02005e100001.*0a000002.*0a000002/);
+  });
+
+  it('gives an IPv6 address that works at once, and advertises it through the bridge', async () => {
+    await ensureBridge(iproute, BRIDGE);
+    const port = { ...PORT, addresses: ['10.0.0.2/24', 'fd00:2::2/64'] };
+    const filter = 'icmp6 and ip6[40] = 136 and src host fd00:2::2';
+    const capture = ['tcpdump', '-i', 'vtep-b256', '-c', '1', '-n', '-l', '-e', '-v', '-Z', 'root', filter];
+    const listener = execa('ip', ['netns', 'exec', host, 'timeout', '15', ...capture], { reject: false });
+    await new Promise((resolve) => listener.stderr.once('data', resolve));
+    // As a container engine has it.
+    await execa('ip', ['netns', 'exec', container, 'sysctl', '-qw', 'net.ipv6.conf.default.disable_ipv6=1']);
+    const sandbox = await resolveSandbox(iproute, { netns: container });
+    await createVeth(iproute, sandbox, port);
+    const shown = await ip(container, '-6', 'address', 'show', 'dev', 'eth0');
+    expect(shown).toMatch(/inet6 fd00:2::2\/64 scope global/);
+    expect(shown).not.toMatch(/fd00:2::2.*tentative/);
+    await announce(iproute, sandbox.path, port);
+    const { stdout } = await listener;
+    // Unsolicited, to all nodes, from the endpoint's MAC, with the flag that overrides what was known.
+    expect(stdout).toMatch(/02:00:5e:10:00:01 > 33:33:00:00:00:01/);
+    expect(stdout).toMatch(
+      /fd00:2::2 > ff02::1: .*neighbor advertisement, length 32, tgt is fd00:2::2, Flags \[override\]/s,
+    );
   });
 
   it('leaves nothing of a veth that could not be finished', async () => {

@@ -19,8 +19,8 @@ const network = {
   name: 'my_overlay',
   id: 'n-1',
   vni: 256,
-  subnets: ['10.0.0.0/24'],
-  gateway: '10.0.0.1',
+  subnets: [{ cidr: '10.0.0.0/24', gateway: '10.0.0.1' }],
+  internal: true,
   mtuBytes: 0,
   flood: 'replicate',
   learning: false,
@@ -68,7 +68,8 @@ describe('values', () => {
 
   it.each(VALUES)('of a %s that are malformed are reported, not thrown', (_name, parse, value) => {
     for (const bad of ['', '{', 'null', '7', '[]', '{}']) malformed(parse, bad);
-    for (const field of Object.keys(value)) malformed(parse, { ...value, [field]: undefined });
+    for (const field of Object.keys(value).filter((key) => key !== 'internal'))
+      malformed(parse, { ...value, [field]: undefined });
     expect(malformed(parse, { ...value, v: 2 }).message).toContain('version 2, and this vtepd reads 1');
   });
 
@@ -78,7 +79,9 @@ describe('values', () => {
     { vni: 1.5 },
     { subnets: [] },
     { subnets: ['10.0.0.0'] },
-    { gateway: '10.0.0.256' },
+    { subnets: [{ cidr: '10.0.0.0/24', gateway: '10.0.0.256' }] },
+    { subnets: [{ gateway: '10.0.0.1' }] },
+    { internal: 'no' },
     { mtuBytes: 10 },
     { state: 'gone' },
     { flood: 'multicast' },
@@ -96,8 +99,13 @@ describe('values', () => {
   });
 
   it('take IPv6', () => {
-    const six = { ...network, subnets: ['fd00:1::/64'], gateway: 'fd00:1::1' };
+    const six = { ...network, subnets: [{ cidr: 'fd00:1::/64', gateway: 'fd00:1::1', colour: 'blue' }] };
     expect(schema.parseNetwork(entry(six))).toEqual(six);
+  });
+
+  it('take a network that does not say so for one with a way out', () => {
+    const { internal: _, ...silent } = network;
+    expect(schema.parseNetwork(entry(silent))?.internal).toBe(false);
   });
 
   it('are never thrown over, whatever the bytes', () => {
