@@ -1,5 +1,5 @@
 /**
- * Makes a fresh Debian or Ubuntu machine ready for one goal: `node scripts/setup.mjs [demo|test|bench:e2e|check|build]`.
+ * Makes a fresh Debian or Ubuntu machine ready for one goal: `node scripts/setup.mjs [demo|test|bench:e2e|scale|check|build]`.
  *
  * Runs before anything is installed, so it uses Node's own modules only. It looks first and changes only what is
  * missing: apt packages, node_modules, dist. The second run finds all in place and takes a fraction of a second.
@@ -60,6 +60,7 @@ const GOALS = {
   demo: { packages: DEMO_PACKAGES, root: true, build: true, consul: false },
   test: { packages: TEST_PACKAGES, root: true, build: true, consul: true },
   'bench:e2e': { packages: BENCH_PACKAGES, root: true, build: true, consul: false },
+  scale: { packages: [['iproute2', 'ip']], root: true, build: true, consul: true },
   check: { packages: [], root: false, build: false, consul: false },
   build: { packages: [], root: false, build: true, consul: false },
 };

@@ -16,6 +16,7 @@ import { Lifecycle, StopRequested } from './control/lifecycle.js';
 import { createLogger } from './control/log.js';
 import { createRegistryClient } from './control/registry/client.js';
 import { startEmbeddedRegistry } from './control/registry/embedded/server.js';
+import { keepHeapSmall } from './control/small-heap.js';
 import {
   checkIproute2,
   checkPrivileges,
@@ -24,9 +25,11 @@ import {
   prepareStateDirectory,
 } from './control/startup-checks.js';
 import { explainPortInUse, findUnderlay, type Underlay } from './control/underlay.js';
+import { UnderlayMonitor } from './control/underlay-monitor.js';
 import { VERSION } from './control/version.js';
 
 async function main(): Promise<number> {
+  keepHeapSmall();
   let config: DaemonConfig | undefined;
   try {
     config = loadConfig({
@@ -108,9 +111,17 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
       forwarding,
       logger,
       sessionTtlSeconds: config.sessionTtlSeconds,
+      reapAfterMs: config.reapAfterSeconds * 1000,
+      pools: config.defaultPools,
       version: VERSION,
     }),
   );
+  await lifecycle.start('underlay monitor', async () => {
+    const onMoved = (ip: string) => host.moveUnderlay(ip);
+    const onReturned = () => host.returnToRegistry();
+    const followsAddress = config.advertise === undefined;
+    return new UnderlayMonitor({ ...underlay, followsAddress, logger, onMoved, onReturned });
+  });
   await lifecycle.start('API', () => startApi({ host, socketPath, logger }));
 
   const facts = {

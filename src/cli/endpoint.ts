@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { checkInput } from '../control/api/check-input.js';
+import { publishText } from '../control/api/publish-schema.js';
 import {
   attachSchema,
   detachSchema,
@@ -22,6 +23,8 @@ export const ENDPOINT_LABELS = {
   name: '--name',
   id: '--id',
   interface: '--interface',
+  publish: '--publish',
+  defaultRoute: '--default-route',
 };
 
 interface AttachOptions {
@@ -32,6 +35,8 @@ interface AttachOptions {
   mac?: string;
   name?: string;
   interface?: string;
+  publish?: string[];
+  defaultRoute?: string;
 }
 
 interface DetachOptions {
@@ -52,6 +57,12 @@ export function addEndpointCommands(program: Command, contextOf: ContextOf): voi
     .option('--ip <address>', 'the address, for each family once (default: the lowest free ones)', collect)
     .option('--mac <address>', 'the MAC address (default: a random one)')
     .option('--name <name>', 'a name for the endpoint')
+    .option(
+      '--publish <[address:]port:port[/udp]>',
+      'a port of this host that leads to one of the container; may be given several times',
+      collect,
+    )
+    .option('--default-route <yes|no|auto>', 'by this network (default: auto, if the container has none yet)')
     .option('--interface <name>', "the interface's name in the container (default: the first free of eth0, eth1, ...)")
     .addHelpText(
       'after',
@@ -59,6 +70,7 @@ export function addEndpointCommands(program: Command, contextOf: ContextOf): voi
 Examples:
   vtep attach --network my_overlay --netns master
   vtep attach --network my_overlay --pid 4711 --ip 10.0.0.20 --name web
+  vtep attach --network my_overlay --netns web --publish 8080:80 --publish 192.0.2.1:53:53/udp
   vtep attach --network my_overlay --pid "$(docker inspect -f '{{.State.Pid}}' web)"`,
     )
     .action(async (options: AttachOptions, command: Command) => {
@@ -136,7 +148,7 @@ export function endpointTable(endpoints: readonly Endpoint[]): string {
     e.mac,
     e.node,
     e.local
-      ? `${e.local.sandbox} ${e.local.containerInterface}${e.local.state === 'waiting' ? ' (waiting)' : ''}`
+      ? `${e.local.sandbox} ${e.local.containerInterface}${e.local.state === 'published' ? '' : ` (${e.local.state})`}`
       : '-',
     e.id,
   ]);
@@ -145,8 +157,8 @@ export function endpointTable(endpoints: readonly Endpoint[]): string {
 
 /** Only what the API knows: --socket and --json are not part of the request. */
 function attachFields(options: AttachOptions): Record<string, unknown> {
-  const { network, netns, ip, mac, name, interface: interfaceName } = options;
-  return { network, netns, ips: ip, mac, name, interface: interfaceName };
+  const { network, netns, ip, mac, name, interface: interfaceName, publish, defaultRoute } = options;
+  return { network, netns, ips: ip, mac, name, interface: interfaceName, publish, defaultRoute };
 }
 
 function attachedText(endpoint: Endpoint): string {
@@ -154,7 +166,8 @@ function attachedText(endpoint: Endpoint): string {
   const where = local === undefined ? '' : `${local.containerInterface} in ${local.sandbox}: `;
   const waiting =
     local?.state === 'waiting' ? ' (not yet known to the other hosts: the registry is not reachable)' : '';
-  const facts = `${endpoint.addresses.join(', ')}, MAC ${endpoint.mac}, endpoint ${endpoint.id}`;
+  const ports = local?.publish === undefined ? '' : `, published ${local.publish.map(publishText).join(', ')}`;
+  const facts = `${endpoint.addresses.join(', ')}, MAC ${endpoint.mac}, endpoint ${endpoint.id}${ports}`;
   return `attached to ${endpoint.network}: ${where}${facts}${waiting}\n`;
 }
 

@@ -43,7 +43,7 @@ Examples:
     .addHelpText(
       'after',
       `
-Kinds: local (a container on this host), static (from the registry), dynamic (learnt from the tunnel).
+Kinds: local (a container on this host, or its gateway), static (from the registry), dynamic (learnt from the tunnel).
 
 Examples:
   vtep fdb
@@ -95,14 +95,26 @@ function statusText(status: Status): string {
     ['underlay', `${underlay.interface}, mtu ${underlay.mtuBytes} bytes`],
     ['registry', registryText(status)],
     ['networks', `${counts.networks}, ${counts.localNetworks} on this host`],
-    ['endpoints', `${counts.localEndpoints} on this host`],
+    ['endpoints', `${counts.localEndpoints} on this host${conflictsText(status)}`],
     ['nodes', String(counts.nodes)],
     ['workers', status.workers.map((w) => `#${w.id} ${w.state}`).join(', ') || 'none'],
     ['offloads', offloadsText(status)],
+    ['gateways', gatewaysText(status)],
+    ...(status.gateway?.problems ?? []).map((problem) => ['warning', problem] as const),
     ['drops', drops === 0 ? '0' : `${drops} (vtep status --drops)`],
   ]);
   const totals = counterRows(status.totals);
   return totals.length === 0 ? fields : `${fields}\n${formatTable(['COUNTER', 'VALUE'], totals)}`;
+}
+
+function gatewaysText({ gateway }: Status): string {
+  const there = gateway?.networks.filter(({ addresses }) => addresses.length > 0) ?? [];
+  return there.map(({ network, addresses }) => `${network} ${addresses.join(' ')}`).join(', ') || 'none';
+}
+
+function conflictsText({ counts }: Status): string {
+  const { addressConflicts = 0 } = counts;
+  return addressConflicts === 0 ? '' : `, ${addressConflicts} in conflict over an address (vtep endpoint ls)`;
 }
 
 function registryText({ registry }: Status): string {

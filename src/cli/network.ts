@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import { checkInput } from '../control/api/check-input.js';
 import {
+  createdNetworkSchema,
   createNetworkSchema,
   type Network,
   type NetworkDetail,
@@ -12,7 +13,7 @@ import {
 } from '../control/api/schema.js';
 import { type ContextOf, collect, given, numberOrText } from './context.js';
 import { endpointTable } from './endpoint.js';
-import { formatFields, formatTable } from './table.js';
+import { formatFields, formatTable, printable } from './table.js';
 
 const LABELS = {
   ...{ name: 'network name', vni: '--vni', mtuBytes: '--mtu' },
@@ -91,10 +92,11 @@ Examples:
         learning: options.learning ? undefined : false,
       });
       const body = checkInput(createNetworkSchema, fields, LABELS);
-      const { raw, value } = await client.call(networkSchema, 'POST', '/v1/networks', body);
+      const { raw, value } = await client.call(createdNetworkSchema, 'POST', '/v1/networks', body);
       print(raw, () => {
         const subnets = value.subnets.map(({ cidr, gateway }) => `subnet ${cidr}, gateway ${gateway ?? 'none'}`);
-        return `network ${value.name} created: ${[`VNI ${value.vni}`, ...subnets].join(', ')}\n`;
+        const warnings = (value.warnings ?? []).map((warning) => `warning: ${printable(warning)}\n`).join('');
+        return `network ${value.name} created: ${[`VNI ${value.vni}`, ...subnets].join(', ')}\n${warnings}`;
       });
     });
 
@@ -135,19 +137,21 @@ Examples:
     .command('rm')
     .description('remove networks; refused while one has endpoints')
     .argument('<names...>', 'the names of the networks')
+    .option('--force', 'also with endpoints: each host detaches its own, and the containers lose the interface')
     .addHelpText(
       'after',
       `
 Examples:
   vtep network rm my_overlay
-  vtep network rm db jumbo`,
+  vtep network rm db jumbo
+  vtep network rm --force db`,
     )
-    .action(async (names: string[], _options: unknown, command: Command) => {
+    .action(async (names: string[], options: { force?: boolean }, command: Command) => {
       const context = contextOf(command);
       const removed: string[] = [];
       for (const name of names) {
         try {
-          await context.client.send('DELETE', pathOf(name));
+          await context.client.send('DELETE', options.force === true ? `${pathOf(name)}?force=true` : pathOf(name));
           removed.push(name);
         } catch (error) {
           context.complain(error);
@@ -180,6 +184,15 @@ function subnetText({ cidr, gateway, range, reserved }: Network['subnets'][numbe
   return facts.join(', ');
 }
 
+const FREE_SHOWN_MAX = 1_000_000;
+
+function usageText({ usage }: NetworkDetail, cidr: string): string {
+  const own = usage?.find((one) => one.cidr === cidr);
+  if (own === undefined) return '';
+  const free = own.free > FREE_SHOWN_MAX ? `more than ${FREE_SHOWN_MAX}` : String(own.free);
+  return `, ${own.used} used, ${free} free`;
+}
+
 function networkText(network: NetworkDetail): string {
   const { local } = network;
   const peers = network.peers.map((peer) => `${peer.address}:${peer.port}`);
@@ -187,7 +200,8 @@ function networkText(network: NetworkDetail): string {
     ['name', network.name],
     ['id', network.id],
     ['vni', String(network.vni)],
-    ...network.subnets.map((subnet) => ['subnet', subnetText(subnet)] as const),
+    ...network.subnets.map((subnet) => ['subnet', subnetText(subnet) + usageText(network, subnet.cidr)] as const),
+    ['state', network.removing ? 'is being removed' : undefined],
     ['internal', network.internal ? 'yes' : undefined],
     ['mtu', network.mtuBytes === 0 ? 'from the underlay of each host' : `${network.mtuBytes} bytes`],
     ['flood', network.flood],

@@ -10,7 +10,9 @@ import { FDB_ENTRIES_DEFAULT, WORKERS_MAX } from '../shared/layout.js';
 import { showValue } from './api/check-input.js';
 import { nameSchema } from './api/schema.js';
 import { VtepError } from './errors.js';
+import { REAP_AFTER_SECONDS_DEFAULT } from './ipam/reaper.js';
 import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './log.js';
+import { DEFAULT_POOLS_TEXT, type Pool, parsePools, withDefaults } from './networks/subnet-pool.js';
 import { OFFLOAD_SWITCHES, type OffloadSwitch } from './offload-switches.js';
 import { type PortRange, SOURCE_PORT_MIN, SOURCE_PORTS_DEFAULT } from './source-ports.js';
 
@@ -24,6 +26,8 @@ export interface ConfigValues {
   socket?: string;
   stateDir?: string;
   sessionTtl?: number;
+  reapAfter?: number;
+  defaultPool?: Pool[];
   workers?: number;
   fdbEntries?: number;
   sourcePorts?: PortRange;
@@ -71,6 +75,9 @@ export const SPIN_MICROSECONDS_DEFAULT = 0;
 /** Below 0 workers take the cores from the programs that they move frames for: measured with small UDP packets. */
 export const WORKER_NICE_DEFAULT = 0;
 const SPIN_MICROSECONDS_MAX = 1000;
+
+/** Consul's least TTL is 10 s, and a session lives for two of them after its last renewal. */
+export const SESSION_TTL_SECONDS = { min: 20, max: 3600, default: 20 };
 
 const FDB_ENTRIES_MIN = 1000;
 /** 84 MB of memory once they are there. */
@@ -178,6 +185,15 @@ function parseSourcePorts(text: string): PortRange | Refusal {
     : new Refusal(`must be FIRST-LAST, UDP ports from ${SOURCE_PORT_MIN} to 65535, such as 49152-65535`);
 }
 
+function parseDefaultPool(text: string): Pool[] | Refusal {
+  try {
+    return withDefaults(parsePools(text));
+  } catch (error) {
+    if (!(error instanceof VtepError)) throw error;
+    return new Refusal(`is not right: ${error.message}`);
+  }
+}
+
 function offload(key: ConfigKey & `offload${string}`, help: string): ConfigOption {
   return option(key, 'switch', `${help}: auto (where the kernel can) or off (default: auto)`, oneOf(OFFLOAD_SWITCHES));
 }
@@ -216,8 +232,24 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
   option(
     'sessionTtl',
     'seconds',
-    'after how long without a sign of life this host counts as gone, 10 to 3600 (default: 15)',
-    wholeNumber(10, 3600, 'must be a whole number of seconds from 10 to 3600'),
+    `after how long without a sign of life this host counts as gone, ${SESSION_TTL_SECONDS.min} to ${SESSION_TTL_SECONDS.max} (default: ${SESSION_TTL_SECONDS.default})`,
+    wholeNumber(
+      SESSION_TTL_SECONDS.min,
+      SESSION_TTL_SECONDS.max,
+      `must be a whole number of seconds from ${SESSION_TTL_SECONDS.min} to ${SESSION_TTL_SECONDS.max}: Consul ends a session at twice its TTL, of which 10 s is the least`,
+    ),
+  ),
+  option(
+    'reapAfter',
+    'seconds',
+    `after how long its addresses go to others, once a host counts as gone, 10 to 86400 (default: ${REAP_AFTER_SECONDS_DEFAULT})`,
+    wholeNumber(10, 86_400, 'must be a whole number of seconds from 10 to 86400'),
+  ),
+  option(
+    'defaultPool',
+    'pool/length,...',
+    `what networks get subnets of that are given none, and how long their prefix is (default: ${DEFAULT_POOLS_TEXT})`,
+    parseDefaultPool,
   ),
   option(
     'workers',

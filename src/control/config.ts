@@ -15,11 +15,14 @@ import {
   CONFIG_OPTIONS,
   type ConfigKey,
   type ConfigValues,
+  SESSION_TTL_SECONDS,
   SPIN_MICROSECONDS_DEFAULT,
   WORKER_NICE_DEFAULT,
 } from './config-options.js';
 import { VtepError } from './errors.js';
+import { REAP_AFTER_SECONDS_DEFAULT } from './ipam/reaper.js';
 import type { LogFormat, LogLevel } from './log.js';
+import { DEFAULT_POOLS, type Pool } from './networks/subnet-pool.js';
 import type { OffloadSwitches } from './offload-switches.js';
 import { type PortRange, portCount, SOURCE_PORTS_DEFAULT, SOURCE_PORTS_PER_WORKER } from './source-ports.js';
 import { usageMessage } from './usage-message.js';
@@ -38,6 +41,8 @@ export interface DaemonConfig {
   readonly socketPath: string;
   readonly stateDirectory: string;
   readonly sessionTtlSeconds: number;
+  readonly reapAfterSeconds: number;
+  readonly defaultPools: readonly Pool[];
   readonly workers: number;
   readonly fdbEntries: number;
   readonly sourcePorts: PortRange;
@@ -195,7 +200,9 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
     node: values.node ?? '',
     socketPath: values.socket ?? '/run/vtep/vtepd.sock',
     stateDirectory: values.stateDir ?? '/var/lib/vtep',
-    sessionTtlSeconds: values.sessionTtl ?? 15,
+    sessionTtlSeconds: values.sessionTtl ?? SESSION_TTL_SECONDS.default,
+    reapAfterSeconds: values.reapAfter ?? REAP_AFTER_SECONDS_DEFAULT,
+    defaultPools: values.defaultPool ?? DEFAULT_POOLS,
     workers,
     fdbEntries: values.fdbEntries ?? FDB_ENTRIES_DEFAULT,
     sourcePorts,

@@ -23,6 +23,7 @@ export const ERROR_CODES = {
   VTEP_ERR_NETWORK_IN_USE: { httpStatus: 409, retryable: false },
   VTEP_ERR_VNI_IN_USE: { httpStatus: 409, retryable: false },
   VTEP_ERR_VNI_EXHAUSTED: { httpStatus: 507, retryable: false },
+  VTEP_ERR_HOST_PORT_IN_USE: { httpStatus: 409, retryable: false },
   VTEP_ERR_POOL_EXHAUSTED: { httpStatus: 507, retryable: false },
   VTEP_ERR_ADDRESS_IN_USE: { httpStatus: 409, retryable: false },
   VTEP_ERR_NAMESPACE_UNKNOWN: { httpStatus: 404, retryable: false },

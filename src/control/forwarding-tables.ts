@@ -21,6 +21,7 @@ import { FdbSweeper } from './fdb-sweeper.js';
 import type { FdbEntry, FdbKind, Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from './forwarding.js';
 import { CounterReader } from './forwarding-counters.js';
 import { gatewayMac } from './ipam/mac.js';
+import { LOCAL_SOURCE, type MacClaim, MacClaims, type MacWinner } from './mac-claims.js';
 import type { OffloadSwitches } from './offload-switches.js';
 import { closeOffloads, noteRefusals, type Offloads, probeOffloads } from './offloads.js';
 import type { PortRange } from './source-ports.js';
@@ -30,6 +31,7 @@ import { VtepRegistrar } from './vtep-registrar.js';
 import { makeWarmUpTables } from './warm-up-tables.js';
 import {
   closeWorkerDescriptors,
+  moveWorkerDescriptors,
   openWorkerDescriptors,
   overflowCounts,
   type WorkerDescriptors,
@@ -37,7 +39,6 @@ import {
 } from './worker-descriptors.js';
 
 const OVERFLOW = DROP_CAUSES[DROP_UNDERLAY_OVERFLOW] as DropCause;
-const LOCAL_SOURCE = 'local';
 const CLOCK_MS = 1000;
 
 interface MacKey {
@@ -49,10 +50,11 @@ interface OpenNetwork {
   readonly index: number;
   network: ForwardingNetwork;
   taps: TapQueues;
-  /** What each source brings: its VTEP and its MACs. */
-  readonly sources: Map<string, { vtepIndex: number; macs: ReadonlySet<string> }>;
-  /** Who claims a MAC, in the order in which they came: the last one has it, unless it is local. */
-  readonly claims: Map<string, Map<string, number>>;
+  /** The VTEP of each source. */
+  readonly sources: Map<string, number>;
+  /** How many sources name a VTEP. */
+  readonly uses: Map<number, number>;
+  readonly claims: MacClaims;
 }
 
 export interface ForwardingOptions {
@@ -105,9 +107,12 @@ class ForwardingTables implements Forwarding {
   readonly #byVni = new Map<number, OpenNetwork>();
   readonly #byIndex: (OpenNetwork | undefined)[] = [];
   readonly #closing = new Map<number, Promise<void>>();
+  #listen: VtepAddress;
+  #macConflicts = 0;
 
   constructor(options: ForwardingOptions, offloads: Offloads, workers: readonly WorkerDescriptors[]) {
     this.#options = options;
+    this.#listen = options.listen;
     this.#offloads = offloads;
     this.#workers = workers;
     const tables = allocateTables(workers.length, options.fdbEntries);
@@ -171,7 +176,11 @@ class ForwardingTables implements Forwarding {
       this.#networkWriter.release(index);
       throw error;
     }
-    const open: OpenNetwork = { index, network, taps, sources: new Map(), claims: new Map() };
+    const claims = new MacClaims({
+      won: (mac, winner) => this.#writeEntry(open, mac, winner),
+      conflict: (mac, source) => this.#localConflict(open, mac, source),
+    });
+    const open: OpenNetwork = { index, network, taps, sources: new Map(), uses: new Map(), claims };
     this.#byVni.set(network.vni, open);
     this.#byIndex[index] = open;
     // Before the first frame: whoever sends with the gateway's MAC through the tunnel is refused from the start.
@@ -210,12 +219,12 @@ class ForwardingTables implements Forwarding {
     // From here on nothing is learnt for it.
     this.#byIndex[open.index] = undefined;
     await this.#sweeper.removeNetwork(open.index);
-    for (const { vtepIndex } of open.sources.values()) this.#networkWriter.removeMember(open.index, vtepIndex);
+    for (const vtepIndex of open.uses.keys()) this.#networkWriter.removeMember(open.index, vtepIndex);
     await this.#settle();
     open.taps.close();
     this.#counters.retire(open.index);
     this.#networkWriter.release(open.index);
-    for (const { vtepIndex } of open.sources.values()) this.#vteps.release(vtepIndex);
+    for (const vtepIndex of open.sources.values()) this.#vteps.release(vtepIndex);
   }
 
   /** Resolves when no worker holds what was unpublished before, and no event tells of it: indices may be used again. */
@@ -225,12 +234,11 @@ class ForwardingTables implements Forwarding {
   }
 
   setLocal(vni: number, macs: readonly string[]): void {
-    const open = this.#byVni.get(vni);
-    if (open === undefined) return;
-    this.#replaceClaims(open, LOCAL_SOURCE, SELF_VTEP, new Set([gatewayMac(vni), ...macs]));
+    const claims = [...new Set([gatewayMac(vni), ...macs])].map((mac) => ({ mac, since: 0 }));
+    this.#byVni.get(vni)?.claims.replace(LOCAL_SOURCE, SELF_VTEP, claims);
   }
 
-  setRemote(vni: number, source: string, vtep: VtepAddress, macs: readonly string[]): void {
+  setRemote(vni: number, source: string, vtep: VtepAddress, macs: readonly MacClaim[]): void {
     const open = this.#byVni.get(vni);
     if (open === undefined) return;
     const vtepIndex = this.#vteps.acquire(vtep);
@@ -239,10 +247,12 @@ class ForwardingTables implements Forwarding {
       throw new VtepError('VTEP_ERR_INVALID', `${source}: VTEP ${vtep.address} is this host's own address`);
     }
     const before = open.sources.get(source);
-    open.sources.set(source, { vtepIndex, macs: new Set(macs) });
+    open.sources.set(source, vtepIndex);
+    open.uses.set(vtepIndex, (open.uses.get(vtepIndex) ?? 0) + 1);
     this.#networkWriter.addMember(open.index, vtepIndex);
-    this.#replaceClaims(open, source, vtepIndex, new Set(macs), before);
-    if (before !== undefined) this.#dropVtepUse(open, before.vtepIndex);
+    // Each entry goes from the old VTEP to the new in one write; only then is the old one no member.
+    open.claims.replace(source, vtepIndex, macs);
+    if (before !== undefined) this.#dropVtepUse(open, before);
   }
 
   removeRemote(vni: number, source: string): void {
@@ -250,8 +260,8 @@ class ForwardingTables implements Forwarding {
     const before = open?.sources.get(source);
     if (open === undefined || before === undefined) return;
     open.sources.delete(source);
-    this.#replaceClaims(open, source, before.vtepIndex, new Set(), before);
-    this.#dropVtepUse(open, before.vtepIndex);
+    open.claims.replace(source, before, []);
+    this.#dropVtepUse(open, before);
   }
 
   /**
@@ -259,65 +269,54 @@ class ForwardingTables implements Forwarding {
    * Meanwhile nothing more is learnt from it (#learnt), and another source may come that names it.
    */
   #dropVtepUse(open: OpenNetwork, vtepIndex: number): void {
-    if (isSource(open, vtepIndex)) {
+    const left = (open.uses.get(vtepIndex) ?? 0) - 1;
+    if (left > 0) {
+      open.uses.set(vtepIndex, left);
       this.#vteps.release(vtepIndex);
       return;
     }
+    open.uses.delete(vtepIndex);
     void this.#sweeper.removeLearnt(open.index, vtepIndex).then(() => {
-      if (!isSource(open, vtepIndex)) this.#networkWriter.removeMember(open.index, vtepIndex);
+      if (!open.uses.has(vtepIndex)) this.#networkWriter.removeMember(open.index, vtepIndex);
       this.#vteps.release(vtepIndex);
     });
   }
 
-  #replaceClaims(
-    open: OpenNetwork,
-    source: string,
-    vtepIndex: number,
-    macs: ReadonlySet<string>,
-    before?: { vtepIndex: number; macs: ReadonlySet<string> },
-  ): void {
-    const previous = before?.macs ?? this.#localMacs(open, source);
-    for (const mac of macs) {
-      let claims = open.claims.get(mac);
-      if (claims === undefined) {
-        claims = new Map();
-        open.claims.set(mac, claims);
-      }
-      if (claims.get(source) === vtepIndex) continue;
-      claims.delete(source);
-      claims.set(source, vtepIndex);
-      this.#writeEntry(open, mac, claims);
-    }
-    for (const mac of previous) {
-      const claims = open.claims.get(mac);
-      if (macs.has(mac) || claims === undefined || !claims.delete(source)) continue;
-      if (claims.size === 0) open.claims.delete(mac);
-      this.#writeEntry(open, mac, claims);
-    }
-  }
-
-  #localMacs(open: OpenNetwork, source: string): string[] {
-    if (source !== LOCAL_SOURCE) return [];
-    return [...open.claims].filter(([, claims]) => claims.has(LOCAL_SOURCE)).map(([mac]) => mac);
-  }
-
-  #writeEntry(open: OpenNetwork, mac: string, claims: ReadonlyMap<string, number>): void {
+  #writeEntry(open: OpenNetwork, mac: string, winner: MacWinner | undefined): void {
     const { low, high16 } = macKey(mac);
     const keyHigh = fdbKeyHigh(high16, open.index);
-    if (claims.size === 0) {
+    if (winner === undefined) {
       this.#fdb.remove(low, keyHigh);
       return;
     }
-    const isLocal = claims.has(LOCAL_SOURCE);
-    const vtepIndex = isLocal ? SELF_VTEP : ([...claims.values()].at(-1) as number);
-    if (!this.#fdb.set(low, keyHigh, isLocal ? KIND_LOCAL : KIND_STATIC, vtepIndex, 0)) {
+    const kind = winner.source === LOCAL_SOURCE ? KIND_LOCAL : KIND_STATIC;
+    if (!this.#fdb.set(low, keyHigh, kind, winner.vtepIndex, 0)) {
       this.#options.logger.error({ event: 'fdb.full', network: open.network.name, mac }, 'the FDB is full');
     }
   }
 
+  #localConflict(open: OpenNetwork, mac: string, source: string): void {
+    this.#macConflicts++;
+    const { name } = open.network;
+    const text = `MAC ${mac} of network "${name}" is attached here and on ${source}: this host delivers it here`;
+    this.#options.logger.warn({ event: 'fdb.local-conflict', network: name, mac, source }, text);
+  }
+
+  moveUnderlay(address: string): void {
+    const { port } = this.#listen;
+    if (address === this.#listen.address) return;
+    moveWorkerDescriptors(this.#workers, {
+      ...this.#options,
+      listen: { address, port },
+      gro: this.#offloads.worker.underlayGro,
+    });
+    this.#listen = { address, port };
+    this.#vteps.moveSelf(address);
+  }
+
   #learnt(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void {
     const open = this.#byIndex[networkIndex];
-    if (open === undefined || !isSource(open, vtepIndex)) return;
+    if (open === undefined || !open.uses.has(vtepIndex)) return;
     const keyHigh = fdbKeyHigh(macHigh16, networkIndex);
     const kind = fdbKind(this.#fdb.get(macLow, keyHigh));
     if (kind === KIND_LOCAL || kind === KIND_STATIC) return;
@@ -361,7 +360,7 @@ class ForwardingTables implements Forwarding {
   status(): ForwardingStatus {
     const { totals, drops } = this.#counters.totals();
     const frames = {
-      totals,
+      totals: { ...totals, mac_conflicts: this.#macConflicts },
       drops: { ...drops, [OVERFLOW.name]: overflowCounts(this.#workers) },
       networks: [...this.#byVni.values()].map(({ index, network }) => ({
         vni: network.vni,
@@ -379,7 +378,7 @@ class ForwardingTables implements Forwarding {
         turns: this.#epoch.turns(id),
       })),
       offloads: noteRefusals(this.#offloads.status, frames),
-      listen: this.#options.listen,
+      listen: this.#listen,
       ...frames,
     };
   }
@@ -395,12 +394,6 @@ class ForwardingTables implements Forwarding {
     closeWorkerDescriptors(this.#workers);
     closeOffloads(this.#offloads);
   }
-}
-
-/** Whether the network has the VTEP as a member, by any source. */
-function isSource(open: OpenNetwork, vtepIndex: number): boolean {
-  for (const source of open.sources.values()) if (source.vtepIndex === vtepIndex) return true;
-  return false;
 }
 
 function macKey(mac: string): MacKey {

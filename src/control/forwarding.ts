@@ -4,6 +4,7 @@
  *
  * Main thread only. All calls are idempotent: the same call twice changes nothing.
  */
+import type { MacClaim } from './mac-claims.js';
 
 /** A tunnel end point's underlay address. `address` is textual IPv4 or IPv6. */
 export interface VtepAddress {
@@ -47,11 +48,17 @@ export interface Forwarding {
   setLocal(vni: number, macs: readonly string[]): void;
   /**
    * Replaces what `source` (`node/<name>` or `peer/<ip>`) brings to the network: its VTEP becomes a member (gets floods,
-   * may send) and `macs` become static FDB entries that name it.
+   * may send) and `macs` become static FDB entries that name it, unless another source claims them by a newer right
+   * (mac-claims.ts). Another VTEP than before takes its place without a moment in which an entry names none.
    */
-  setRemote(vni: number, source: string, vtep: VtepAddress, macs: readonly string[]): void;
+  setRemote(vni: number, source: string, vtep: VtepAddress, macs: readonly MacClaim[]): void;
   /** The source leaves the network; its VTEP stays while another source of the network names it. */
   removeRemote(vni: number, source: string): void;
+  /**
+   * This host's underlay address has changed: all that is sent and received from now on is by the new one. Frames in the
+   * old sockets' buffers are lost. @throws VtepError VTEP_ERR_UNDERLAY, VTEP_ERR_PORT_IN_USE; then nothing has changed
+   */
+  moveUnderlay(address: string): void;
   fdb(vni?: number): FdbEntry[];
   status(): ForwardingStatus;
   /** Stops the workers and waits for them. Kernel objects stay. */

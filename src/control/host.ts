@@ -13,6 +13,7 @@ import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import type {
   Attach,
+  CreatedNetwork,
   CreateNetwork,
   Detach,
   Endpoint,
@@ -23,19 +24,25 @@ import type {
   Peer,
   Status,
 } from './api/schema.js';
+import { SESSION_TTL_SECONDS } from './config-options.js';
 import { EndpointManager } from './endpoints/endpoint-manager.js';
+import { LatestRun } from './endpoints/latest-run.js';
 import { LocalNetworks } from './endpoints/local-networks.js';
 import { Publisher } from './endpoints/publisher.js';
 import { VtepError } from './errors.js';
 import type { FdbEntry, Forwarding } from './forwarding.js';
+import { GatewayManager } from './gateway/gateway-manager.js';
 import { AddressPool } from './ipam/address-pool.js';
-import { NetworkStore } from './networks/network-store.js';
+import { Reaper } from './ipam/reaper.js';
+import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
+import type { Pool } from './networks/subnet-pool.js';
 import { NodeSession } from './nodes/node-session.js';
 import { Iproute } from './ports/iproute.js';
 import { LinkMonitor } from './ports/link-monitor.js';
 import { bridgeName, INTERFACE_PREFIX, tapName } from './ports/names.js';
 import { Reconciler } from './reconcile/reconciler.js';
+import { RegistryKeeper } from './reconcile/registry-keeper.js';
 import type { Registry } from './registry/registry.js';
 import {
   ENDPOINTS_PREFIX,
@@ -59,16 +66,20 @@ export interface HostOptions {
   readonly stateDirectory: string;
   readonly forwarding: Forwarding;
   readonly logger: Logger;
-  /** @default 15 */
+  /** After how long without a sign of life this host counts as gone. @default 20 */
   readonly sessionTtlSeconds?: number | undefined;
   readonly version: string;
   /** Put before each iproute2 command, for instance `nsenter --net=PATH`. @default none: this process's namespace */
   readonly ipCommandPrefix?: readonly string[] | undefined;
+  /** For tests: what is run in nft's place. */
+  readonly nftProgram?: string | undefined;
   /** How long a node that left without a word stays in forwarding. @default 30 000 */
   readonly holdMs?: number | undefined;
+  /** How long a node stays away before its addresses are given to others. @default 60 000 */
+  readonly reapAfterMs?: number | undefined;
+  /** What networks get subnets of that are given none. @default 10.0.0.0/8/24 and fd76:7465:7000::/48/64 */
+  readonly pools?: readonly Pool[] | undefined;
 }
-
-const SESSION_TTL_SECONDS = 15;
 
 export class Host implements HostOperations {
   private readonly options: HostOptions;
@@ -79,24 +90,30 @@ export class Host implements HostOperations {
   private readonly endpoints: EndpointManager;
   private readonly session: NodeSession;
   private readonly reconciler: Reconciler;
+  private readonly keeper: RegistryKeeper;
+  private vtep: HostOptions['vtep'];
   private readonly iproute: Iproute;
+  private readonly addresses: AddressPool;
+  private readonly reaper: Reaper;
+  private readonly gateway: GatewayManager;
   private monitor: LinkMonitor | undefined;
-  private linkCheck: Promise<void> = Promise.resolve();
+  private readonly linkChecks = new LatestRun(() => this.endpoints.checkLinks());
   private readonly startedMs = performance.now();
   private contact: { answeredMs?: number; error?: string | undefined } = {};
 
   /** @throws VtepError VTEP_ERR_NODE_NAME_IN_USE. A registry that is not reachable is no error: it is tried for ever. */
   static async start(options: HostOptions): Promise<Host> {
-    const host = new Host(options);
+    const state = new LocalState(options.stateDirectory);
+    const host = new Host(options, state, await state.hostId());
     try {
       await host.endpoints.restore();
-      host.monitor = new LinkMonitor(host.iproute, () => {
-        host.linkCheck = host.linkCheck.then(() => host.endpoints.checkLinks());
-      });
+      host.monitor = new LinkMonitor(host.iproute, () => host.linkChecks.request());
+      host.gateway.start();
       await host.session.start();
       host.reconciler.start();
+      host.reaper.start();
       // What changed before the monitor listened.
-      host.linkCheck = host.linkCheck.then(() => host.endpoints.checkLinks());
+      host.linkChecks.request();
       return host;
     } catch (error) {
       await host.close();
@@ -104,25 +121,34 @@ export class Host implements HostOperations {
     }
   }
 
-  private constructor(options: HostOptions) {
+  private constructor(options: HostOptions, state: LocalState, hostId: string) {
     this.options = options;
+    this.vtep = options.vtep;
     const { registry, node, forwarding, logger } = options;
     const onContact = (error?: unknown) => this.noteContact(error);
-    const state = new LocalState(options.stateDirectory);
     const iproute = new Iproute(options.ipCommandPrefix);
     this.state = state;
     this.iproute = iproute;
-    this.networks = new NetworkStore(registry, () => hostRoutes(iproute));
+    const gateway = new GatewayManager({ iproute, logger, tunnel: () => this.vtep, nftProgram: options.nftProgram });
+    this.gateway = gateway;
+    this.networks = new NetworkStore(registry, () => hostRoutes(iproute), options.pools);
     this.peers = new PeerStore(registry, this.networks);
     this.session = new NodeSession({
-      ...{ registry, node, state, logger, onContact },
+      ...{ registry, node, hostId, state, logger },
+      onContact: (error) => {
+        this.noteContact(error);
+        this.reconciler.noteContact(error);
+      },
       vtep: options.vtep,
-      ttlSeconds: options.sessionTtlSeconds ?? SESSION_TTL_SECONDS,
+      ttlSeconds: options.sessionTtlSeconds ?? SESSION_TTL_SECONDS.default,
       instanceId: randomBytes(16).toString('hex'),
-      onLive: () => this.endpoints.publishAll(),
+      onLive: async () => {
+        await Promise.all([this.endpoints.publishAll(), this.keeper.check()]);
+      },
     });
+    this.keeper = new RegistryKeeper({ registry, state, networks: this.networks, logger });
     this.reconciler = new Reconciler({
-      ...{ registry, node, forwarding, state, logger, onContact },
+      ...{ registry, node, forwarding, state, logger, onContact, keeper: this.keeper },
       holdMs: options.holdMs,
       onOwnNodeMissing: () => this.session.republish(),
       onOwnEndpointsMissing: (network) => {
@@ -130,28 +156,73 @@ export class Host implements HostOperations {
       },
       onNetworks: (entries) => {
         const there = new Set(entries.map((entry) => entry.key));
-        if (this.locals.all().some(({ name }) => !there.has(`networks/${name}`))) this.session.republish();
+        for (const network of parseAll(entries)) {
+          if (network.state === 'removing' && network.forced === true) void this.endpoints.dropNetwork(network);
+        }
+        const missing = this.locals.all().filter(({ name }) => !there.has(`networks/${name}`));
+        // Removed by force while this host was not heard of; else the registry may have lost it.
+        for (const network of missing)
+          if (state.removedFrom(network.id) !== undefined) void this.endpoints.dropNetwork(network);
+        if (missing.some(({ id }) => state.removedFrom(id) === undefined)) this.session.republish();
       },
     });
     const underlayMtuBytes = options.underlay.mtuBytes;
-    this.locals = new LocalNetworks({ iproute, forwarding, reconciler: this.reconciler, state, underlayMtuBytes });
+    const parts = { iproute, forwarding, state, gateway };
+    this.locals = new LocalNetworks({ ...parts, reconciler: this.reconciler, underlayMtuBytes });
+    const session = () => this.session.id;
+    const { networks } = this;
+    this.reaper = new Reaper({
+      ...{ registry, node, logger, reapAfterMs: options.reapAfterMs },
+      onLooked: () => this.endpoints.retryConflicts(),
+    });
+    const absence = (other: string) => this.reaper.absence(other);
+    this.addresses = new AddressPool(registry, node, logger, { session, absence });
     this.endpoints = new EndpointManager({
-      ...{ iproute, forwarding, state, logger, networks: this.networks, locals: this.locals },
-      addresses: new AddressPool(registry, node, logger),
-      publisher: new Publisher({ registry, node, networks: this.networks, logger, session: () => this.session.id }),
+      onOwed: () => this.session.republish(),
+      ...{ ...parts, logger, networks, locals: this.locals, addresses: this.addresses },
+      publisher: new Publisher({
+        registry,
+        node,
+        networks,
+        addresses: this.addresses,
+        logger,
+        session,
+        mayRestore: ({ id }) => this.keeper.mayPutBack(id),
+      }),
     });
   }
 
   async close(): Promise<void> {
     await this.monitor?.close();
-    await this.linkCheck;
+    await this.linkChecks.idle();
+    await this.gateway.close();
+    await this.reaper.close();
     await this.session.close();
     await this.reconciler.close();
+    this.keeper.close();
     await this.state.close();
   }
 
+  /**
+   * This host's underlay address is another one: the data plane's sockets move, and peers are told. Containers see nothing
+   * of it. @throws VtepError as Forwarding.moveUnderlay; nothing has changed then
+   */
+  moveUnderlay(ip: string): void {
+    if (ip === this.vtep.ip) return;
+    this.options.forwarding.moveUnderlay(ip);
+    this.vtep = { ...this.vtep, ip };
+    this.session.move(this.vtep);
+    this.reconciler.applyAgain();
+  }
+
+  /** The underlay is back after it was down: the registry is asked at once, and told of this host. */
+  returnToRegistry(): void {
+    this.session.republish();
+  }
+
   async status(): Promise<Status> {
-    const { version, node, vtep, underlay, forwarding, registry } = this.options;
+    const { vtep } = this;
+    const { version, node, underlay, forwarding, registry } = this.options;
     const { workers, offloads, totals, drops, networks, vteps } = forwarding.status();
     const { answeredMs, error } = this.contact;
     return {
@@ -167,9 +238,11 @@ export class Host implements HostOperations {
         ...this.reconciler.counts(),
         localNetworks: this.locals.all().length,
         localEndpoints: this.endpoints.all().length,
+        addressConflicts: this.addresses.allConflicts().size,
       },
       workers: workers.map((worker) => ({ ...worker })),
       offloads: offloads.map((offload) => ({ ...offload })),
+      gateway: this.gateway.status() as NonNullable<Status['gateway']>,
       totals: { ...totals },
       drops: { ...drops },
       networks: networks.map((network) => ({ ...network, counters: { ...network.counters } })),
@@ -181,17 +254,26 @@ export class Host implements HostOperations {
     return (await this.networks.list()).map(toNetwork);
   }
 
-  async createNetwork(input: CreateNetwork): Promise<Network> {
-    return toNetwork(await this.networks.create(input));
+  async createNetwork(input: CreateNetwork): Promise<CreatedNetwork> {
+    const value = await this.networks.create(input);
+    // Made it is: a registry that went away just now takes no more than the warnings along.
+    const warnings = await this.networks.overlaps(value).catch(() => []);
+    return { ...toNetwork(value), ...(warnings.length === 0 ? {} : { warnings }) };
   }
 
   async inspectNetwork(name: string): Promise<NetworkDetail> {
     const { value } = await this.networks.require(name);
-    const [endpoints, peers] = await Promise.all([this.listEndpoints(name), this.peers.list(name)]);
+    const [endpoints, peers, usage] = await Promise.all([
+      this.listEndpoints(name),
+      this.peers.list(name),
+      this.addresses.usage(value),
+    ]);
     const local = this.locals.get(name);
     return {
       ...toNetwork(value),
+      ...(value.state === 'removing' ? { removing: true } : {}),
       endpoints,
+      usage,
       peers: peers.map(({ address, port }) => ({ address, port })),
       ...(local === undefined
         ? {}
@@ -199,7 +281,8 @@ export class Host implements HostOperations {
     };
   }
 
-  async removeNetwork(name: string): Promise<void> {
+  async removeNetwork(name: string, force = false): Promise<void> {
+    if (force) return this.networks.remove(name, true);
     // Endpoints that the registry has not heard of count too.
     const here = this.endpoints.all().filter((endpoint) => endpoint.network === name);
     if (here.length > 0) await this.endpoints.publishNetwork(name);
@@ -266,7 +349,7 @@ export class Host implements HostOperations {
   }
 
   async addPeer(input: Peer): Promise<Peer> {
-    if (input.address === this.options.vtep.ip) {
+    if (input.address === this.vtep.ip) {
       throw new VtepError(
         'VTEP_ERR_INVALID',
         `peer ${input.address} is this host's own VTEP: give the address of a VTEP without vtepd`,
@@ -289,9 +372,12 @@ export class Host implements HostOperations {
   }
 
   private toEndpoint(endpoint: LocalEndpoint): Endpoint {
-    const { id, name, network, mac, addresses, hostInterface, containerInterface, sandbox, mtuBytes } = endpoint;
-    const state = this.endpoints.isPublished(id) ? 'published' : 'waiting';
-    const local = { hostInterface, containerInterface, sandbox, mtuBytes, state } as const;
+    const { id, name, network, mac, addresses, hostInterface, containerInterface, sandbox, mtuBytes, publish } =
+      endpoint;
+    const waiting = this.addresses.allConflicts().has(id) ? 'conflict' : 'waiting';
+    const state = this.endpoints.isPublished(id) ? 'published' : waiting;
+    const published = publish === undefined ? {} : { publish: [...publish] };
+    const local = { hostInterface, containerInterface, sandbox, mtuBytes, state, ...published } as const;
     return { id, name, network, node: this.options.node, mac, addresses: [...addresses], local };
   }
 

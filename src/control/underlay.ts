@@ -1,7 +1,7 @@
 /**
  * The underlay as this host has it: which interface and address the tunnels use, and who else holds the port.
  *
- * Place: control plane, start-up only. Facts come from `ip -json`.
+ * Place: control plane, at start-up; underlay-monitor.ts asks later. Facts come from `ip -json`.
  */
 import { execa } from 'execa';
 import { z } from 'zod';
@@ -18,6 +18,7 @@ const interfaceSchema = z.object({
   ifname: z.string(),
   altnames: z.array(z.string()).optional(),
   mtu: z.number(),
+  flags: z.array(z.string()).optional(),
   addr_info: z
     .array(z.object({ family: z.string().optional(), local: z.string().optional(), scope: z.string().optional() }))
     .default([]),
@@ -90,7 +91,7 @@ async function findVxlanDevice(port: number): Promise<string | undefined> {
   return devices.find((device) => device.linkinfo?.info_data?.port === port)?.ifname;
 }
 
-function readInterfaces(): Promise<InterfaceFacts[]> {
+export function readInterfaces(): Promise<InterfaceFacts[]> {
   return readIp(['addr', 'show'], interfaceSchema);
 }
 

@@ -4,6 +4,7 @@
  * A row whose last user goes is unpublished at once and reused only after every worker has passed the epoch.
  */
 import { isIPv4 } from 'node:net';
+import { SELF_VTEP } from '../shared/layout.js';
 import type { VtepWriter } from '../shared/writers/vtep-writer.js';
 import { parseIPv4 } from '../wire/ip-address.js';
 import { VtepError } from './errors.js';
@@ -59,10 +60,26 @@ export class VtepRegistrar {
   release(index: number): void {
     const row = this.#byIndex[index];
     if (row === undefined || --row.users > 0) return;
-    this.#byAddress.delete(row.address);
+    if (this.#byAddress.get(row.address) === row) this.#byAddress.delete(row.address);
     this.#byIndex[index] = undefined;
     this.#writer.unpublish(index);
     void this.#settle().then(() => this.#writer.release(index));
+  }
+
+  /**
+   * This host has another address. A row of that address is another host's of before, which has lost it: it goes by its
+   * index alone, until its users let go.
+   */
+  moveSelf(address: string): void {
+    const self = this.#byIndex[SELF_VTEP];
+    if (self === undefined || self.address === address) return;
+    const stale = this.#byAddress.get(address);
+    if (stale !== undefined) this.#writer.unpublish(stale.index);
+    this.#byAddress.delete(self.address);
+    const row = { ...self, address };
+    this.#byAddress.set(address, row);
+    this.#byIndex[SELF_VTEP] = row;
+    this.#writer.setAddress(SELF_VTEP, Uint8Array.from(parseIPv4(address)));
   }
 
   get(index: number): VtepAddress | undefined {

@@ -5,7 +5,7 @@
 import { TOKEN_UNDERLAY, TOKEN_WAKE, type WorkerInput } from '../shared/worker-input.js';
 import { closeEventfd, openEventfd, signalEventfd } from '../sys/eventfd.js';
 import { addToEpoll, closeEpoll, openEpoll } from '../sys/poll.js';
-import { overflowCount } from '../sys/udp-socket.js';
+import { overflowCount, replaceUdpSocket } from '../sys/udp-socket.js';
 import { closeUnderlaySockets, openUnderlaySockets, type UnderlaySocketOptions } from './underlay-sockets.js';
 
 export type WorkerDescriptors = Pick<WorkerInput, 'epollFd' | 'wakeFd' | 'underlayFd' | 'txFds'>;
@@ -18,6 +18,20 @@ export function openWorkerDescriptors(options: UnderlaySocketOptions): WorkerDes
     addToEpoll(descriptors.epollFd, descriptors.underlayFd, TOKEN_UNDERLAY);
     return descriptors;
   });
+}
+
+/**
+ * Sockets on another address take the place of the present ones, each under the same number: a worker that is about to
+ * use one meets the old or the new, and needs no word of it. @throws as openWorkerDescriptors; then nothing has changed
+ */
+export function moveWorkerDescriptors(workers: readonly WorkerDescriptors[], options: UnderlaySocketOptions): void {
+  for (const [worker, { rxFd, txFds }] of openUnderlaySockets(options).entries()) {
+    const { epollFd, underlayFd, txFds: before } = workers[worker] as WorkerDescriptors;
+    for (const [i, fd] of txFds.entries()) replaceUdpSocket(fd, before[i] as number);
+    replaceUdpSocket(rxFd, underlayFd);
+    // The set forgot the old socket when its last descriptor was closed.
+    addToEpoll(epollFd, underlayFd, TOKEN_UNDERLAY);
+  }
 }
 
 export function wakeAll(workers: readonly WorkerDescriptors[]): void {

@@ -77,7 +77,12 @@ export const DROP_CAUSES: readonly DropCause[] = [
   cause(DROP_VTEP_NOT_MEMBER, 'vtep_not_member', 'decap', 'The sender is not registered as a VTEP of this network.'),
   cause(DROP_INNER_RUNT, 'inner_runt', 'decap', 'The inner frame is shorter than an Ethernet header.'),
   cause(DROP_MAC_INVALID_SOURCE, 'mac_invalid_source', 'decap', 'The inner source MAC is multicast or zero.'),
-  cause(DROP_LOCAL_MAC, 'local_mac', 'decap', 'The inner source MAC is that of a container of this host.'),
+  cause(
+    DROP_LOCAL_MAC,
+    'local_mac',
+    'decap',
+    'The inner source MAC is that of a container of this host, or the gateway.',
+  ),
   cause(
     DROP_ENTRY_EXISTS,
     'entry_exists',

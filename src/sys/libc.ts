@@ -27,6 +27,7 @@ type Open = (path: string, flags: number) => number;
 
 export const open = libc.func('int open(const char *path, int flags)') as Open;
 export const close = libc.func('int close(int fd)') as Call1;
+export const dup3 = libc.func('int dup3(int from, int to, int flags)') as Call3;
 export const read = libc.func('intptr_t read(int fd, uintptr_t buffer, size_t bytes)') as Call3;
 export const write = libc.func('intptr_t write(int fd, uintptr_t buffer, size_t bytes)') as Call3;
 export const writev = libc.func('intptr_t writev(int fd, uintptr_t iovecs, int count)') as Call3;

@@ -2,7 +2,7 @@
  * UDP sockets of the underlay. Non-blocking; opened by the main thread, used by a worker. Source: socket(7), udp(7), ip(7).
  */
 import { lastErrno, SystemCallError } from './errno.js';
-import { bind, close, getsockname, getsockopt, setsockopt, socket } from './libc.js';
+import { bind, close, dup3, getsockname, getsockopt, setsockopt, socket } from './libc.js';
 import { addressOf, pin } from './memory.js';
 import { AF_INET, SOCKADDR_IN_BYTES, writeSockaddrIn } from './sockaddr.js';
 
@@ -89,6 +89,12 @@ export function boundPort(fd: number): number {
   optionValue[0] = SOCKADDR_IN_BYTES;
   if (getsockname(fd, sockaddrAddress, optionValueAddress) < 0) throw new SystemCallError('getsockname', lastErrno());
   return ((sockaddr[2] as number) << 8) | (sockaddr[3] as number);
+}
+
+/** `to` is from now on the socket that `from` was, in one step; the socket it was before is closed. @throws SystemCallError */
+export function replaceUdpSocket(from: number, to: number): void {
+  if (dup3(from, to, SOCK_CLOEXEC) < 0) throw new SystemCallError('dup3', lastErrno());
+  close(from);
 }
 
 export function closeUdpSocket(fd: number): void {

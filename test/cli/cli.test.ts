@@ -90,6 +90,10 @@ describe('what the API is asked', () => {
       ['removeNetwork', 'a'],
     ],
     [
+      ['network', 'rm', '--force', 'a'],
+      ['removeNetwork', 'a', true],
+    ],
+    [
       [...attach, '--netns', 'master'],
       ['attach', { network: 'n', netns: 'master' }],
     ],
@@ -104,6 +108,29 @@ describe('what the API is asked', () => {
     [
       ['detach', '--network', 'n', '--netns', 'x'],
       ['detach', { network: 'n', netns: 'x' }],
+    ],
+    [
+      [
+        ...attach,
+        '--pid',
+        '7',
+        '--publish',
+        '80:8080',
+        '--publish',
+        '[2001:db8::1]:53:53/udp',
+        '--default-route',
+        'no',
+      ],
+      [
+        'attach',
+        {
+          ...{ network: 'n', pid: 7, defaultRoute: 'no' },
+          publish: [
+            { protocol: 'tcp', hostPort: 80, containerPort: 8080 },
+            { protocol: 'udp', hostAddress: '2001:db8::1', hostPort: 53, containerPort: 53 },
+          ],
+        },
+      ],
     ],
     [
       ['detach', '--network', 'n', '--pid', '7'],
@@ -159,14 +186,21 @@ describe('what is printed', () => {
 
   it('network create and rm', async () => {
     expect(await done('network', 'create', 'n')).toBe(
-      'network n created: VNI 256, subnet 10.0.0.0/24, gateway 10.0.0.1\n',
+      'network n created: VNI 256, subnet 10.0.0.0/24, gateway 10.0.0.1\nwarning: subnet 10.0.0.0/24 overlaps\n',
     );
     expect(await done('network', 'rm', 'a', 'b')).toBe('network a removed\nnetwork b removed\n');
   });
 
   it('network inspect', async () => {
     const text = await done('network', 'inspect', 'n');
-    for (const part of ['vni       256', 'mtu       from the underlay', 'bridge vtb-100', '192.0.2.9:4789', 'e-1']) {
+    for (const part of [
+      '10.0.0.0/24, gateway 10.0.0.1, 3 used, 250 free',
+      'vni       256',
+      'mtu       from the underlay',
+      'bridge vtb-100',
+      '192.0.2.9:4789',
+      'e-1',
+    ]) {
       expect(text).toContain(part);
     }
   });
@@ -254,6 +288,9 @@ describe('failures: one line, and the exit code', () => {
     [[...attach, '--ip', '10.0.0.3', '--ip', '10.0.0.4'], '--ip: ["10.0.0.3","10.0.0.4"] must be at most one address'],
     [[...attach, '--ip', '10.0.0.300'], '--ip: "10.0.0.300" must be an IPv4 or IPv6 address'],
     [[...attach, '--mac', '01:00:5e:00:00:01'], '--mac: "01:00:5e:00:00:01" must be a unicast address'],
+    [[...attach, '--publish', '80'], '--publish: "80" must be [ADDRESS:]HOST-PORT:CONTAINER-PORT'],
+    [[...attach, '--default-route', 'maybe'], '--default-route: "maybe" must be yes, no or auto'],
+    [[...attach, '--mac', '02:76:74:00:00:01'], '--mac: "02:76:74:00:00:01" must not begin with 02:76:74'],
     [[...attach, '--pid', '7'], 'give one of --netns and --pid'],
     [['attach', '--network', 'n'], 'give one of --netns and --pid'],
     [['attach', '--network', 'n', '--pid', 'x'], '--pid: "x" must be a process id'],

@@ -43,6 +43,8 @@ describe('routes', () => {
     ],
     ['GET', '/v1/networks/n.1', undefined, 200, ['inspectNetwork', 'n.1']],
     ['DELETE', '/v1/networks/a', undefined, 204, ['removeNetwork', 'a']],
+    ['DELETE', '/v1/networks/a?force=true', undefined, 204, ['removeNetwork', 'a', true]],
+    ['DELETE', '/v1/networks/a?force=false', undefined, 204, ['removeNetwork', 'a']],
     ['GET', '/v1/endpoints', undefined, 200, ['listEndpoints', undefined]],
     ['GET', '/v1/endpoints?network=n', undefined, 200, ['listEndpoints', 'n']],
     [

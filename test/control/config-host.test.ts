@@ -11,6 +11,7 @@ import { Lifecycle, StopRequested } from '../../src/control/lifecycle.js';
 import { createLogger, formatText } from '../../src/control/log.js';
 import { checkIproute2, checkTun, freeSocketPath, prepareStateDirectory } from '../../src/control/startup-checks.js';
 import { chooseUnderlay, explainPortInUse, findUnderlay } from '../../src/control/underlay.js';
+import { movedTo } from '../../src/control/underlay-monitor.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'vtep-host-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
@@ -67,6 +68,18 @@ describe('the underlay', () => {
     const error = await refusal(() => chooseUnderlay(all, wanted));
     expect(error.code).toBe('VTEP_ERR_UNDERLAY');
     expect(error.message).toContain(message);
+  });
+
+  it('moves when its interface has lost the address, to what it has instead, if that is anything', () => {
+    const of = (...addresses: string[]) => ({
+      ...eth0,
+      addr_info: addresses.map((local) => ({ family: 'inet', local, scope: 'global' })),
+    });
+    expect(movedTo([lo, of('192.0.2.1')], 'eth0', '192.0.2.1')).toBeUndefined();
+    expect(movedTo([lo, of('192.0.2.7', '192.0.2.1')], 'eth0', '192.0.2.1')).toBeUndefined();
+    expect(movedTo([lo, of('192.0.2.7', '192.0.2.8')], 'enp3s0', '192.0.2.1')).toBe('192.0.2.7');
+    expect(movedTo([lo, of()], 'eth0', '192.0.2.1')).toBeUndefined();
+    expect(movedTo([lo], 'eth0', '192.0.2.1')).toBeUndefined();
   });
 
   it('is read from this host', async () => {

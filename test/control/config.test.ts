@@ -54,7 +54,12 @@ describe('values', () => {
       node: hostname(),
       socketPath: '/run/vtep/vtepd.sock',
       stateDirectory: '/var/lib/vtep',
-      sessionTtlSeconds: 15,
+      sessionTtlSeconds: 20,
+      reapAfterSeconds: 60,
+      defaultPools: [
+        { family: 4, cidr: '10.0.0.0/8', prefixLength: 24 },
+        { family: 6, cidr: 'fd76:7465:7000::/48', prefixLength: 64 },
+      ],
       workers: 1,
       fdbEntries: 100_000,
       sourcePorts: { first: 49_152, last: 65_535 },
@@ -88,6 +93,7 @@ describe('values', () => {
         '--state-dir',
         '/tmp/state',
       ],
+      ...['--reap-after', '90', '--default-pool', '172.16.0.0/12/20'],
       ...['--session-ttl', '3600', '--workers', '16', '--token', 's3cret', '--datacenter', 'dc1'],
       ...['--fdb-entries', '4000000', '--source-ports', '1024-1151', '--spin-us', '0', '--worker-nice', '5'],
       ...['--offload-tap-uso', 'off'],
@@ -103,6 +109,11 @@ describe('values', () => {
       socketPath: '/tmp/v.sock',
       stateDirectory: '/tmp/state',
       sessionTtlSeconds: 3600,
+      reapAfterSeconds: 90,
+      defaultPools: [
+        { family: 4, cidr: '172.16.0.0/12', prefixLength: 20 },
+        { family: 6, cidr: 'fd76:7465:7000::/48', prefixLength: 64 },
+      ],
       workers: 16,
       fdbEntries: 4_000_000,
       sourcePorts: { first: 1024, last: 1151 },
@@ -118,12 +129,12 @@ describe('values', () => {
   });
 
   it('a flag beats the environment, which beats the file', () => {
-    const path = file('registry: http://file:1\nunderlay: eth0\nport: 1001\nsessionTtl: 11\nstate-dir: /file\n');
-    const env = { VTEP_PORT: '1002', VTEP_SESSION_TTL: '12', VTEP_STATE_DIR: '' };
+    const path = file('registry: http://file:1\nunderlay: eth0\nport: 1001\nsessionTtl: 21\nstate-dir: /file\n');
+    const env = { VTEP_PORT: '1002', VTEP_SESSION_TTL: '22', VTEP_STATE_DIR: '' };
     expect(load(['--config', path, '--port', '1003'], env)).toMatchObject({
       registryUrl: 'http://file:1',
       port: 1003,
-      sessionTtlSeconds: 12,
+      sessionTtlSeconds: 22,
       stateDirectory: '/file',
     });
   });
@@ -139,6 +150,8 @@ describe('values', () => {
       socket: '/tmp/v.sock',
       stateDir: '/tmp/state',
       sessionTtl: '20',
+      reapAfter: '10',
+      defaultPool: '172.16.0.0/12/20,fd00::/32/64',
       workers: '2',
       fdbEntries: '1000',
       sourcePorts: '50000-50999',
@@ -235,9 +248,12 @@ describe('wrong values: one line that names the option, the value and what would
     ['--socket', '/run/', 'path of a socket'],
     ['--socket', socketTooLong, 'at most 107 bytes'],
     ['--state-dir', '', 'path of a directory'],
-    ['--session-ttl', '9', 'from 10 to 3600'],
-    ['--session-ttl', '3601', 'from 10 to 3600'],
-    ['--session-ttl', '15s', 'from 10 to 3600'],
+    ['--session-ttl', '19', 'from 20 to 3600: Consul ends a session at twice its TTL, of which 10 s is the least'],
+    ['--session-ttl', '3601', 'from 20 to 3600'],
+    ['--session-ttl', '25s', 'from 20 to 3600'],
+    ['--reap-after', '9', 'from 10 to 86400'],
+    ['--default-pool', '10.0.0.0/8', 'address pool "10.0.0.0/8" does not say'],
+    ['--default-pool', '10.0.0.0/8/24,10.0.0.0/24/8', 'is smaller than a /8'],
     ['--workers', '17', 'from 1 to 16'],
     ['--workers', '0', 'from 1 to 16'],
     ['--workers', 'two', 'from 1 to 16'],

@@ -1,6 +1,7 @@
 /** Forwarding without a data plane: remembers what it was told; makes persistent TAPs in a namespace. Test support. */
 import { execaSync } from 'execa';
 import type { Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from '../../src/control/forwarding.js';
+import type { MacClaim } from '../../src/control/mac-claims.js';
 
 interface Told {
   readonly network: ForwardingNetwork;
@@ -39,15 +40,20 @@ export class FakeForwarding implements Forwarding {
     this.networks.get(vni)!.local = [...macs];
   }
 
-  setRemote(vni: number, source: string, vtep: VtepAddress, macs: readonly string[]): void {
+  setRemote(vni: number, source: string, vtep: VtepAddress, claims: readonly MacClaim[]): void {
     const address = `${vtep.address}:${vtep.port}`;
-    this.networks.get(vni)?.remotes.set(source, { address, macs: [...macs] });
+    const macs = claims.map(({ mac }) => mac);
+    this.networks.get(vni)?.remotes.set(source, { address, macs });
     this.calls.push(`remote ${vni} ${source} ${address} ${macs.join(',')}`);
   }
 
   removeRemote(vni: number, source: string): void {
     this.networks.get(vni)?.remotes.delete(source);
     this.calls.push(`gone ${vni} ${source}`);
+  }
+
+  moveUnderlay(address: string): void {
+    this.calls.push(`move ${address}`);
   }
 
   fdb(): [] {

@@ -75,15 +75,17 @@ export class FakeHost implements HostOperations {
     return this.#answer([NETWORK], 'listNetworks');
   }
   async createNetwork(input: Parameters<HostOperations['createNetwork']>[0]) {
-    return this.#answer({ ...NETWORK, name: input.name }, 'createNetwork', input);
+    const made = { ...NETWORK, name: input.name, warnings: ['subnet 10.0.0.0/24 overlaps'] };
+    return this.#answer(made, 'createNetwork', input);
   }
   async inspectNetwork(name: string) {
     const local = { bridge: 'vtb-100', tap: 'vtt-100', mtuBytes: 1450 };
     const peers = [{ address: '192.0.2.9', port: 4789 }];
-    return this.#answer({ ...NETWORK, endpoints: [ENDPOINT], peers, local }, 'inspectNetwork', name);
+    const usage = [{ cidr: '10.0.0.0/24', used: 3, free: 250 }];
+    return this.#answer({ ...NETWORK, endpoints: [ENDPOINT], peers, usage, local }, 'inspectNetwork', name);
   }
-  async removeNetwork(name: string) {
-    this.#answer(undefined, 'removeNetwork', name);
+  async removeNetwork(name: string, ...force: boolean[]) {
+    this.#answer(undefined, 'removeNetwork', name, ...force);
     if (name.startsWith('no')) throw new VtepError('VTEP_ERR_NETWORK_UNKNOWN', `network "${name}" does not exist`);
   }
   async listEndpoints(network?: string) {

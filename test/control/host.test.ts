@@ -10,7 +10,7 @@ import { createRegistryClient } from '../../src/control/registry/client.js';
 import { startEmbeddedRegistry } from '../../src/control/registry/embedded/server.js';
 import type { Registry } from '../../src/control/registry/registry.js';
 import { FakeForwarding } from './fake-forwarding.js';
-import { MemoryRegistry } from './memory-registry.js';
+import { gated, MemoryRegistry } from './memory-registry.js';
 import { inHost, ip, link, linkNames, Namespaces } from './namespaces.js';
 
 const namespaces = new Namespaces();
@@ -38,7 +38,7 @@ interface Machine {
   host: Host;
 }
 
-async function boot(registry: Registry, node: string, address: string, ttl = 10, netns?: string): Promise<Machine> {
+async function boot(registry: Registry, node: string, address: string, ttl = 20, netns?: string): Promise<Machine> {
   const where = netns ?? (await namespaces.add());
   const forwarding = new FakeForwarding(where);
   const host = await Host.start({
@@ -59,7 +59,7 @@ async function halt(machine: Machine): Promise<void> {
 }
 
 /** Stops the machine's daemon and starts it again with an empty data plane. */
-async function reboot(registry: Registry, machine: Machine, ttl = 10): Promise<Machine> {
+async function reboot(registry: Registry, machine: Machine, ttl = 20): Promise<Machine> {
   await halt(machine);
   return boot(registry, machine.node, machine.address, ttl, machine.netns);
 }
@@ -135,7 +135,7 @@ describe.each([
     expect(await linkNames(b.netns)).toEqual([]);
     expect(await linkNames(master)).toEqual([]);
     const left = (await registry.list('')).entries.map((entry) => entry.key);
-    expect(left).toEqual(['nodes/cdh1', 'nodes/cdh2']);
+    expect(left).toEqual(['meta/registry-id', 'nodes/cdh1', 'nodes/cdh2']);
     expect(await b.host.status()).toMatchObject({ registry: { connected: true }, counts: { localEndpoints: 0 } });
   });
 });
@@ -216,6 +216,100 @@ it('tells the data plane of the peers of each network that is here, and of no ot
   expect(a.forwarding.calls.filter((call) => call.includes('192.0.2.53'))).toEqual([]);
 });
 
+describe('a network that is removed by force', () => {
+  it('is left by each host; the containers go on without their interface', async () => {
+    const registry = new MemoryRegistry();
+    const a = await boot(registry, 'cdh1', '10.30.10.111');
+    const b = await boot(registry, 'cdh2', '10.30.10.112');
+    const [one, two, three] = [await namespaces.add(), await namespaces.add(), await namespaces.add()];
+    await a.host.createNetwork({ name: 'blue', ipv6: true });
+    await a.host.createNetwork({ name: 'green' });
+    await a.host.attach({ network: 'blue', netns: one });
+    await a.host.attach({ network: 'blue', netns: two });
+    const kept = await b.host.attach({ network: 'green', netns: three });
+    await b.host.attach({ network: 'blue', netns: three });
+    expect((await b.host.inspectNetwork('blue')).usage).toEqual([
+      { cidr: '10.0.0.0/24', used: 3, free: 250 },
+      { cidr: 'fd76:7465:7000::/64', used: 3, free: Number(2n ** 64n - 5n) },
+    ]);
+    await expect(b.host.removeNetwork('blue')).rejects.toMatchObject({ code: 'VTEP_ERR_NETWORK_IN_USE' });
+    await b.host.removeNetwork('blue', true);
+    await vi.waitFor(async () => {
+      expect(await linkNames(a.netns)).toEqual([]);
+      expect([...(await linkNames(one)), ...(await linkNames(two))]).toEqual([]);
+      expect(await linkNames(three)).toEqual([kept.local!.containerInterface]);
+    }, WAIT);
+    expect(registry.under('').filter((key) => key.includes('blue'))).toEqual([]);
+    expect((await a.host.listEndpoints()).map(({ network }) => network)).toEqual(['green']);
+  });
+});
+
+it.each([false, true])(
+  'a network removed by force while a host was cut off is not put back by it (made anew: %s)',
+  async (anew) => {
+    const registry = new MemoryRegistry();
+    let cut = false;
+    const a = await boot(
+      gated(registry, () => cut),
+      'cdh1',
+      '10.30.10.111',
+      0.6,
+    );
+    const b = await boot(registry, 'cdh2', '10.30.10.112');
+    const one = await namespaces.add();
+    await a.host.createNetwork({ name: 'blue' });
+    const endpoint = await a.host.attach({ network: 'blue', netns: one });
+    await vi.waitFor(async () => expect((await a.host.status()).counts.networks).toBe(1), WAIT);
+    const session = registry.keys.get('nodes/cdh1')!.session!;
+    cut = true;
+    registry.expire(session);
+    await b.host.removeNetwork('blue', true);
+    const made = anew ? await b.host.createNetwork({ name: 'blue', subnets: ['10.7.0.0/24'] }) : undefined;
+    cut = false;
+    await vi.waitFor(() => expect(registry.under('nodes/')).toContain('nodes/cdh1'), WAIT);
+    if (!anew) {
+      await vi.waitFor(async () => expect(await linkNames(one)).toEqual([]), WAIT);
+      expect(registry.under('').filter((key) => key.includes('blue'))).toEqual([]);
+      return;
+    }
+    // What has the same name is another network: the old endpoint is none of it, and its container is left alone.
+    await vi.waitFor(async () => expect((await a.host.listEndpoints())[0]?.local?.state).toBe('waiting'), WAIT);
+    expect((await b.host.listNetworks()).map(({ id }) => id)).toEqual([made!.id]);
+    expect(registry.under('endpoints/blue/')).toEqual([]);
+    expect(registry.under('addresses/blue/')).toEqual([]);
+    await a.host.detachById(endpoint.id);
+  },
+);
+
+it('shows an endpoint whose address went to another while its host was not heard of, and publishes it no more', async () => {
+  const registry = new MemoryRegistry();
+  const a = await boot(registry, 'cdh1', '10.30.10.111', 0.6);
+  const [one, two] = [await namespaces.add(), await namespaces.add()];
+  await a.host.createNetwork({ name: 'blue' });
+  const lost = await a.host.attach({ network: 'blue', netns: one });
+  const kept = await a.host.attach({ network: 'blue', netns: two });
+  // As reaped, claimed by another node, and the session over.
+  const taken = JSON.stringify({ v: 1, node: 'cdh2', endpointId: 'newer' });
+  await registry.put('addresses/blue/10.0.0.2', taken);
+  registry.expire([...registry.sessions][0]!);
+  await vi.waitFor(async () => {
+    const states = (await a.host.listEndpoints()).map(({ id, local }) => [id, local?.state]);
+    expect(new Map(states as [string, string][])).toEqual(
+      new Map([
+        [lost.id, 'conflict'],
+        [kept.id, 'published'],
+      ]),
+    );
+    const published = registry.keys.get('endpoints/blue/cdh1')?.value ?? '';
+    expect([published.includes(lost.mac), published.includes(kept.mac)]).toEqual([false, true]);
+  }, WAIT);
+  expect((await a.host.status()).counts).toMatchObject({ localEndpoints: 2, addressConflicts: 1 });
+  expect(await linkNames(one)).toEqual(['eth0']);
+  await a.host.detachById(lost.id);
+  expect(registry.keys.get('addresses/blue/10.0.0.2')?.value).toBe(taken);
+  expect((await a.host.status()).counts).toMatchObject({ localEndpoints: 1, addressConflicts: 0 });
+});
+
 describe('live restore', () => {
   it('works from the local copy while the registry is away, container untouched, then takes up where it was', async () => {
     const registry = new MemoryRegistry();
@@ -261,7 +355,7 @@ describe('live restore', () => {
       async () => expect((await linkNames(a.netns)).filter((name) => name.startsWith('vtep-p')).length).toBe(1),
       WAIT,
     );
-    a = await boot(registry, a.node, a.address, 10, a.netns);
+    a = await boot(registry, a.node, a.address, 20, a.netns);
     expect(registry.under('addresses/')).toEqual(['addresses/blue/10.0.0.3']);
     expect(registry.under('endpoints/')).toEqual(['endpoints/blue/cdh1']);
     expect(a.forwarding.networks.get(256)?.local).toEqual([kept.mac]);
@@ -275,7 +369,10 @@ describe('live restore', () => {
     const network = await a.host.createNetwork({ name: 'blue' });
     await a.host.attach({ network: 'blue', netns: one });
     registry.wipe();
-    const keys = ['addresses/blue/10.0.0.2', 'endpoints/blue/cdh1', 'networks/blue', 'nodes/cdh1', 'vnis/256'];
+    const keys = [
+      ...['addresses/blue/10.0.0.2', 'endpoints/blue/cdh1', 'meta/registry-id', 'networks/blue', 'nodes/cdh1'],
+      ...['subnets/10.0.0.0_24', 'vnis/256'],
+    ];
     await vi.waitFor(() => expect(registry.under('')).toEqual(keys), WAIT);
     expect((await a.host.listNetworks())[0]?.id).toBe(network.id);
   });
@@ -317,6 +414,53 @@ describe('the kernel changes under it', () => {
     }
     expect((await a.host.listEndpoints()).length).toBe(1);
   });
+});
+
+it('a host that moves to another address tells the others at once, its endpoints untouched', async () => {
+  const registry = new MemoryRegistry();
+  const [a, b] = [await boot(registry, 'cdh1', '10.30.10.111'), await boot(registry, 'cdh2', '10.30.10.112')];
+  await a.host.createNetwork({ name: 'blue' });
+  const mine = await a.host.attach({ network: 'blue', netns: await namespaces.add() });
+  await b.host.attach({ network: 'blue', netns: await namespaces.add() });
+  const told = () => b.forwarding.networks.get(256)?.remotes.get('node/cdh1');
+  await vi.waitFor(() => expect(told()?.address).toBe('10.30.10.111:4789'), WAIT);
+  a.host.moveUnderlay('10.30.10.199');
+  await vi.waitFor(() => expect(told()).toEqual({ address: '10.30.10.199:4789', macs: [mine.mac] }), WAIT);
+  expect(a.forwarding.calls).toContain('move 10.30.10.199');
+  expect(b.forwarding.calls.some((call) => call.startsWith('gone'))).toBe(false);
+  expect(await a.host.status()).toMatchObject({ vtep: { ip: '10.30.10.199', port: 4789 } });
+  await expect(a.host.addPeer({ network: 'blue', address: '10.30.10.199', port: 4789 })).rejects.toMatchObject({
+    code: 'VTEP_ERR_INVALID',
+  });
+});
+
+it('an endpoint with a MAC that another host publishes is the newer one, whatever that host has for the time', async () => {
+  const registry = new MemoryRegistry();
+  const a = await boot(registry, 'cdh1', '10.30.10.111');
+  await a.host.createNetwork({ name: 'blue' });
+  const mac = '02:00:5e:10:00:09';
+  const attachedAt = Date.now() + 3_600_000;
+  const theirs = { id: 'x', name: 'c', mac, addresses: ['10.0.0.9/24'], attachedAt };
+  await registry.put('endpoints/blue/cdh9', JSON.stringify({ v: 1, endpoints: [theirs] }));
+  await a.host.attach({ network: 'blue', netns: await namespaces.add(), mac });
+  const value = JSON.parse((await registry.get('endpoints/blue/cdh1'))!.value);
+  expect(value.endpoints[0].attachedAt).toBe(attachedAt + 1);
+});
+
+it('a restart while others are held knows them still', async () => {
+  const registry = new MemoryRegistry();
+  let a = await boot(registry, 'cdh1', '10.30.10.111', 0.6);
+  const b = await boot(registry, 'cdh2', '10.30.10.112', 20);
+  await a.host.createNetwork({ name: 'blue' });
+  await a.host.attach({ network: 'blue', netns: await namespaces.add() });
+  await b.host.attach({ network: 'blue', netns: await namespaces.add() });
+  await vi.waitFor(() => expect(a.forwarding.networks.get(256)?.remotes.size).toBe(1), WAIT);
+  await halt(b);
+  registry.wipe();
+  await vi.waitFor(() => expect(registry.under('nodes/')).toEqual(['nodes/cdh1']), WAIT);
+  a = await reboot(registry, a);
+  expect(a.forwarding.networks.get(256)?.remotes.has('node/cdh2')).toBe(true);
+  await vi.waitFor(() => expect(a.forwarding.networks.get(256)?.remotes.size).toBe(0), WAIT);
 });
 
 describe('a node name', () => {

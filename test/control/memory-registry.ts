@@ -151,7 +151,7 @@ export class MemoryRegistry implements Registry {
         write(operation.value, operation.session);
         return true;
       case 'check-index':
-        return old?.modifyIndex === operation.casIndex;
+        return (old?.modifyIndex ?? 0) === operation.casIndex;
       case 'check-session':
         return old?.session === operation.session;
       case 'delete':
@@ -196,4 +196,23 @@ export function pauses(turns: readonly number[]): () => Promise<void> {
     const count = turns[next++ % turns.length] ?? 0;
     for (let turn = 0; turn < count; turn++) await Promise.resolve();
   };
+}
+
+/** The way of one host to the registry: while it is cut nothing gets through, also no answer to what did. */
+export function gated(memory: MemoryRegistry, isCut: () => boolean): Registry {
+  const check = () => {
+    if (isCut()) throw new VtepError('VTEP_ERR_REGISTRY_UNREACHABLE', 'the registry at memory:// is cut off');
+  };
+  return new Proxy(memory, {
+    get(target, name) {
+      const member = target[name as keyof MemoryRegistry];
+      if (typeof member !== 'function') return member;
+      return async (...args: unknown[]) => {
+        check();
+        const answer = await (member as (...all: unknown[]) => unknown).apply(target, args);
+        check();
+        return answer;
+      };
+    },
+  });
 }

@@ -142,6 +142,7 @@ export class HostPair {
   readonly #namespaces: string[] = [];
   readonly #children = new Set<ChildProcess>();
   readonly #daemons = new Map<HostName, Daemon>();
+  #consul: ChildProcess | undefined;
   readonly #guard: ReturnType<typeof startGuard>;
   readonly #servers = new Map<string, ChildProcess>();
   readonly #foldersBefore = ['/run/vtep', '/var/lib/vtep'].map((path) => ({ path, existed: existsSync(path) }));
@@ -188,7 +189,7 @@ export class HostPair {
       await must('ip', '-n', netns, 'addr', 'add', `${UNDERLAY_ADDRESS[host]}/24`, 'dev', UNDERLAY);
       await must('ip', '-n', netns, 'link', 'set', UNDERLAY, 'mtu', String(mtu), 'up');
     }
-    if (this.registry === 'consul') await this.#startConsul();
+    if (this.registry === 'consul') await this.startConsul();
   }
 
   /** A process in a namespace, its output in the log NAME.log. It ends with the fixture at the latest. */
@@ -201,12 +202,20 @@ export class HostPair {
     return child;
   }
 
-  async #startConsul(): Promise<void> {
+  /** Ends the Consul server as a crash would; with `wipe` it forgets everything. */
+  async killConsul({ wipe = false } = {}): Promise<void> {
+    const ended = new Promise((resolve) => this.#consul?.once('exit', resolve));
+    this.#consul?.kill('SIGKILL');
+    await ended;
+    if (wipe) rmSync(join(this.folder, 'consul'), { recursive: true });
+  }
+
+  async startConsul(): Promise<void> {
     const binary = (await must('bash', join(ROOT, 'scripts/consul.sh'))).trim();
     const ip = UNDERLAY_ADDRESS.a;
     const args = ['agent', '-server', '-bootstrap-expect=1', `-bind=${ip}`, `-client=${ip}`, '-node=a'];
     const data = `-data-dir=${join(this.folder, 'consul')}`;
-    this.spawn('consul', this.netns('a'), binary, ...args, data, '-hcl=disable_update_check = true');
+    this.#consul = this.spawn('consul', this.netns('a'), binary, ...args, data, '-hcl=disable_update_check = true');
     await waitFor(
       'Consul to elect a leader',
       async () => (await this.exec('a', 'curl', '-sf', `${REGISTRY_URL}/v1/status/leader`)).stdout.includes(':'),

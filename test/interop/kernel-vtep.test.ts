@@ -93,6 +93,20 @@ describe('a kernel VTEP as the other end', () => {
     expect((await pair.ping('b', container.ip)).received).toBeGreaterThan(0);
   });
 
+  it("refuses frames with the gateway's MAC, which each host has of its own", async () => {
+    const before = await drop('local_mac');
+    await pair.mustExec('b', 'ip', 'link', 'set', 'vx0', 'address', '02:76:74:00:10:92');
+    try {
+      expect((await pair.ping('b', container.ip, { count: 2, args: ['-W', '1'] })).received).toBe(0);
+      expect(await drop('local_mac')).toBeGreaterThan(before);
+    } finally {
+      await pair.mustExec('b', 'ip', 'link', 'set', 'vx0', 'address', KERNEL_MAC);
+    }
+    await waitFor('the kernel end to be heard again', async () => {
+      return (await pair.ping('b', container.ip, { count: 1 })).received > 0;
+    });
+  });
+
   it('forgets the kernel end when the peer is removed', async () => {
     await pair.mustVtep('a', 'peer', 'rm', '--network', NETWORK, '--address', '192.0.2.2');
     await waitFor('the peer to be gone', async () => (await status()).vteps.length === 0);

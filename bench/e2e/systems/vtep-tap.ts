@@ -34,10 +34,18 @@ export async function up(topology: Topology, options: SystemOptions): Promise<Pa
     await topology.ip(...inner, 'address', ASIDE_MAC);
     await topology.ip('-n', netns, 'link', 'set', attached.bridge, 'address', attached.mac);
     await topology.ip('-n', netns, 'address', 'add', attached.address, 'dev', attached.bridge);
+    await speakBy(topology, netns, attached);
     return [{ netns, address: attached.address.split('/')[0] as string }, attached];
   };
   const [server, first] = await onHost('a');
   const [client, second] = await onHost('b');
   await pair.waitConverged(NETWORK, [first, second]);
   return { server, client, daemons: pair.daemons };
+}
+
+/** The bridge has the network's gateway as well, and Linux would speak by the address that came first. */
+async function speakBy(topology: Topology, netns: string, { bridge, address }: { bridge: string; address: string }) {
+  const routes: { dst: string }[] = JSON.parse(await topology.ip('-n', netns, '-json', 'route', 'show', 'dev', bridge));
+  const own = address.slice(0, address.indexOf('/'));
+  for (const { dst } of routes) await topology.ip('-n', netns, 'route', 'change', dst, 'dev', bridge, 'src', own);
 }

@@ -14,6 +14,7 @@ import {
   nameSchema,
   networkQuerySchema,
   peerInputSchema,
+  removeNetworkQuerySchema,
 } from './schema.js';
 
 const byNameSchema = z.object({ name: nameSchema });
@@ -31,7 +32,9 @@ export function addRoutes(app: FastifyInstance, host: HostOperations): void {
   });
   app.get('/v1/networks/:name', async (request) => host.inspectNetwork(checkInput(byNameSchema, request.params).name));
   app.delete('/v1/networks/:name', async (request, reply) => {
-    await host.removeNetwork(checkInput(byNameSchema, request.params).name);
+    const { name } = checkInput(byNameSchema, request.params);
+    const { force } = checkInput(removeNetworkQuerySchema, request.query);
+    await (force === 'true' ? host.removeNetwork(name, true) : host.removeNetwork(name));
     return reply.code(204).send();
   });
 

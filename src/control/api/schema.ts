@@ -8,7 +8,7 @@
  * | GET /v1/networks | | Network[] |
  * | POST /v1/networks | CreateNetwork | 201 Network |
  * | GET /v1/networks/:name | | NetworkDetail |
- * | DELETE /v1/networks/:name | | 204 |
+ * | DELETE /v1/networks/:name?force=true | | 204 |
  * | GET /v1/endpoints?network= | | Endpoint[] (all hosts) |
  * | POST /v1/endpoints | Attach | 201 Endpoint |
  * | DELETE /v1/endpoints/:id | | 204 |
@@ -24,6 +24,7 @@
  */
 import { isIP, isIPv4 } from 'node:net';
 import { z } from 'zod';
+import { publishedPortSchema, publishSchema } from './publish-schema.js';
 
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/;
 /** Each is a key of the registry that one transaction must hold. */
@@ -137,6 +138,10 @@ export const networkSchema = z.object({
 });
 export type Network = z.infer<typeof networkSchema>;
 
+/** What a network's maker should know that is no error. */
+export const createdNetworkSchema = networkSchema.extend({ warnings: z.array(z.string()).optional() });
+export type CreatedNetwork = z.infer<typeof createdNetworkSchema>;
+
 export const endpointSchema = z.object({
   id: z.string(),
   /** Container's or person's name for it; unique only by habit. */
@@ -154,7 +159,10 @@ export const endpointSchema = z.object({
       /** What was asked for: `netns:NAME` or `pid:N`. */
       sandbox: z.string(),
       mtuBytes: z.number(),
-      state: z.enum(['published', 'waiting']),
+      /** conflict: another endpoint got its address while this host was not heard of; it is not published. */
+      state: z.enum(['published', 'waiting', 'conflict']),
+      /** Ports of the host that lead to the endpoint. */
+      publish: z.array(publishedPortSchema).optional(),
     })
     .optional(),
 });
@@ -163,6 +171,10 @@ export type Endpoint = z.infer<typeof endpointSchema>;
 export const networkDetailSchema = networkSchema.extend({
   endpoints: z.array(endpointSchema),
   peers: z.array(z.object({ address: z.string(), port: z.number() })),
+  /** Of each subnet: addresses that are claimed, and those that can be given without being asked for by name. */
+  usage: z.array(z.object({ cidr: z.string(), used: z.number(), free: z.number() })).optional(),
+  /** Being removed by force: hosts detach their endpoints. */
+  removing: z.boolean().optional(),
   local: z.object({ bridge: z.string(), tap: z.string(), mtuBytes: z.number() }).optional(),
 });
 export type NetworkDetail = z.infer<typeof networkDetailSchema>;
@@ -188,6 +200,9 @@ export const attachSchema = z
       .string(INTERFACE_RULE)
       .regex(/^[^\s/:]{1,15}$/, INTERFACE_RULE)
       .optional(),
+    publish: publishSchema.optional(),
+    /** @default auto: where the network leads outside and the container has none yet */
+    defaultRoute: z.enum(['yes', 'no', 'auto'], 'must be yes, no or auto').optional(),
   })
   .refine((a) => (a.netns === undefined) !== (a.pid === undefined), 'give one of netns and pid')
   .refine((a) => a.ip === undefined || a.ips === undefined, 'give one of ip and ips')
@@ -242,7 +257,14 @@ export const statusSchema = z.object({
     staleSeconds: z.number().optional(),
     error: z.string().optional(),
   }),
-  counts: z.object({ networks: z.number(), localNetworks: z.number(), localEndpoints: z.number(), nodes: z.number() }),
+  counts: z.object({
+    networks: z.number(),
+    localNetworks: z.number(),
+    localEndpoints: z.number(),
+    /** Of the local endpoints. */
+    addressConflicts: z.number().optional(),
+    nodes: z.number(),
+  }),
   workers: z.array(z.object({ id: z.number(), state: z.enum(['running', 'stopped', 'failed']), turns: z.number() })),
   offloads: z.array(
     z.object({
@@ -252,6 +274,13 @@ export const statusSchema = z.object({
       detail: z.string().optional(),
     }),
   ),
+  /** The gateways' addresses on this host, and what keeps containers from the outside. */
+  gateway: z
+    .object({
+      networks: z.array(z.object({ network: z.string(), addresses: z.array(z.string()) })),
+      problems: z.array(z.string()),
+    })
+    .optional(),
   totals: counters,
   drops: counters,
   networks: z.array(z.object({ vni: z.number(), network: z.string(), counters })),
@@ -262,6 +291,8 @@ export type Status = z.infer<typeof statusSchema>;
 /** The `network` filter of the list routes. */
 export const networkQuerySchema = z.strictObject({ network: nameSchema.optional() });
 
+export const removeNetworkQuerySchema = z.strictObject({ force: z.enum(['true', 'false'], YES_NO_RULE).optional() });
+
 /** The body of every answer that is not 2xx. */
 export const errorBodySchema = z.object({
   error: z.object({ code: z.string(), message: z.string(), retryable: z.boolean() }),
@@ -271,9 +302,10 @@ export const errorBodySchema = z.object({
 export interface HostOperations {
   status(): Promise<Status>;
   listNetworks(): Promise<Network[]>;
-  createNetwork(input: CreateNetwork): Promise<Network>;
+  createNetwork(input: CreateNetwork): Promise<CreatedNetwork>;
   inspectNetwork(name: string): Promise<NetworkDetail>;
-  removeNetwork(name: string): Promise<void>;
+  /** @param force also with endpoints: hosts detach them, and their containers lose the interface. */
+  removeNetwork(name: string, force?: boolean): Promise<void>;
   listEndpoints(network?: string): Promise<Endpoint[]>;
   attach(input: Attach): Promise<Endpoint>;
   detachById(id: string): Promise<void>;

@@ -12,20 +12,24 @@ import type { Logger } from 'pino';
 import type { Attach, Detach } from '../api/schema.js';
 import { VtepError } from '../errors.js';
 import type { Forwarding } from '../forwarding.js';
+import { chooseDefaultGateways } from '../gateway/default-route.js';
+import type { GatewayManager } from '../gateway/gateway-manager.js';
 import type { AddressPool } from '../ipam/address-pool.js';
+import { bareAddress as bare } from '../ipam/address-span.js';
 import { randomMac } from '../ipam/mac.js';
 import type { NetworkStore } from '../networks/network-store.js';
-import type { Iproute } from '../ports/iproute.js';
+import type { Iproute, Link } from '../ports/iproute.js';
 import { hostInterfaceName } from '../ports/names.js';
 import { resolveSandbox, type Sandbox, sandboxIdentity, sandboxLabel } from '../ports/namespace.js';
-import { adoptHostEnd, announce, chooseInterface, createVeth, removeVeth } from '../ports/veth.js';
+import { adoptHostEnd, chooseInterface, createVeth, removeVeth } from '../ports/veth.js';
 import { type NetworkValue, networkValueSchema } from '../registry/schema.js';
 import type { LocalEndpoint, LocalState } from '../state/local-state.js';
+import { announceTwice } from './announcement.js';
+import * as refusals from './attach-refusals.js';
 import { KeyedMutex } from './keyed-mutex.js';
 import type { LocalNetworks } from './local-networks.js';
 import type { Publisher } from './publisher.js';
-
-const SECOND_ANNOUNCEMENT_MS = 1000;
+import { runUndo, type UndoStep } from './undo.js';
 
 export interface EndpointManagerOptions {
   readonly networks: NetworkStore;
@@ -33,9 +37,12 @@ export interface EndpointManagerOptions {
   readonly addresses: AddressPool;
   readonly publisher: Publisher;
   readonly iproute: Iproute;
+  readonly gateway: GatewayManager;
   readonly forwarding: Forwarding;
   readonly state: LocalState;
   readonly logger: Logger;
+  /** The registry has more of this host than there is: publishAll is due. */
+  readonly onOwed: () => void;
 }
 
 export class EndpointManager {
@@ -43,6 +50,8 @@ export class EndpointManager {
   private readonly endpoints = new Map<string, LocalEndpoint>();
   private readonly published = new Set<string>();
   private readonly mutex = new KeyedMutex();
+  /** Networks that are being removed by force: nothing more is published on them. */
+  private readonly dropping = new Set<string>();
 
   constructor(options: EndpointManagerOptions) {
     this.options = options;
@@ -77,6 +86,7 @@ export class EndpointManager {
         await state.removeEndpoint(endpoint.id);
       }
     }
+    this.options.gateway.restore(this.storedNetworks(), this.all());
     for (const name of state.networks().keys()) {
       try {
         await this.adoptNetwork(name);
@@ -85,6 +95,7 @@ export class EndpointManager {
         logger.error({ event: 'network.restore-failed', err: error, network: name }, text);
       }
     }
+    await this.options.gateway.restored();
   }
 
   /** @throws VtepError as its steps do; nothing of the endpoint is left then. */
@@ -92,17 +103,11 @@ export class EndpointManager {
     return this.mutex.run(input.network, async () => {
       const { value: network } = await this.options.networks.require(input.network);
       if (network.state !== 'active') {
-        throw new VtepError(
-          'VTEP_ERR_CONFLICT',
-          `network "${network.name}" is being removed: it takes no more endpoints`,
-        );
+        throw refusals.isBeingRemoved(network.name);
       }
       const open = this.options.locals.get(network.name);
       if (open !== undefined && open.id !== network.id) {
-        throw new VtepError(
-          'VTEP_ERR_CONFLICT',
-          `network "${network.name}" was made anew while endpoints of the earlier one are still here: detach them first`,
-        );
+        throw refusals.wasMadeAnew(network.name);
       }
       const sandbox = await resolveSandbox(this.options.iproute, input);
       // Inside the network's turn: two networks must not choose one interface name for the same container.
@@ -113,7 +118,7 @@ export class EndpointManager {
   /** @throws VtepError VTEP_ERR_ENDPOINT_UNKNOWN */
   async detachById(id: string): Promise<void> {
     const endpoint = this.endpoints.get(id);
-    if (endpoint === undefined) throw endpointUnknown(`with id "${id}"`);
+    if (endpoint === undefined) throw refusals.endpointUnknown(`with id "${id}"`);
     await this.mutex.run(endpoint.network, () => this.detachNow(endpoint));
   }
 
@@ -132,7 +137,7 @@ export class EndpointManager {
       const going = this.on(input.network).filter(fits);
       if (going.length === 0) {
         const what = input.id ?? input.name ?? label;
-        throw endpointUnknown(`"${what}" on network "${input.network}"`);
+        throw refusals.endpointUnknown(`"${what}" on network "${input.network}"`);
       }
       for (const endpoint of going) await this.detachNow(endpoint);
       return going;
@@ -157,8 +162,33 @@ export class EndpointManager {
       .flatMap(({ id, network, addresses }) =>
         addresses.map((text) => ({ network, address: bare(text), endpointId: id })),
       );
-    await this.options.addresses.sweep(held, (id) => this.endpoints.has(id));
+    const contested = await this.options.addresses.sweep(held, (id) => this.endpoints.has(id));
+    for (const network of contested) await this.publishNetwork(network);
     if (failure !== undefined) throw failure;
+  }
+
+  /** Looks whether endpoints that lost their address to others have it again. Never rejects. */
+  async retryConflicts(): Promise<void> {
+    for (const { network } of [...this.options.addresses.allConflicts().values()]) {
+      await this.publishNetwork(network).catch(() => undefined);
+    }
+  }
+
+  /** The network was removed by force: its containers go on without their interface. Never rejects. */
+  async dropNetwork({ name, id }: NetworkValue): Promise<void> {
+    const { locals, logger } = this.options;
+    await this.mutex.run(name, async () => {
+      if (locals.get(name)?.id !== id) return;
+      const going = this.on(name);
+      const names = going.map((endpoint) => endpoint.name).join(', ');
+      const text = `network "${name}" was removed by force: ${names} detached`;
+      logger.warn({ event: 'network.removed-by-force', network: name }, text);
+      this.dropping.add(name);
+      const failed = (error: Error) =>
+        logger.error({ event: 'network.drop-failed', err: error, network: name }, error.message);
+      for (const endpoint of going) await this.detachNow(endpoint).catch(failed);
+      this.dropping.delete(name);
+    });
   }
 
   /** Publishes one network's endpoints as they are now. */
@@ -178,11 +208,14 @@ export class EndpointManager {
   async checkLinks(): Promise<void> {
     const { iproute, locals, logger } = this.options;
     const names = new Set([...locals.all().map(({ name }) => name), ...this.all().map(({ network }) => network)]);
+    // One reading clears nearly all networks; a change that comes after it is told of again.
+    const first = await this.linksByName().catch(() => undefined);
     for (const name of names) {
+      if (first !== undefined && this.isInOrder(name, first)) continue;
       try {
         await this.mutex.run(name, async () => {
           // Read inside the turn: an attach under way is not half seen.
-          const links = new Map((await iproute.links()).map((link) => [link.ifname, link]));
+          const links = await this.linksByName();
           for (const endpoint of this.on(name)) {
             if (links.has(endpoint.hostInterface)) continue;
             logger.info(
@@ -203,9 +236,7 @@ export class EndpointManager {
             await locals.rebuild(network);
           }
           for (const endpoint of this.on(name)) {
-            const link = links.get(endpoint.hostInterface);
-            const inPlace = link?.master === `vtep-b${endpoint.vni}` && link.flags.includes('UP');
-            if (lacking !== undefined || !inPlace) await adoptHostEnd(iproute, hostEnd(endpoint));
+            if (lacking !== undefined || !isInPlace(endpoint, links)) await adoptHostEnd(iproute, hostEnd(endpoint));
           }
         });
       } catch (error) {
@@ -215,31 +246,40 @@ export class EndpointManager {
         );
       }
     }
+    this.options.gateway.checkSoon();
+  }
+
+  private async linksByName(): Promise<Map<string, Link>> {
+    return new Map((await this.options.iproute.links()).map((link) => [link.ifname, link]));
+  }
+
+  private isInOrder(name: string, links: ReadonlyMap<string, Link>): boolean {
+    const network = this.options.locals.get(name);
+    if (network === undefined || this.options.locals.lacks(network, links) !== undefined) return false;
+    return this.on(name).every((endpoint) => isInPlace(endpoint, links));
   }
 
   private async attachTo(network: NetworkValue, sandbox: Sandbox, input: Attach): Promise<LocalEndpoint> {
-    const { addresses, locals, iproute, state, forwarding } = this.options;
+    const { addresses, locals, iproute, state, forwarding, publisher, gateway } = this.options;
     const there = this.on(network.name).find((endpoint) => endpoint.sandboxIdentity === sandbox.identity);
     if (there !== undefined) {
-      throw new VtepError(
-        'VTEP_ERR_INTERFACE_EXISTS',
-        `${sandbox.label} is already attached to network "${network.name}" (${there.containerInterface}, ${there.addresses.join(', ')}): detach it first`,
-      );
+      throw refusals.isAttachedAlready(sandbox.label, there);
     }
     const mac = input.mac ?? randomMac();
     if (this.macs(network.name).includes(mac)) {
-      throw new VtepError(
-        'VTEP_ERR_INVALID',
-        `MAC ${mac} is in use on network "${network.name}" on this host: give another, or none`,
-      );
+      throw refusals.macInUse(mac, network.name);
     }
     const containerInterface = await chooseInterface(iproute, sandbox, input.interface);
     const id = this.newId();
-    const undo: (() => Promise<unknown> | unknown)[] = [];
+    const undo: UndoStep[] = [];
     undo.push(() => addresses.settled(id));
     try {
       const claimed = await addresses.claim(network, id, input.ips);
-      for (const address of claimed) undo.push(() => addresses.release(network.name, bare(address), id));
+      let unpublished = true;
+      undo.push(async () => {
+        // Published, it keeps its addresses until publishAll has put both right.
+        for (const address of unpublished ? claimed : []) await addresses.release(network.name, bare(address), id);
+      });
       await locals.open(network);
       undo.push(() => this.closeIfUnused(network.name));
       const endpoint: LocalEndpoint = {
@@ -254,8 +294,20 @@ export class EndpointManager {
         sandboxIdentity: sandbox.identity,
         hostInterface: hostInterfaceName(id),
         containerInterface,
+        // A MAC made here is nobody else's: only a given one can have come from another host.
+        attachedAt: await (input.mac === undefined ? Date.now() : publisher.attachedAt(network.name, mac)),
+        ...(input.publish === undefined ? {} : { publish: input.publish }),
       };
-      await createVeth(iproute, sandbox, { ...endpoint, endpointId: id });
+      if (input.publish !== undefined) {
+        await gateway.publish({ ...endpoint, publish: input.publish });
+        undo.push(() => gateway.unpublish(id));
+      }
+      const route = { wanted: input.defaultRoute, network, gateways: gateway.gateways(network.name) };
+      const defaultGateways = await chooseDefaultGateways(iproute, sandbox, {
+        ...route,
+        addresses: endpoint.addresses,
+      });
+      await createVeth(iproute, sandbox, { ...endpoint, ...hostEnd(endpoint), defaultGateways });
       undo.push(() => removeVeth(iproute, id));
       await state.putEndpoint(endpoint);
       this.endpoints.set(id, endpoint);
@@ -263,7 +315,14 @@ export class EndpointManager {
         this.endpoints.delete(id);
         await state.removeEndpoint(id);
       });
-      undo.push(() => this.publish(network));
+      undo.push(async () => {
+        unpublished = false;
+        await this.publish(network).catch((error: unknown) => {
+          this.options.onOwed();
+          throw error;
+        });
+        unpublished = true;
+      });
       // A publication that failed may have arrived all the same; so what is undone first is the endpoint, then the key.
       undo.push(() => {
         this.endpoints.delete(id);
@@ -272,36 +331,31 @@ export class EndpointManager {
       await this.publish(network);
       forwarding.setLocal(network.vni, this.macs(network.name));
       addresses.settled(id);
-      this.announce(endpoint, sandbox);
+      announceTwice(iproute, sandbox.path, endpoint, () => this.endpoints.get(id) === endpoint);
       return endpoint;
     } catch (error) {
-      for (const step of undo.reverse()) {
-        try {
-          await step();
-        } catch (why) {
-          this.options.logger.warn(
-            { event: 'endpoint.undo-failed', err: why, endpoint: id },
-            `an attach could not be undone in full: ${(why as Error).message}`,
-          );
-        }
-      }
+      await runUndo(undo, this.options.logger, id);
       throw error;
     }
   }
 
   private async detachNow(endpoint: LocalEndpoint): Promise<void> {
     if (this.endpoints.get(endpoint.id) !== endpoint) return;
-    const { locals, iproute, addresses, state, logger, forwarding } = this.options;
-    const owed = (error: unknown) =>
-      logger.warn(
-        { event: 'endpoint.detach-owed', err: error, endpoint: endpoint.id },
-        `detached; the registry is told when it is back: ${(error as Error).message}`,
-      );
+    const { locals, iproute, addresses, state, logger, forwarding, gateway } = this.options;
+    const owed = (error: unknown) => {
+      const text = `detached; the registry is told when it is back: ${(error as Error).message}`;
+      logger.warn({ event: 'endpoint.detach-owed', err: error, endpoint: endpoint.id }, text);
+      this.options.onOwed();
+    };
     this.endpoints.delete(endpoint.id);
     this.published.delete(endpoint.id);
     const network = locals.get(endpoint.network);
+    let unpublished = true;
     if (network !== undefined) {
-      await this.publish(network).catch(owed);
+      await this.publish(network).catch((error: unknown) => {
+        unpublished = false;
+        owed(error);
+      });
       forwarding.setLocal(network.vni, this.macs(endpoint.network));
     }
     try {
@@ -310,32 +364,27 @@ export class EndpointManager {
       this.endpoints.set(endpoint.id, endpoint);
       throw error;
     }
-    for (const address of endpoint.addresses)
+    await gateway.unpublish(endpoint.id);
+    // What the registry still has published keeps its addresses: publishAll puts both right.
+    for (const address of unpublished ? endpoint.addresses : [])
       await addresses.release(endpoint.network, bare(address), endpoint.id).catch(owed);
     await state.removeEndpoint(endpoint.id);
     await this.closeIfUnused(endpoint.network);
   }
 
   private async publish(network: NetworkValue): Promise<void> {
-    const endpoints = this.on(network.name);
+    const endpoints = this.dropping.has(network.name) ? [] : this.on(network.name);
     try {
-      await this.options.publisher.publish(network, endpoints);
-      for (const { id } of endpoints) this.published.add(id);
+      const lost = await this.options.publisher.publish(network, endpoints);
+      for (const { id } of endpoints) {
+        if (lost.has(id)) this.published.delete(id);
+        else this.published.add(id);
+      }
     } catch (error) {
       const gone = error instanceof VtepError && error.code === 'VTEP_ERR_NETWORK_UNKNOWN';
       if (gone) for (const { id } of endpoints) this.published.delete(id);
       throw error;
     }
-  }
-
-  /** Twice: the other hosts hear of a first endpoint on this host a moment after the registry does. Not waited for. */
-  private announce(endpoint: LocalEndpoint, sandbox: Sandbox): void {
-    const once = async () => {
-      if (this.endpoints.get(endpoint.id) !== endpoint) return;
-      await announce(this.options.iproute, sandbox.path, { ...endpoint, endpointId: endpoint.id });
-    };
-    void once();
-    setTimeout(() => void once(), SECOND_ANNOUNCEMENT_MS).unref();
   }
 
   /** Opens a network of the local copy if it has endpoints here; removes what is left of it if it has none. */
@@ -350,6 +399,13 @@ export class EndpointManager {
     await this.options.locals.adopt(network);
     for (const endpoint of this.on(name)) await adoptHostEnd(this.options.iproute, hostEnd(endpoint));
     this.options.forwarding.setLocal(network.vni, this.macs(name));
+  }
+
+  /** Of the local copy, those with endpoints here; adoptNetwork() complains of what cannot be read. */
+  private storedNetworks(): NetworkValue[] {
+    return [...this.options.state.networks()]
+      .filter(([name]) => this.on(name).length > 0)
+      .flatMap(([, text]) => networkValueSchema.safeParse(JSON.parse(text)).data ?? []);
   }
 
   /** Keys of this node for networks that have no endpoint here any more: detached while the registry was away. */
@@ -384,18 +440,11 @@ export class EndpointManager {
   }
 }
 
-export function endpointUnknown(what: string): VtepError {
-  return new VtepError(
-    'VTEP_ERR_ENDPOINT_UNKNOWN',
-    `no endpoint ${what} on this host: "vtep endpoint ls" shows each endpoint with its node`,
-  );
+function hostEnd({ id, vni, mtuBytes, publish }: LocalEndpoint) {
+  return { endpointId: id, vni, mtuBytes, hairpin: publish !== undefined };
 }
 
-function hostEnd({ id, vni, mtuBytes }: LocalEndpoint): { endpointId: string; vni: number; mtuBytes: number } {
-  return { endpointId: id, vni, mtuBytes };
-}
-
-/** 10.0.0.2/24 without its prefix length. */
-function bare(address: string): string {
-  return address.slice(0, address.indexOf('/'));
+function isInPlace(endpoint: LocalEndpoint, links: ReadonlyMap<string, Link>): boolean {
+  const link = links.get(endpoint.hostInterface);
+  return link?.master === `vtep-b${endpoint.vni}` && link.flags.includes('UP');
 }

@@ -8,6 +8,7 @@
  */
 import { VtepError } from '../errors.js';
 import type { Forwarding } from '../forwarding.js';
+import type { GatewayManager } from '../gateway/gateway-manager.js';
 import { ensureBridge, removeBridge } from '../ports/bridge.js';
 import type { Iproute, Link } from '../ports/iproute.js';
 import { bridgeName, tapName } from '../ports/names.js';
@@ -25,6 +26,7 @@ export class LocalNetworks {
     readonly forwarding: Forwarding;
     readonly reconciler: Reconciler;
     readonly state: LocalState;
+    readonly gateway: GatewayManager;
     readonly underlayMtuBytes: number;
   };
   private readonly networks = new Map<string, NetworkValue>();
@@ -63,6 +65,7 @@ export class LocalNetworks {
     // What others bring needs no bridge: frames may come before the last port stands.
     this.options.reconciler.openNetwork(network.name, network.vni);
     await this.ensurePorts(network);
+    await this.options.gateway.open(network);
     await this.options.state.putNetwork(network.name, JSON.stringify(network));
     this.networks.set(network.name, network);
   }
@@ -72,6 +75,7 @@ export class LocalNetworks {
     await this.options.reconciler.closeNetwork(network.name);
     await this.options.forwarding.closeNetwork(network.vni);
     await removeBridge(this.options.iproute, network.vni);
+    await this.options.gateway.closeNetwork(network.name);
     await this.options.state.removeNetwork(network.name);
   }
 

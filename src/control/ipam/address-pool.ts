@@ -14,16 +14,28 @@ import { VtepError } from '../errors.js';
 import type { Registry } from '../registry/registry.js';
 import {
   ADDRESSES_PREFIX,
+  type AddressValue,
   addressesPrefix,
   addressKey,
   addressValueSchema,
   encodeValue,
   type NetworkValue,
+  nodeKey,
   parseAddress,
   parseAddressKey,
 } from '../registry/schema.js';
-import { addressNumber, addressText, canonicalAddress, familyOf } from './address-span.js';
-import { familiesOf, givenSpans, lowestFree, subnetOf, usableText, whyUnusable } from './usable-addresses.js';
+import { addressNumber, addressText, bareAddress, canonicalAddress, familyOf } from './address-span.js';
+import type { Absence } from './reaper.js';
+import {
+  familiesOf,
+  givenSpans,
+  lowestFree,
+  type SubnetUsage,
+  subnetOf,
+  usableText,
+  usageOf,
+  whyUnusable,
+} from './usable-addresses.js';
 
 /** A lost race means that another host won an address: each try follows somebody's success. */
 const LOSSES_MAX = 200;
@@ -38,17 +50,54 @@ export interface HeldAddress {
   readonly endpointId: string;
 }
 
+/** What `hold` looks at of an endpoint. */
+interface Addressed {
+  readonly id: string;
+  /** With prefix length. */
+  readonly addresses: readonly string[];
+}
+
+export interface Holding {
+  readonly session: string | undefined;
+  readonly lost: ReadonlySet<string>;
+}
+
+/** An endpoint of this host whose address another endpoint holds. */
+export interface AddressConflict {
+  readonly network: string;
+  readonly address: string;
+  /** Such as `endpoint e-1 on node cdh2`. */
+  readonly holder: string;
+}
+
+export interface AddressPoolOptions {
+  /** The session that holds this node's keys. Claims seen under it stay this node's for as long as it lives. */
+  readonly session?: () => string | undefined;
+  /** What is known of a node that is away. */
+  readonly absence?: (node: string) => Absence | undefined;
+}
+
 export class AddressPool {
   private readonly registry: Registry;
   private readonly node: string;
   private readonly logger: Logger;
+  private readonly options: AddressPoolOptions;
+  /** The session under which an endpoint's claims were last seen to be its own. */
+  private readonly heldUnder = new Map<string, string>();
+  private readonly conflicts = new Map<string, AddressConflict>();
   /** Endpoints whose claim is under way: a sweep leaves them alone. */
   private readonly claiming = new Set<string>();
 
-  constructor(registry: Registry, node: string, logger: Logger) {
+  constructor(registry: Registry, node: string, logger: Logger, options: AddressPoolOptions = {}) {
     this.registry = registry;
     this.node = node;
     this.logger = logger;
+    this.options = options;
+  }
+
+  /** By endpoint. */
+  allConflicts(): ReadonlyMap<string, AddressConflict> {
+    return this.conflicts;
   }
 
   /**
@@ -61,6 +110,7 @@ export class AddressPool {
    */
   async claim(network: NetworkValue, endpointId: string, wanted: readonly string[] = []): Promise<string[]> {
     const fixed = checkWanted(network, wanted);
+    const session = this.options.session?.();
     this.claiming.add(endpointId);
     const claimed: string[] = [];
     try {
@@ -75,6 +125,7 @@ export class AddressPool {
       for (const address of claimed) await this.release(network.name, address, endpointId).catch(() => undefined);
       throw error;
     }
+    if (session !== undefined) this.heldUnder.set(endpointId, session);
     return claimed.map((address) => `${address}/${prefixLengthOf(subnetOf(network, address)!.cidr)}`);
   }
 
@@ -84,6 +135,8 @@ export class AddressPool {
 
   /** Gives the address back if it is held for this endpoint; nothing happens else. */
   async release(network: string, address: string, endpointId: string): Promise<void> {
+    this.heldUnder.delete(endpointId);
+    this.conflicts.delete(endpointId);
     const entry = await this.registry.get(addressKey(network, address));
     if (entry === undefined) return;
     const holder = parseAddress(entry);
@@ -92,11 +145,68 @@ export class AddressPool {
   }
 
   /**
+   * To be asked before endpoints are published: which of them still have their addresses. What a reaper released, or a
+   * registry lost, is claimed again; what another endpoint has by now stays with that one.
+   *
+   * Under one session a claim is looked at once: while the session lives, nodes/<node> is there and no reaper takes it.
+   * @returns the session that this is true under, for the publication; and the endpoints that are in conflict.
+   */
+  async hold(network: string, endpoints: readonly Addressed[]): Promise<Holding> {
+    const session = this.options.session?.();
+    const doubtful = endpoints.filter(({ id }) => session === undefined || this.heldUnder.get(id) !== session);
+    if (doubtful.length > 0) {
+      const entries = (await this.registry.list(addressesPrefix(network))).entries;
+      const holders = new Map(entries.map((entry) => [entry.key, parseAddress(entry)] as const));
+      for (const endpoint of doubtful) await this.holdOne(network, endpoint, holders, session);
+    }
+    const lost = endpoints.map(({ id }) => id).filter((id) => this.conflicts.has(id));
+    return { session, lost: new Set(lost) };
+  }
+
+  private async holdOne(
+    network: string,
+    { id, addresses }: Addressed,
+    holders: ReadonlyMap<string, AddressValue | undefined>,
+    session: string | undefined,
+  ): Promise<void> {
+    for (const text of addresses) {
+      const address = bareAddress(text);
+      const key = addressKey(network, address);
+      if (holders.get(key)?.endpointId === id && holders.get(key)?.node === this.node) continue;
+      if (!holders.has(key) && (await this.take(network, address, id))) continue;
+      const holder = await this.holderOf(network, address);
+      if (holder?.endpointId === id && holder.node === this.node) continue;
+      this.noteConflict(id, { network, address, holder: holderText(holder) });
+      return;
+    }
+    if (session !== undefined) this.heldUnder.set(id, session);
+    if (this.conflicts.delete(id)) {
+      this.logger.info(
+        { event: 'address.conflict-ended', network, endpointId: id },
+        'an endpoint has its address again',
+      );
+    }
+  }
+
+  private noteConflict(endpointId: string, conflict: AddressConflict): void {
+    this.heldUnder.delete(endpointId);
+    const known = this.conflicts.get(endpointId);
+    this.conflicts.set(endpointId, conflict);
+    if (known?.address === conflict.address && known.holder === conflict.holder) return;
+    this.logger.error(
+      { event: 'address.conflict', endpointId, ...conflict },
+      `address ${conflict.address} of network "${conflict.network}" went to ${conflict.holder} while this host was not heard of: endpoint ${endpointId} is no longer published; detach it and attach it again`,
+    );
+  }
+
+  /**
    * Makes the registry agree with `held`: this node's claims for endpoints it does not know are released, claims that
    * are missing (a registry that lost its data) are made again.
    * @param isKnown whether the endpoint exists here, published or not; asked at the moment of release.
+   * @returns the networks in which an address that is held here belongs to another endpoint: to be published anew.
    */
-  async sweep(held: readonly HeldAddress[], isKnown: (endpointId: string) => boolean): Promise<void> {
+  async sweep(held: readonly HeldAddress[], isKnown: (endpointId: string) => boolean): Promise<ReadonlySet<string>> {
+    const contested = new Set<string>();
     const listing = await this.registry.list(ADDRESSES_PREFIX);
     const holders = new Map<string, string | undefined>();
     for (const entry of listing.entries) {
@@ -116,12 +226,11 @@ export class AddressPool {
       const key = addressKey(network, address);
       if (holders.get(key) === endpointId || !isKnown(endpointId)) continue;
       if (holders.has(key) || !(await this.take(network, address, endpointId))) {
-        this.logger.error(
-          { event: 'address.conflict', network, address, endpointId, holder: holders.get(key) },
-          `address ${address} of network "${network}" is also held by another endpoint: detach one of them`,
-        );
+        this.heldUnder.delete(endpointId);
+        contested.add(network);
       }
     }
+    return contested;
   }
 
   private async takeFree(network: NetworkValue, family: IpFamily, endpointId: string): Promise<string> {
@@ -152,6 +261,13 @@ export class AddressPool {
     );
   }
 
+  /** How full the network's subnets are. */
+  async usage(network: NetworkValue): Promise<SubnetUsage[]> {
+    const entries = (await this.registry.list(addressesPrefix(network.name))).entries;
+    const claimed = entries.map(({ key }) => parseAddressKey(key)?.address ?? '').filter((text) => isIP(text) !== 0);
+    return usageOf(network, claimed);
+  }
+
   private async taken(network: string, family: IpFamily): Promise<Set<bigint>> {
     const listing = await this.registry.list(addressesPrefix(network));
     const taken = new Set<bigint>();
@@ -168,14 +284,29 @@ export class AddressPool {
   }
 
   private async inUse(network: string, address: string): Promise<VtepError> {
-    const entry = await this.registry.get(addressKey(network, address));
-    const holder = entry === undefined ? undefined : parseAddress(entry);
-    const by = holder === undefined ? 'another endpoint' : `endpoint ${holder.endpointId} on node ${holder.node}`;
-    return new VtepError(
-      'VTEP_ERR_ADDRESS_IN_USE',
-      `address ${address} of network "${network}" is in use by ${by}: give another, or none to get the lowest free one`,
-    );
+    const holder = await this.holderOf(network, address);
+    const inUse = `address ${address} of network "${network}" is in use by ${holderText(holder)}`;
+    const away = holder === undefined ? undefined : await this.absenceText(holder.node);
+    const right = away ?? ': give another, or none to get the lowest free one';
+    return new VtepError('VTEP_ERR_ADDRESS_IN_USE', inUse + right);
   }
+
+  private async absenceText(node: string): Promise<string | undefined> {
+    if ((await this.registry.get(nodeKey(node))) !== undefined) return undefined;
+    const absence = this.options.absence?.(node);
+    if (absence === undefined) return ', which is gone: it is free when the node has stayed away for the hold time';
+    const time = (ms: number) => new Date(ms).toISOString();
+    return `, which is gone since ${time(absence.sinceMs)}: it is free soon after ${time(absence.freeMs)} if the node stays away`;
+  }
+
+  private async holderOf(network: string, address: string): Promise<AddressValue | undefined> {
+    const entry = await this.registry.get(addressKey(network, address));
+    return entry === undefined ? undefined : parseAddress(entry);
+  }
+}
+
+function holderText(holder: AddressValue | undefined): string {
+  return holder === undefined ? 'another endpoint' : `endpoint ${holder.endpointId} on node ${holder.node}`;
 }
 
 /** How many of the lowest free addresses are tried for: more the more races are lost, so that hosts spread. */

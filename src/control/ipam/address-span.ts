@@ -44,10 +44,15 @@ export function canonicalAddress(text: string): string {
   return formatIp(parseIp(text));
 }
 
+/** 10.0.0.2/24 without its prefix length. */
+export function bareAddress(text: string): string {
+  return text.slice(0, text.indexOf('/'));
+}
+
 /** @param text CIDR block. @throws Error naming the text and what is wrong */
 export function spanOfBlock(text: string): Span {
   const { family, prefixLength } = parseCidr(text);
-  const first = addressNumber(text.slice(0, text.indexOf('/')));
+  const first = addressNumber(bareAddress(text));
   return { family, first, last: first + (1n << BigInt((family === 4 ? 32 : 128) - prefixLength)) - 1n };
 }
 

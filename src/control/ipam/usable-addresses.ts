@@ -55,8 +55,28 @@ export function lowestFree(spans: readonly Span[], taken: ReadonlySet<bigint>, c
   return free;
 }
 
-export function countOf(spans: readonly Span[]): bigint {
+function countOf(spans: readonly Span[]): bigint {
   return spans.reduce((sum, { first, last }) => sum + last - first + 1n, 0n);
+}
+
+export interface SubnetUsage {
+  readonly cidr: string;
+  /** Claimed, also outside of the range. */
+  readonly used: number;
+  /** What can still be given without being asked for by name. Rounded beyond 2^53. */
+  readonly free: number;
+}
+
+/** @param claimed addresses without prefix length; each is counted in the subnet that it lies in. */
+export function usageOf(network: Addressed, claimed: readonly string[]): SubnetUsage[] {
+  const numbers = claimed.map((text) => ({ family: familyOf(text), number: addressNumber(text) }));
+  const inside = ({ family, first, last }: Span) =>
+    numbers.filter((one) => one.family === family && first <= one.number && one.number <= last).length;
+  return network.subnets.map((subnet) => {
+    const given = givenSpansOf(subnet);
+    const taken = given.reduce((sum, span) => sum + inside(span), 0);
+    return { cidr: subnet.cidr, used: inside(parseSpan(subnet.cidr)), free: Number(countOf(given)) - taken };
+  });
 }
 
 /** The subnet that the address is in. */

@@ -9,7 +9,7 @@ import type { CreateNetwork } from '../api/schema.js';
 import { VtepError } from '../errors.js';
 import { addressText, canonicalAddress, contains, overlaps, parseSpan, type Span } from '../ipam/address-span.js';
 import { givenSpansOf, hostSpan } from '../ipam/usable-addresses.js';
-import type { SubnetRecord } from '../registry/schema.js';
+import type { NetworkValue, SubnetRecord } from '../registry/schema.js';
 import { checkSubnet, gatewayOf } from './subnet-check.js';
 
 /** The word for "this network has no gateway". */
@@ -45,6 +45,41 @@ export function planSubnets(cidrs: readonly string[], input: CreateNetwork): Sub
   }
   const noGateway = (input.gateways ?? []).includes(NONE);
   return drafts.map((draft) => finish(draft, noGateway));
+}
+
+/**
+ * Networks may overlap, as tenants do. But a host has one routing table: where the gateways of two of them, or a route of
+ * its own, are in the same place, one of the two gets no gateway there.
+ */
+export function overlapWarnings(
+  value: Pick<NetworkValue, 'name' | 'subnets' | 'internal'>,
+  others: readonly Pick<NetworkValue, 'name' | 'subnets' | 'internal'>[],
+  hostRoutes: readonly string[],
+): string[] {
+  const warnings: string[] = [];
+  for (const cidr of routed(value)) {
+    const span = parseSpan(cidr);
+    const meets = (other: string) => overlaps(parseSpan(other), span);
+    const networks = others.filter((other) => routed(other).some(meets)).map(({ name }) => `"${name}"`);
+    if (networks.length > 0) {
+      const which = networks.length === 1 ? `network ${networks[0]}` : `networks ${networks.join(', ')}`;
+      warnings.push(
+        `subnet ${cidr} overlaps ${which}: a host with containers on both has a gateway for one of them only`,
+      );
+    }
+    const routes = hostRoutes.filter(meets);
+    if (routes.length > 0) {
+      warnings.push(
+        `subnet ${cidr} overlaps this host's route to ${routes.join(', ')}: the network has no gateway here`,
+      );
+    }
+  }
+  return warnings;
+}
+
+/** The subnets that get a place in a host's routing table. */
+function routed({ subnets, internal }: Pick<NetworkValue, 'subnets' | 'internal'>): string[] {
+  return internal ? [] : subnets.filter(({ gateway }) => gateway !== undefined).map(({ cidr }) => cidr);
 }
 
 function placeGateway(drafts: Draft[], text: string): void {

@@ -3,7 +3,8 @@
  *
  *     create   networks/<name>, vnis/<vni> and, from the default pool, subnets/<cidr>: all new, or nothing
  *     remove   active ─CAS▶ removing ─(no endpoints)▶ all keys go in one transaction
- *                              └─(endpoints)─CAS▶ active
+ *                              ├─(endpoints)─CAS▶ active
+ *                              └─(endpoints, forced)─▶ hosts detach them, those of dead nodes are dropped ─▶ asked again
  *
  * Whoever publishes an endpoint checks the index of networks/<name> in the same transaction, so that none slips into a
  * network that is being removed. A remover that died is finished by the next `remove`.
@@ -19,8 +20,10 @@ import {
   endpointsPrefix,
   NETWORKS_PREFIX,
   type NetworkValue,
+  NODES_PREFIX,
   networkKey,
   networkValueSchema,
+  nodeKey,
   parseEndpoints,
   parseEndpointsKey,
   parseNetwork,
@@ -34,13 +37,16 @@ import {
   vniKey,
   vniValueSchema,
 } from '../registry/schema.js';
-import { askedSubnets, planSubnets } from './network-plan.js';
+import { askedSubnets, overlapWarnings, planSubnets } from './network-plan.js';
 import { DEFAULT_POOLS, nextFreeSubnet, type Pool } from './subnet-pool.js';
 
 const VNI = { first: 256, last: 16_777_215 };
 /** Each lost race is another host's success. */
 const CREATE_TRIES_MAX = 100;
 const REMOVE_TRIES_MAX = 10;
+/** A host that can't be reached keeps its endpoints published until its session ends, 30 s at the most by default. */
+const FORCED_WAIT_MS = 40_000;
+const FORCED_LOOK_MS = 200;
 
 /** A network as it was read: `modifyIndex` is what a transaction that relies on it checks. */
 export interface StoredNetwork {
@@ -126,35 +132,66 @@ export class NetworkStore {
    * to another network.
    */
   async restore(value: NetworkValue): Promise<boolean> {
+    if (value.forced === true) return false;
     return this.registry.transaction(claimsOf({ ...value, state: 'active' }));
   }
 
-  /** @throws VtepError VTEP_ERR_NETWORK_UNKNOWN, VTEP_ERR_NETWORK_IN_USE naming the endpoints, VTEP_ERR_CONFLICT */
-  async remove(name: string): Promise<void> {
+  /**
+   * @param force hosts detach what they have on the network when they see that, those of dead nodes are dropped; what was
+   *   begun so is finished so. @param waitMs how long hosts are waited for
+   * @throws VtepError VTEP_ERR_NETWORK_UNKNOWN, VTEP_ERR_NETWORK_IN_USE naming the endpoints, VTEP_ERR_CONFLICT
+   */
+  async remove(name: string, force = false, waitMs = FORCED_WAIT_MS): Promise<void> {
     await this.require(name);
-    for (let tries = 0; tries < REMOVE_TRIES_MAX; tries++) {
+    const endMs = performance.now() + waitMs;
+    for (let tries = 0; tries < REMOVE_TRIES_MAX; ) {
       const found = await this.find(name);
       if (found === undefined) return;
-      if (found.value.state === 'active') {
+      const forced = force || found.value.forced === true;
+      if (found.value.state === 'active' || forced !== (found.value.forced ?? false)) {
         // The index of the new state is needed for what follows: read it again.
-        await this.writeState(found, 'removing');
+        await this.writeState(found, 'removing', forced);
+        tries += 1;
         continue;
       }
       const users = await this.endpointNames(name);
-      if (users.length > 0) {
+      if (users.length === 0) {
+        if (await this.registry.transaction(await this.removal(found))) return;
+        tries += 1;
+      } else if (!forced) {
         await this.writeState(found, 'active');
         throw new VtepError(
           'VTEP_ERR_NETWORK_IN_USE',
           `network "${name}" is in use by ${users.join(', ')}: detach ${users.length === 1 ? 'it' : 'them'} first`,
         );
+      } else if (performance.now() < endMs) {
+        await this.dropDead(name);
+        await sleep(FORCED_LOOK_MS);
+      } else {
+        throw new VtepError(
+          'VTEP_ERR_NETWORK_IN_USE',
+          `network "${name}" is being removed by force, and ${users.join(', ')} ${users.length === 1 ? 'is' : 'are'} not detached yet: look after that host, or try again`,
+        );
       }
-      if (await this.registry.transaction(await this.removal(found))) return;
     }
     throw new VtepError('VTEP_ERR_CONFLICT', `network "${name}" changed while it was being removed; try again`);
   }
 
-  private writeState(found: StoredNetwork, state: NetworkValue['state']): Promise<boolean> {
-    const value = encodeValue(networkValueSchema, { ...found.value, state });
+  /** What nodes that are gone have published, as far as their sessions have not taken it along. */
+  private async dropDead(network: string): Promise<void> {
+    const nodes = new Set((await this.registry.list(NODES_PREFIX)).entries.map(({ key }) => key));
+    for (const { key } of (await this.registry.list(endpointsPrefix(network))).entries) {
+      const node = parseEndpointsKey(key)?.node;
+      if (node === undefined || nodes.has(nodeKey(node))) continue;
+      await this.registry.transaction([
+        { verb: 'check-index', key: nodeKey(node), casIndex: 0 },
+        { verb: 'delete', key },
+      ]);
+    }
+  }
+
+  private writeState(found: StoredNetwork, state: NetworkValue['state'], forced = false): Promise<boolean> {
+    const value = encodeValue(networkValueSchema, { ...found.value, state, ...(forced ? { forced } : {}) });
     return this.registry.compareAndSet(networkKey(found.value.name), value, found.modifyIndex);
   }
 
@@ -176,6 +213,12 @@ export class NetworkStore {
       }
     }
     return operations;
+  }
+
+  /** What a person should know of the network's subnets that is no error: tenants may overlap. */
+  async overlaps(value: NetworkValue): Promise<string[]> {
+    const others = (await this.list()).filter(({ name }) => name !== value.name);
+    return overlapWarnings(value, others, await this.hostRoutes());
   }
 
   private async endpointNames(network: string): Promise<string[]> {

@@ -2,10 +2,15 @@
  * This node's presence in the registry: a session with TTL, and nodes/<node> held by it. Control plane, main thread.
  *
  *     start ─▶ stored session alive? ─yes▶ reuse ─┐
- *                   └─no▶ create ────────────────┴▶ lock nodes/<node> ─▶ live ─(every TTL/3)▶ renew
+ *                   └─no▶ create ────────────────┴▶ lock nodes/<node> ─▶ live ─(every sixth) ▶ renew
  *                                                        │ held by another          │ false: lost
- *                              same VTEP address: destroy that session              └▶ create, publish all again
- *                              another address: VTEP_ERR_NODE_NAME_IN_USE
+ *                    same host or same VTEP address: destroy that session           └▶ create, publish all again
+ *                    another host: VTEP_ERR_NODE_NAME_IN_USE
+ *
+ * A session ends twice its TTL after the last renewal, in Consul as in the embedded registry: so it is made with half of
+ * the time after which this host is to count as gone, and is renewed six times in that time.
+ * Two hosts with one identity (a copied state directory) do not take the name from each other for ever: only a host that
+ * has just started or moved takes over from another address.
  *
  * The registry's absence changes nothing here but the pace: it is asked again with back-off, for ever.
  */
@@ -15,7 +20,12 @@ import type { Registry } from '../registry/registry.js';
 import { encodeValue, nodeKey, nodeValueSchema, parseNode } from '../registry/schema.js';
 import type { LocalState } from '../state/local-state.js';
 
-const RETRY_MS_MIN = 500;
+const RETRY_MS = { min: 500, max: 1000 };
+/** Consul invalidates a session when twice its TTL has passed. */
+const TTL_FACTOR = 2;
+const BEATS_PER_LIFE = 6;
+/** A renewal that is not answered by then is lost; the next one must still be in time. */
+const RENEWAL_MS_MIN = 1000;
 const LOCK_TRIES_MAX = 3;
 const API_VERSION = 1;
 
@@ -23,9 +33,12 @@ export interface NodeSessionOptions {
   readonly registry: Registry;
   readonly node: string;
   readonly vtep: { readonly ip: string; readonly port: number };
+  /** How long after its last sign of life this host counts as gone. At least 20, except in tests. */
   readonly ttlSeconds: number;
   /** New at each start of the daemon. */
   readonly instanceId: string;
+  /** The same at each start and at each address. */
+  readonly hostId: string;
   readonly state: LocalState;
   readonly logger: Logger;
   /** The session is new, or the registry is back: publish all. Called again at the next beat if it rejects. */
@@ -39,13 +52,19 @@ export class NodeSession {
   private timer: NodeJS.Timeout | undefined;
   private closed = false;
   private failures = 0;
+  /** The next beat does not wait for its time. */
+  private soon = false;
   /** Something is to be published: at first, after a loss, after an absence. */
   private due = true;
   private publishing: Promise<void> | undefined;
   private beating: Promise<void> | undefined;
+  private vtep: NodeSessionOptions['vtep'];
+  /** Whoever has the name under this host's identity is this host of before. */
+  private mayTakeOver = true;
 
   constructor(options: NodeSessionOptions) {
     this.options = options;
+    this.vtep = options.vtep;
   }
 
   /** The session that holds this node's keys; undefined while there is none. */
@@ -73,24 +92,50 @@ export class NodeSession {
     await this.publishing;
   }
 
-  /** Someone else removed what this node had published: publish it again at once. */
+  /** This host has another underlay address: peers are told at once. */
+  move(vtep: NodeSessionOptions['vtep']): void {
+    this.vtep = vtep;
+    this.mayTakeOver = true;
+    this.republish();
+  }
+
+  /** Someone else removed what this node had published, or the way to the registry is open again: publish it at once. */
   republish(): void {
     this.due = true;
-    if (this.closed) return;
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => void this.turn(), 0);
+    this.soon = true;
+    if (this.beating === undefined) this.schedule();
   }
 
   private schedule(): void {
     if (this.closed) return;
-    const beatMs = (this.options.ttlSeconds * 1000) / 3;
-    const backOffMs = Math.min(beatMs, RETRY_MS_MIN * 2 ** (this.failures - 1)) * (0.75 + Math.random() / 2);
+    const backOffMs = Math.min(this.beatMs, RETRY_MS.max, RETRY_MS.min * 2 ** (this.failures - 1));
+    const pausedMs = this.failures === 0 ? this.beatMs : backOffMs * (0.75 + Math.random() / 2);
+    const delayMs = this.soon ? 0 : pausedMs;
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => void this.turn(), this.failures === 0 ? beatMs : backOffMs);
+    this.timer = setTimeout(() => void this.turn(), delayMs);
+  }
+
+  private get beatMs(): number {
+    return (this.options.ttlSeconds * 1000) / BEATS_PER_LIFE;
+  }
+
+  private async renew(session: string): Promise<boolean> {
+    const limitMs = Math.max(RENEWAL_MS_MIN, this.beatMs);
+    let timer: NodeJS.Timeout | undefined;
+    const limit = new Promise<never>((_, reject) => {
+      const text = `the registry at ${this.options.registry.url} did not answer a renewal within ${limitMs} ms`;
+      timer = setTimeout(() => reject(new VtepError('VTEP_ERR_REGISTRY_UNREACHABLE', text)), limitMs);
+    });
+    try {
+      return await Promise.race([this.options.registry.renewSession(session), limit]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   private async turn(): Promise<void> {
     if (this.beating !== undefined) return;
+    this.soon = false;
     this.beating = this.beat();
     try {
       await this.beating;
@@ -103,8 +148,8 @@ export class NodeSession {
   }
 
   private async beat(): Promise<void> {
-    const { registry, logger, state } = this.options;
-    if (this.session !== undefined && !(await registry.renewSession(this.session))) {
+    const { logger, state } = this.options;
+    if (this.session !== undefined && !(await this.renew(this.session))) {
       logger.warn(
         { event: 'node.session-lost', session: this.session },
         'the registry has dropped this node: it is entered again',
@@ -151,11 +196,12 @@ export class NodeSession {
 
   /** @returns a live session that holds nodes/<node>. */
   private async establish(live: string | undefined): Promise<string> {
-    const { registry, node, vtep, state, logger } = this.options;
+    const { registry, node, state, logger, hostId } = this.options;
+    const { vtep } = this;
     let session = live ?? state.session;
-    if (live === undefined && session !== undefined && !(await registry.renewSession(session))) session = undefined;
+    if (live === undefined && session !== undefined && !(await this.renew(session))) session = undefined;
     if (session === undefined) {
-      session = await registry.createSession(`vtepd ${node}`, this.options.ttlSeconds);
+      session = await registry.createSession(`vtepd ${node}`, Math.floor(this.options.ttlSeconds / TTL_FACTOR));
       await state.setSession(session);
     }
     const key = nodeKey(node);
@@ -165,13 +211,18 @@ export class NodeSession {
       apiVersion: API_VERSION,
       features: [],
       instanceId: this.options.instanceId,
+      hostId,
     });
     for (let tries = 0; tries < LOCK_TRIES_MAX; tries++) {
-      if (await registry.transaction([{ verb: 'lock', key, value, session }])) return session;
+      if (await registry.transaction([{ verb: 'lock', key, value, session }])) {
+        if (this.vtep === vtep) this.mayTakeOver = false;
+        return session;
+      }
       const holder = await registry.get(key);
       if (holder?.session === undefined || holder.session === session) continue;
       const other = parseNode(holder);
-      if (other === undefined || other.vtep.ip !== vtep.ip) {
+      const isThisHost = other?.vtep.ip === vtep.ip || (this.mayTakeOver && other?.hostId === hostId);
+      if (!isThisHost) {
         await registry.destroySession(session);
         await state.setSession(undefined);
         const at = other === undefined ? 'another host' : `the host at ${other.vtep.ip}`;
@@ -181,7 +232,7 @@ export class NodeSession {
         );
       }
       logger.info(
-        { event: 'node.taken-over', session: holder.session },
+        { event: 'node.taken-over', session: holder.session, from: other?.vtep.ip },
         'this node was entered by an earlier run: it is taken over',
       );
       await registry.destroySession(holder.session);

@@ -56,11 +56,31 @@ export class Iproute {
     return parseJson(await this.run([...this.prefix, 'ip', '-json', '-details', 'link', 'show'])) as Link[];
   }
 
+  /** One link of the host's namespace: the kernel prints one, however many there are. Undefined: it is not there. */
+  async link(name: string): Promise<Link | undefined> {
+    const command = [...this.prefix, 'ip', '-json', '-details', 'link', 'show', 'dev', name];
+    const outcome = await this.attempt(command);
+    if (outcome.exitCode === 0) return (parseJson(outcome.stdout) as Link[])[0];
+    if (/does not exist|Cannot find device/.test(outcome.stderr)) return undefined;
+    throw failure(command, outcome);
+  }
+
   /** The routes of the host's main table, both families. */
   async routes(): Promise<Route[]> {
     const show = async (family: '-4' | '-6') =>
       parseJson(await this.run([...this.prefix, 'ip', family, '-json', 'route', 'show'])) as Route[];
     return [...(await show('-4')), ...(await show('-6'))];
+  }
+
+  /** What `ip -json ARGS` prints. */
+  async show<T>(...args: string[]): Promise<T[]> {
+    return parseJson(await this.run([...this.prefix, 'ip', '-json', ...args])) as T[];
+  }
+
+  /** The default routes of a container, of one family. */
+  async defaultRoutesIn(namespacePath: string, family: 4 | 6): Promise<Route[]> {
+    const show = ['ip', '-json', `-${family}`, 'route', 'show', 'default'];
+    return parseJson(await this.run(inside(namespacePath, show))) as Route[];
   }
 
   async ip(...args: string[]): Promise<void> {

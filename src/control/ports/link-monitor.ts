@@ -1,5 +1,5 @@
 /**
- * Tells that some link changed, by `ip monitor link`. It is a trigger only: what is true is asked of the kernel then.
+ * Tells that some link or address changed, by `ip monitor`. It is a trigger only: what is true is asked of the kernel then.
  *
  * A burst gives one call; the process is started again when it ends, with one call for what may have been missed.
  */
@@ -16,10 +16,10 @@ export class LinkMonitor {
   private readonly onChange: () => void;
 
   /** @param onChange must not throw. */
-  constructor(iproute: Iproute, onChange: () => void) {
+  constructor(iproute: Iproute, onChange: () => void, what: readonly ('link' | 'address')[] = ['link', 'address']) {
     this.onChange = onChange;
     // A daemon that is killed cannot end it: the kernel does then.
-    this.ended = this.run(['setpriv', '--pdeathsig', 'KILL', '--', ...iproute.prefix, 'ip', 'monitor', 'link']);
+    this.ended = this.run(['setpriv', '--pdeathsig', 'KILL', '--', ...iproute.prefix, 'ip', 'monitor', ...what]);
   }
 
   async close(): Promise<void> {

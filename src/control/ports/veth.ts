@@ -23,6 +23,10 @@ export interface EndpointPort {
   /** With prefix length. */
   readonly addresses: readonly string[];
   readonly containerInterface: string;
+  /** Default routes that the container gets, at most one of each family. */
+  readonly defaultGateways?: readonly string[];
+  /** Frames may go back out of the port that they came by: the endpoint calls itself by a published port. */
+  readonly hairpin?: boolean;
 }
 
 /**
@@ -64,6 +68,9 @@ export async function createVeth(iproute: Iproute, sandbox: Sandbox, port: Endpo
     const gsoMaxBytes = String(gsoMaxBytesFor(port.mtuBytes));
     await iproute.ipIn(sandbox.path, 'link', 'set', 'dev', inner, 'gso_max_size', gsoMaxBytes).catch(() => {});
     await iproute.ipIn(sandbox.path, 'link', 'set', 'dev', inner, 'up');
+    for (const gateway of port.defaultGateways ?? []) {
+      await iproute.ipIn(sandbox.path, 'route', 'replace', 'default', 'via', gateway, 'dev', inner);
+    }
   } catch (error) {
     await iproute.removeLink(host).catch(() => false);
     throw error;
@@ -95,7 +102,7 @@ export async function announce(iproute: Iproute, namespacePath: string, port: En
     }
     // A bridge opens a port some time after its carrier is there; until then the announcement would get no further.
     for (let looks = 0; looks < PORT_LOOKS_MAX; looks++) {
-      const link = (await iproute.links()).find((candidate) => candidate.ifname === host);
+      const link = await iproute.link(host);
       if (link === undefined) return;
       if (link.linkinfo?.info_slave_data?.state === 'forwarding') break;
       await sleep(PORT_LOOK_MS);
@@ -110,12 +117,13 @@ export async function announce(iproute: Iproute, namespacePath: string, port: En
 /** Makes the host's end a port of the bridge, as far as it is not. @returns false if the veth is not there. */
 export async function adoptHostEnd(
   iproute: Iproute,
-  port: Pick<EndpointPort, 'endpointId' | 'vni' | 'mtuBytes'>,
+  port: Pick<EndpointPort, 'endpointId' | 'vni' | 'mtuBytes' | 'hairpin'>,
 ): Promise<boolean> {
   const name = hostInterfaceName(port.endpointId);
-  const link = (await iproute.links()).find((candidate) => candidate.ifname === name);
+  const link = await iproute.link(name);
   if (link === undefined) return false;
-  await iproute.batch(portSteps(link, bridgeName(port.vni), port.mtuBytes));
+  const hairpin = port.hairpin === true ? [`link set dev ${name} type bridge_slave hairpin on`] : [];
+  await iproute.batch([...portSteps(link, bridgeName(port.vni), port.mtuBytes), ...hairpin]);
   return true;
 }
 

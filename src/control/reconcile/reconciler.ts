@@ -1,16 +1,18 @@
 /**
  * Follows the registry and makes the data plane match it. Control plane, main thread.
  *
- *     watch nodes/, networks/, peers/ ────────┐
- *     watch endpoints/<network>/ (those here) ─┴▶ snapshot (local copy) ─▶ RemoteTable ─▶ Forwarding
+ *     watch networks/, peers/ ─▶ GuardedReadings ─┐
+ *     watch nodes/ ───────────────────────────────┤
+ *     watch endpoints/<network>/ (those here) ────┴▶ snapshot (local copy) ─▶ RemoteTable ─▶ Forwarding
  *
- * Peers are few and change by hand, so one watch follows those of all networks: each watch costs both ends a query a minute.
+ * After a query has failed, what is missing is believed only by a reading of nodes/ that is newer than the failure: it
+ * is asked for as soon as any query is answered again. Peers are few and change by hand, so one watch follows those of all networks: each watch costs both ends a query a minute.
  *
  * The snapshots of the last run go the same way before the first query, so that a restart forwards at once.
  */
 import type { Logger } from 'pino';
 import type { Forwarding } from '../forwarding.js';
-import type { Registry, RegistryEntry } from '../registry/registry.js';
+import type { Registry, RegistryEntry, RegistryListing } from '../registry/registry.js';
 import {
   endpointsKey,
   endpointsPrefix,
@@ -18,20 +20,25 @@ import {
   NODES_PREFIX,
   nodeKey,
   PEERS_PREFIX,
-  peersPrefix,
+  parsePeerKey,
 } from '../registry/schema.js';
 import { watchPrefix } from '../registry/watcher.js';
 import type { LocalState } from '../state/local-state.js';
+import { GuardedReadings, type GuardedReadingsOptions } from './guarded-readings.js';
+import type { RegistryKeeper } from './registry-keeper.js';
 import { RemoteTable } from './remote-table.js';
 
 const HOLD_MS = 30_000;
 const SETTLE_MS = 250;
+/** Hosts that a partition takes together go as their last renewals were: some seconds apart. */
+const WINDOW_MS = 10_000;
 
 export interface ReconcilerOptions {
   readonly registry: Registry;
   readonly node: string;
   readonly forwarding: Forwarding;
   readonly state: LocalState;
+  readonly keeper: RegistryKeeper;
   readonly logger: Logger;
   /** @default 30 s */
   readonly holdMs?: number | undefined;
@@ -58,17 +65,22 @@ export class Reconciler {
   private readonly watches = new Map<string, Watch>();
   private watching = false;
   private readonly everywhere: Watch = { abort: new AbortController(), ended: [] };
+  private nodesWatch: Watch = { abort: new AbortController(), ended: [] };
+  /** A reading of nodes/ is on its way: the watch has just begun, or asks again after a failure. */
+  private nodesDue = true;
+  private readonly guards: GuardedReadings[] = [];
   private networkEntries: readonly RegistryEntry[];
-  private peerEntries: readonly RegistryEntry[];
+  private peersByNetwork: Map<string, RegistryEntry[]>;
 
   constructor(options: ReconcilerOptions) {
     this.options = options;
     const { node, forwarding, logger, state } = options;
     const holdMs = options.holdMs ?? HOLD_MS;
-    this.table = new RemoteTable({ node, forwarding, logger, holdMs, settleMs: options.settleMs ?? SETTLE_MS });
-    this.table.setNodes(state.snapshot(NODES_PREFIX));
+    const settleMs = options.settleMs ?? SETTLE_MS;
+    this.table = new RemoteTable({ node, forwarding, logger, holdMs, settleMs, windowMs: WINDOW_MS });
+    this.table.restoreNodes(state.snapshot(NODES_PREFIX));
     this.networkEntries = state.snapshot(NETWORKS_PREFIX);
-    this.peerEntries = state.snapshot(PEERS_PREFIX);
+    this.peersByNetwork = groupPeers(state.snapshot(PEERS_PREFIX));
   }
 
   counts(): { networks: number; nodes: number } {
@@ -78,20 +90,28 @@ export class Reconciler {
   /** Begins to ask the registry. */
   start(): void {
     this.watching = true;
-    const own = nodeKey(this.options.node);
-    this.follow(this.everywhere, NODES_PREFIX, (entries) => {
-      this.table.setNodes(entries);
-      if (!entries.some((entry) => entry.key === own)) this.options.onOwnNodeMissing();
-    });
-    this.follow(this.everywhere, NETWORKS_PREFIX, (entries) => {
+    this.followNodes();
+    this.followGuarded(NETWORKS_PREFIX, (entries, came) => {
       this.networkEntries = entries;
+      this.options.keeper.noteAppeared(came);
       this.options.onNetworks(entries);
     });
-    this.follow(this.everywhere, PEERS_PREFIX, (entries) => {
-      this.peerEntries = entries;
+    this.followGuarded(PEERS_PREFIX, (entries) => {
+      this.peersByNetwork = groupPeers(entries);
       for (const name of this.watches.keys()) this.takePeers(name);
     });
     for (const [name, watch] of this.watches) this.followNetwork(name, watch);
+  }
+
+  /** This host has another underlay address. */
+  applyAgain(): void {
+    this.table.applyAgain();
+  }
+
+  /** Someone else's request to the registry was answered (without) or failed (with). */
+  noteContact(error?: unknown): void {
+    if (error !== undefined) this.table.noteFailure();
+    else this.lookAgain();
   }
 
   /** The network has an endpoint here: what others bring to it counts from now on. Idempotent. */
@@ -118,38 +138,70 @@ export class Reconciler {
   /** Stops asking; the data plane keeps what it has. */
   async close(): Promise<void> {
     this.table.stop();
-    const all = [this.everywhere, ...this.watches.values()];
+    this.watching = false;
+    const all = [this.everywhere, this.nodesWatch, ...this.watches.values()];
     for (const watch of all) watch.abort.abort();
     await Promise.all(all.flatMap((watch) => watch.ended));
+    await Promise.all(this.guards.map((guard) => guard.close()));
+  }
+
+  private followNodes(): void {
+    const own = nodeKey(this.options.node);
+    this.nodesDue = true;
+    this.follow(this.nodesWatch, NODES_PREFIX, (listing) => {
+      this.table.setNodes(listing);
+      // A restart meanwhile must still know those that are held.
+      if (!this.table.isHolding()) this.options.state.saveSnapshot(NODES_PREFIX, listing.entries);
+      if (!listing.entries.some((entry) => entry.key === own)) this.options.onOwnNodeMissing();
+    });
+  }
+
+  /** A query of nodes/ that was asked before the failure is given up for one that is newer. */
+  private lookAgain(): void {
+    if (!this.watching || !this.table.isBlind || this.nodesDue) return;
+    this.nodesWatch.abort.abort();
+    this.nodesWatch = { abort: new AbortController(), ended: [] };
+    this.followNodes();
+  }
+
+  private followGuarded(prefix: string, onEntries: GuardedReadingsOptions['onEntries']): void {
+    const { registry, state, keeper } = this.options;
+    const { signal } = this.everywhere.abort;
+    const guard = new GuardedReadings({ prefix, registry, state, keeper, signal, onEntries });
+    this.guards.push(guard);
+    this.follow(this.everywhere, prefix, (listing) => guard.offer(listing.entries));
   }
 
   private followNetwork(name: string, watch: Watch): void {
     const own = endpointsKey(name, this.options.node);
-    this.follow(watch, endpointsPrefix(name), (entries) => {
+    this.follow(watch, endpointsPrefix(name), ({ entries }) => {
       this.table.setEndpoints(name, entries);
+      if (!this.table.isHolding(name)) this.options.state.saveSnapshot(endpointsPrefix(name), entries);
       if (!entries.some((entry) => entry.key === own)) this.options.onOwnEndpointsMissing(name);
     });
   }
 
   private takePeers(network: string): void {
-    const prefix = peersPrefix(network);
-    this.table.setPeers(
-      network,
-      this.peerEntries.filter(({ key }) => key.startsWith(prefix)),
-    );
+    this.table.setPeers(network, this.peersByNetwork.get(network) ?? []);
   }
 
-  private follow(watch: Watch, prefix: string, onEntries: (entries: readonly RegistryEntry[]) => void): void {
-    const { registry, state, logger, onContact } = this.options;
+  private follow(watch: Watch, prefix: string, onListing: (listing: RegistryListing) => void): void {
+    const { registry, logger, onContact } = this.options;
+    const { signal } = watch.abort;
+    const isNodes = prefix === NODES_PREFIX;
     const ended = watchPrefix(registry, prefix, {
-      signal: watch.abort.signal,
+      signal,
       onChange: (listing) => {
-        if (watch.abort.signal.aborted) return;
-        state.saveSnapshot(prefix, listing.entries);
-        onEntries(listing.entries);
+        if (!signal.aborted) onListing(listing);
       },
-      onAnswer: () => onContact(),
+      onAnswer: () => {
+        onContact();
+        if (isNodes) this.nodesDue = false;
+        else this.lookAgain();
+      },
       onError: (error) => {
+        this.table.noteFailure();
+        if (isNodes) this.nodesDue = true;
         onContact(error);
         logger.debug(
           { event: 'registry.query-failed', err: error, prefix },
@@ -159,4 +211,16 @@ export class Reconciler {
     });
     watch.ended.push(ended);
   }
+}
+
+function groupPeers(entries: readonly RegistryEntry[]): Map<string, RegistryEntry[]> {
+  const groups = new Map<string, RegistryEntry[]>();
+  for (const entry of entries) {
+    const network = parsePeerKey(entry.key)?.network;
+    if (network === undefined) continue;
+    const group = groups.get(network);
+    if (group === undefined) groups.set(network, [entry]);
+    else group.push(entry);
+  }
+  return groups;
 }

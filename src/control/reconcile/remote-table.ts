@@ -5,14 +5,21 @@
  *     endpoints/<network>/<node> ─┴─▶ setRemote(vni, 'node/<node>', VTEP, MACs)
  *     peers/<network>/<ip>  ────────▶ setRemote(vni, 'peer/<ip>', VTEP, [])
  *
- * Only keys whose entry changed are looked at. Endpoints whose node is not known wait for it. A node whose session ended
- * is held for a time before it is believed gone: a registry that was away drops sessions of nodes that are well.
+ * Only keys whose entry changed are looked at. Endpoints whose node is not known wait for it. What is missing stays in
+ * force until it is believed gone:
+ *
+ *     the node is missing                                         AbsenceJudge: a lone death soon, a mass loss held
+ *     its endpoints are, and its session is the one they had      it has left the network: after the settle time
+ *     its endpoints are, and its session is another               it was dropped and comes back: held
+ *
  * Main thread; no I/O of its own.
  */
 import type { Logger } from 'pino';
 import type { Forwarding, VtepAddress } from '../forwarding.js';
-import type { RegistryEntry } from '../registry/registry.js';
+import type { MacClaim } from '../mac-claims.js';
+import type { RegistryEntry, RegistryListing } from '../registry/registry.js';
 import {
+  type EndpointRecord,
   parseEndpoints,
   parseEndpointsKey,
   parseNode,
@@ -20,18 +27,25 @@ import {
   parsePeer,
   parsePeerKey,
 } from '../registry/schema.js';
+import { AbsenceJudge } from './absence-judge.js';
 
-interface Remote {
-  readonly vtep: VtepAddress;
-  readonly macs: readonly string[];
+/** What was read, and what it said when it could be read last. */
+interface Known<T> {
+  readonly entry: RegistryEntry;
+  readonly value: T | undefined;
 }
 
 interface TrackedNetwork {
   readonly vni: number;
-  readonly endpoints: Map<string, RegistryEntry>;
-  readonly peers: Map<string, RegistryEntry>;
-  readonly applied: Map<string, Remote>;
-  readonly removals: Map<string, NodeJS.Timeout>;
+  /** By node. */
+  readonly endpoints: Map<string, Known<readonly MacClaim[]>>;
+  /** By address. */
+  readonly peers: Map<string, Known<VtepAddress>>;
+  /** What the data plane has: by node, the session that held its endpoints. */
+  readonly applied: Map<string, string>;
+  readonly appliedPeers: Set<string>;
+  /** Nodes that the data plane has and the readings lack, since when. */
+  readonly absent: Map<string, number>;
 }
 
 export interface RemoteTableOptions {
@@ -39,166 +53,260 @@ export interface RemoteTableOptions {
   readonly node: string;
   readonly forwarding: Forwarding;
   readonly logger: Logger;
-  /** How long a node that left without a word stays. */
+  /** How long those that the registry has lost may take to come back. */
   readonly holdMs: number;
   /** How long after a node's endpoints went its nodes/ entry may still be on its way: the two come by two queries. */
   readonly settleMs: number;
+  /** Nodes that vanish within this time count together. */
+  readonly windowMs: number;
+  /** @default performance.now */
+  readonly nowMs?: () => number;
 }
 
 export class RemoteTable {
   private readonly options: RemoteTableOptions;
-  private nodes = new Map<string, RegistryEntry>();
+  private readonly nowMs: () => number;
+  private readonly judge: AbsenceJudge;
+  private readonly nodes = new Map<string, Known<VtepAddress>>();
+  private readonly nodeAbsentSince = new Map<string, number>();
   private readonly networks = new Map<string, TrackedNetwork>();
+  private timer: NodeJS.Timeout | undefined;
+  private timerAtMs = Number.POSITIVE_INFINITY;
 
   constructor(options: RemoteTableOptions) {
     this.options = options;
+    this.nowMs = options.nowMs ?? (() => performance.now());
+    this.judge = new AbsenceJudge(options);
   }
 
   nodeCount(): number {
     return this.nodes.size;
   }
 
+  /** No reading of nodes/ is newer than the last failed query. */
+  get isBlind(): boolean {
+    return this.judge.isBlind;
+  }
+
+  /** Something that the readings lack is still in force: the local copy of before is the better one. */
+  isHolding(network?: string): boolean {
+    if (network === undefined) return this.nodeAbsentSince.size > 0;
+    return (this.networks.get(network)?.absent.size ?? 0) > 0;
+  }
+
+  noteFailure(): void {
+    this.judge.noteFailure();
+  }
+
   open(name: string, vni: number): void {
     if (this.networks.has(name)) return;
-    this.networks.set(name, { vni, endpoints: new Map(), peers: new Map(), applied: new Map(), removals: new Map() });
+    this.networks.set(name, {
+      vni,
+      endpoints: new Map(),
+      peers: new Map(),
+      applied: new Map(),
+      appliedPeers: new Set(),
+      absent: new Map(),
+    });
   }
 
   close(name: string): void {
-    const network = this.networks.get(name);
-    for (const timer of network?.removals.values() ?? []) clearTimeout(timer);
     this.networks.delete(name);
   }
 
-  setNodes(entries: readonly RegistryEntry[]): void {
-    const before = this.nodes;
-    this.nodes = new Map(entries.map((entry) => [entry.key, entry]));
-    for (const key of changedKeys(before, this.nodes)) {
-      const node = parseNodeKey(key);
-      if (node === undefined) continue;
-      for (const network of this.networks.values()) this.applyNode(network, node);
+  /** What was known when the last run ended. */
+  restoreNodes(entries: readonly RegistryEntry[]): void {
+    this.replaceNodes(entries);
+  }
+
+  setNodes({ index, entries }: RegistryListing): void {
+    const { gone } = this.replaceNodes(entries);
+    const own = this.nodes.get(this.options.node);
+    const cause = this.judge.noteReading({
+      atMs: this.nowMs(),
+      index,
+      ownHolder: own && holderOf(own.entry),
+      others: this.nodes.size - (own === undefined ? 0 : 1),
+      vanished: gone,
+    });
+    if (cause !== undefined && this.nodeAbsentSince.size > 0) {
+      this.options.logger.warn(
+        { event: 'nodes.held', nodes: this.nodeAbsentSince.size, cause },
+        `${this.nodeAbsentSince.size} nodes are missing from the registry, and ${cause}: they are held for ${this.options.holdMs / 1000} s`,
+      );
     }
+    this.sweep();
   }
 
   setEndpoints(name: string, entries: readonly RegistryEntry[]): void {
     const network = this.networks.get(name);
     if (network === undefined) return;
-    for (const key of replace(network.endpoints, entries)) {
-      const node = parseEndpointsKey(key)?.node;
-      if (node !== undefined) this.applyNode(network, node, key);
-    }
+    const parse = (entry: RegistryEntry) => parseEndpoints(entry, this.report)?.endpoints.map(toClaim);
+    const { changed } = replace(network.endpoints, entries, (key) => parseEndpointsKey(key)?.node, parse);
+    for (const node of changed) this.applyNode(network, node);
   }
 
   setPeers(name: string, entries: readonly RegistryEntry[]): void {
     const network = this.networks.get(name);
     if (network === undefined) return;
-    for (const key of replace(network.peers, entries)) {
-      const address = parsePeerKey(key)?.address;
-      if (address === undefined) continue;
-      const entry = network.peers.get(key);
-      if (entry === undefined) {
-        this.remove(network, `peer/${address}`);
-        continue;
+    const parse = (entry: RegistryEntry) => parsePeer(entry, this.report);
+    for (const address of replace(network.peers, entries, (key) => parsePeerKey(key)?.address, parse).changed) {
+      const source = `peer/${address}`;
+      const known = network.peers.get(address);
+      if (known === undefined) {
+        if (network.appliedPeers.delete(address)) this.options.forwarding.removeRemote(network.vni, source);
+      } else if (known.value !== undefined && this.set(network, source, known.value, [])) {
+        network.appliedPeers.add(address);
       }
-      const peer = parsePeer(entry, (error) =>
-        this.options.logger.warn({ event: 'registry.bad-value', err: error }, error.message),
-      );
-      if (peer !== undefined) {
-        this.set(network, `peer/${address}`, { vtep: { address: peer.address, port: peer.port }, macs: [] });
-      }
+    }
+  }
+
+  /** What the data plane refused, since it named this host's own address, may be right now that this host has another. */
+  applyAgain(): void {
+    for (const network of this.networks.values()) {
+      for (const node of network.endpoints.keys()) if (!network.absent.has(node)) this.applyNode(network, node);
     }
   }
 
   stop(): void {
-    for (const network of this.networks.values()) for (const timer of network.removals.values()) clearTimeout(timer);
+    clearTimeout(this.timer);
   }
 
-  private applyNode(network: TrackedNetwork, node: string, key?: string): void {
-    if (node === this.options.node) return;
-    const source = `node/${node}`;
-    const endpointsEntry = this.endpointsEntry(network, node, key);
-    const nodeEntry = this.nodes.get(`nodes/${node}`);
-    if (endpointsEntry === undefined || nodeEntry === undefined) {
-      if (network.applied.has(source)) this.scheduleRemoval(network, node);
+  /** @returns how many other nodes were there and are not any more. */
+  private replaceNodes(entries: readonly RegistryEntry[]): { gone: number } {
+    const parse = (entry: RegistryEntry) => {
+      const vtep = parseNode(entry, this.report)?.vtep;
+      return vtep && { address: vtep.ip, port: vtep.port };
+    };
+    let gone = 0;
+    for (const node of replace(this.nodes, entries, parseNodeKey, parse).changed) {
+      if (this.nodes.has(node)) this.nodeAbsentSince.delete(node);
+      else if (node !== this.options.node) {
+        gone++;
+        this.nodeAbsentSince.set(node, this.nowMs());
+      }
+      for (const network of this.networks.values()) this.applyNode(network, node);
+    }
+    return { gone };
+  }
+
+  private applyNode(network: TrackedNetwork, name: string): void {
+    if (name === this.options.node) return;
+    const node = this.nodes.get(name);
+    const endpoints = network.endpoints.get(name);
+    if (node === undefined || endpoints === undefined) {
+      if (!network.applied.has(name) || network.absent.has(name)) return;
+      network.absent.set(name, this.nowMs());
+      this.arm(this.believedAtMs(network, name));
       return;
     }
-    const report = (error: Error) =>
-      this.options.logger.warn({ event: 'registry.bad-value', err: error }, error.message);
-    const value = parseNode(nodeEntry, report);
-    const endpoints = parseEndpoints(endpointsEntry, report);
+    network.absent.delete(name);
     // A value that cannot be read changes nothing: what was known goes on to hold.
-    if (value === undefined || endpoints === undefined) return;
-    const macs = endpoints.endpoints.map((endpoint) => endpoint.mac);
-    this.set(network, source, { vtep: { address: value.vtep.ip, port: value.vtep.port }, macs });
+    if (node.value === undefined || endpoints.value === undefined) return;
+    if (this.set(network, `node/${name}`, node.value, endpoints.value)) {
+      network.applied.set(name, holderOf(endpoints.entry));
+    }
   }
 
-  private endpointsEntry(network: TrackedNetwork, node: string, key?: string): RegistryEntry | undefined {
-    if (key !== undefined) return network.endpoints.get(key);
-    for (const [candidate, entry] of network.endpoints) if (parseEndpointsKey(candidate)?.node === node) return entry;
-    return undefined;
+  private believedAtMs(network: TrackedNetwork, name: string): number {
+    const sinceMs = network.absent.get(name)!;
+    const node = this.nodes.get(name);
+    if (node === undefined) return this.judge.believedAtMs(this.nodeAbsentSince.get(name) ?? sinceMs);
+    if (this.judge.isBlind) return Number.POSITIVE_INFINITY;
+    const hasLeft = network.applied.get(name) === holderOf(node.entry);
+    return sinceMs + (hasLeft ? this.options.settleMs : this.options.holdMs);
   }
 
-  /** An orderly leave keeps the node: gone after the settling time. The node gone too: after the hold time. */
-  private scheduleRemoval(network: TrackedNetwork, node: string): void {
-    const source = `node/${node}`;
-    if (network.removals.has(source)) return;
-    const isBack = () => this.nodes.has(`nodes/${node}`) && this.endpointsEntry(network, node) !== undefined;
-    const settled = setTimeout(() => {
-      if (isBack()) {
-        network.removals.delete(source);
-        return;
+  /** Removes what is believed gone by now. */
+  private sweep(): void {
+    const nowMs = this.nowMs();
+    let nextMs = Number.POSITIVE_INFINITY;
+    for (const network of this.networks.values()) {
+      for (const name of network.absent.keys()) {
+        const atMs = this.believedAtMs(network, name);
+        if (atMs > nowMs) nextMs = Math.min(nextMs, atMs);
+        else this.removeNode(network, name);
       }
-      if (this.nodes.has(`nodes/${node}`)) {
-        this.remove(network, source);
-        return;
-      }
-      const held = setTimeout(
-        () => (isBack() ? network.removals.delete(source) : this.remove(network, source)),
-        this.options.holdMs,
-      );
-      held.unref();
-      network.removals.set(source, held);
-    }, this.options.settleMs);
-    settled.unref();
-    network.removals.set(source, settled);
+    }
+    for (const [name, sinceMs] of this.nodeAbsentSince) {
+      if (this.judge.believedAtMs(sinceMs) <= nowMs) this.nodeAbsentSince.delete(name);
+    }
+    this.arm(nextMs);
   }
 
-  private set(network: TrackedNetwork, source: string, remote: Remote): void {
-    clearTimeout(network.removals.get(source));
-    network.removals.delete(source);
+  private arm(atMs: number): void {
+    if (atMs === Number.POSITIVE_INFINITY || atMs >= this.timerAtMs) return;
+    clearTimeout(this.timer);
+    this.timerAtMs = atMs;
+    const fire = () => {
+      this.timerAtMs = Number.POSITIVE_INFINITY;
+      this.sweep();
+    };
+    this.timer = setTimeout(fire, Math.max(0, Math.ceil(atMs - this.nowMs())));
+    this.timer.unref();
+  }
+
+  private removeNode(network: TrackedNetwork, name: string): void {
+    network.absent.delete(name);
+    network.applied.delete(name);
+    this.options.forwarding.removeRemote(network.vni, `node/${name}`);
+    this.options.logger.info(
+      { event: 'remote.gone', node: name, vni: network.vni },
+      `node ${name} has left VNI ${network.vni}`,
+    );
+  }
+
+  private set(network: TrackedNetwork, source: string, vtep: VtepAddress, macs: readonly MacClaim[]): boolean {
     try {
-      this.options.forwarding.setRemote(network.vni, source, remote.vtep, remote.macs);
-      network.applied.set(source, remote);
+      this.options.forwarding.setRemote(network.vni, source, vtep, macs);
+      return true;
     } catch (error) {
       this.options.logger.error(
         { event: 'remote.refused', err: error, source },
         `${source} could not be entered: ${(error as Error).message}`,
       );
+      return false;
     }
   }
 
-  private remove(network: TrackedNetwork, source: string): void {
-    clearTimeout(network.removals.get(source));
-    network.removals.delete(source);
-    if (network.applied.delete(source)) this.options.forwarding.removeRemote(network.vni, source);
-  }
+  private readonly report = (error: Error): void => {
+    this.options.logger.warn({ event: 'registry.bad-value', err: error }, error.message);
+  };
 }
 
-/** Makes `map` hold exactly `entries`. @returns the keys that came, went or changed. */
-function replace(map: Map<string, RegistryEntry>, entries: readonly RegistryEntry[]): string[] {
-  const after = new Map(entries.map((entry) => [entry.key, entry]));
-  const changed = changedKeys(map, after);
-  map.clear();
-  for (const [key, entry] of after) map.set(key, entry);
-  return changed;
+function toClaim({ mac, attachedAt }: EndpointRecord): MacClaim {
+  return { mac, since: attachedAt ?? 0 };
 }
 
-function changedKeys(before: ReadonlyMap<string, RegistryEntry>, after: ReadonlyMap<string, RegistryEntry>): string[] {
+/** Another one when the key was lost and made anew. */
+function holderOf(entry: RegistryEntry): string {
+  return entry.session ?? `#${entry.createIndex}`;
+}
+
+/** Makes `map` hold exactly `entries`, by what `nameOf` makes of their keys. @returns the names that came, went or changed. */
+function replace<T>(
+  map: Map<string, Known<T>>,
+  entries: readonly RegistryEntry[],
+  nameOf: (key: string) => string | undefined,
+  parse: (entry: RegistryEntry) => T | undefined,
+): { changed: string[] } {
   const changed: string[] = [];
-  for (const [key, entry] of after) {
-    const old = before.get(key);
-    // A registry that lost its data may give an old index to a new value.
-    if (old === undefined || old.modifyIndex !== entry.modifyIndex || old.value !== entry.value) changed.push(key);
+  const there = new Set<string>();
+  for (const entry of entries) {
+    const name = nameOf(entry.key);
+    if (name === undefined) continue;
+    there.add(name);
+    const old = map.get(name);
+    // A registry that lost its data may give an old index to a new value: only the text says that it is the same.
+    const value = old?.entry.value === entry.value ? old.value : (parse(entry) ?? old?.value);
+    map.set(name, { entry, value });
+    const isSame = old !== undefined && old.value === value && holderOf(old.entry) === holderOf(entry);
+    if (!isSame) changed.push(name);
   }
-  for (const key of before.keys()) if (!after.has(key)) changed.push(key);
-  return changed;
+  for (const name of map.keys()) {
+    if (there.has(name)) continue;
+    map.delete(name);
+    changed.push(name);
+  }
+  return { changed };
 }

@@ -1,255 +1,263 @@
 /**
- * The registry over HTTP: the one implementation of the Registry interface, for a Consul server and for the embedded
+ * The registry over HTTP: the one implementation of the Registry interface, for Consul servers and for the embedded
  * registry alike. Control plane, main thread.
  *
- * Contract: nothing is retried here. Every request ends within its time-out; a watch within waitSeconds, the sixteenth
- * of it that Consul adds at random, and the time-out. An aborted watch rejects with the signal's reason.
+ * Contract: a request goes to the server that answered last, and to the next one where that may help: each is asked at
+ * most once and ends within its time-out, a watch within waitSeconds, the sixteenth of it that Consul adds at random, and
+ * the time-out. A write that may have been made is not made again, unless making it twice is the same as once
+ * (REPEATABLE_VERBS): a compare-and-set that had succeeded would answer false. An aborted watch rejects with the signal's
+ * reason. Watches take any server's answer, all other reads the leader's.
  */
-import { VtepError } from '../errors.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Answer, checkCommitted, checkRolledBack, entryOf, listingOf, yesOrNo } from './answers.js';
 import {
   type ConsulAnswer,
   type ConsulCall,
   ConsulContext,
-  type ConsulEntry,
-  type ConsulKvOperation,
-  type ConsulResponse,
+  type ConsulLibrary,
   openConsulLibrary,
 } from './consul-library.js';
-import { checkRegistryUrl, nonsense, registryFailure, statusOf } from './failures.js';
-import type { Registry, RegistryEntry, RegistryListing, RegistryOperation } from './registry.js';
+import { Failover, MOVED } from './failover.js';
+import {
+  checkRegistryUrl,
+  nonsense,
+  refusalOf,
+  type ServerFailure,
+  serverFailure,
+  textOf,
+  toVtepError,
+} from './failures.js';
+import { checkTtl, checkValue, KeySpace, toConsulTransaction } from './limits.js';
+import type { Registry } from './registry.js';
+import type { TlsFiles } from './tls-files.js';
 
-/** Consul's kv_max_value_size and txn_max_req_len. */
-export const VALUE_BYTES_MAX = 512 * 1024;
-export const TRANSACTION_OPERATIONS_MAX = 64;
-/** Consul has no limit of its own below the URL's; the embedded registry's LMDB keys end at 1978. */
-const KEY_BYTES_MAX = 1024;
-const SESSION_TTL_SECONDS = { min: 10, max: 86_400 };
+const REPEATABLE_VERBS: ReadonlySet<string> = new Set(['set', 'lock', 'delete', 'delete-tree']);
+/** Hosts that lose one server together do not all come to the next one at once. */
+const MOVE_WATCH_MS_MAX = 1000;
 
 export interface RegistryClientOptions {
-  /** Such as http://10.0.0.1:8500; a path before /v1 is kept. */
-  readonly url: string;
+  /** Such as http://10.0.0.1:8500, or several of one cluster in the order to try; a path before /v1 is kept. */
+  readonly url: string | readonly string[];
   /** @default 'vtep/v1/' */
-  readonly prefix?: string;
-  /** Consul's ACL token. */
-  readonly token?: string;
+  readonly prefix?: string | undefined;
+  /** Consul's ACL token, or what knows it: that is asked at each request. */
+  readonly token?: string | (() => string | undefined) | undefined;
   /** @default the server's own. */
-  readonly datacenter?: string;
-  /** Of a request that does not block. @default 10000 */
+  readonly datacenter?: string | undefined;
+  /** Of Consul Enterprise. @default the token's own */
+  readonly namespace?: string | undefined;
+  /** Of Consul Enterprise. @default the server's own */
+  readonly partition?: string | undefined;
+  /** For https:// URLs. @default the CAs that Node.js knows, and no certificate of this host's */
+  readonly tls?: TlsFiles | undefined;
+  /** Of a request that does not block, to one server. @default 10000 */
+  readonly timeoutMs?: number | undefined;
+}
+
+interface Server {
+  readonly url: string;
+  readonly library: ConsulLibrary;
+}
+
+interface Question<T> {
+  readonly run: (library: ConsulLibrary, call: ConsulCall) => ConsulAnswer;
+  /** Of a status 2xx, and 404 of a reading. @throws ServerFailure */
+  readonly read: (answer: Answer) => T;
+  /** Statuses that are an answer to this question. Undefined goes on as a failure. */
+  readonly refused?: (url: string, status: number, body: unknown) => T | undefined;
+  /** Whether doing it twice is the same as once. */
+  readonly isRepeatable: boolean;
   readonly timeoutMs?: number;
+  readonly signal?: AbortSignal | undefined;
+  /** Waits for news, and so goes along when the others move to another server. */
+  readonly isWatch?: boolean;
 }
 
 /** @throws VtepError VTEP_ERR_INVALID for a URL or prefix that cannot be used; nothing is sent yet. */
 export function createRegistryClient(options: RegistryClientOptions): Registry {
-  const parsed = checkRegistryUrl(options.url);
-  const url = `${parsed.protocol}//${parsed.host}${parsed.pathname.replace(/\/+$/, '')}`;
   const timeoutMs = options.timeoutMs ?? 10_000;
-  const prefix = withSlash(options.prefix ?? 'vtep/v1/');
-  checkKey(prefix);
-  const library = openConsulLibrary(parsed, {
-    ...(options.token === undefined ? {} : { token: options.token }),
-    ...(options.datacenter === undefined ? {} : { dc: options.datacenter }),
-  });
+  const keys = new KeySpace(options.prefix ?? 'vtep/v1/');
+  const { prefix } = keys;
+  const urls = typeof options.url === 'string' ? [options.url] : options.url;
+  const servers = new Failover(
+    urls.length === 0 ? [openServer('', options)] : urls.map((url) => openServer(url, options)),
+  );
 
-  const fullKey = (key: string) => {
-    if (key === '') throw new VtepError('VTEP_ERR_INVALID', 'registry key is empty: give at least one character');
-    checkKey(key);
-    return prefix + key;
-  };
-  const fullPrefix = (key: string) => {
-    checkKey(key);
-    return prefix + key;
-  };
-
-  async function call<T>(
-    run: (call: ConsulCall) => ConsulAnswer<T>,
-    limits: { timeoutMs?: number; signal?: AbortSignal } = {},
-  ): Promise<{ response: ConsulResponse; body: T | undefined }> {
-    const { signal } = limits;
-    signal?.throwIfAborted();
-    const ctx = new ConsulContext();
-    const timeout = limits.timeoutMs ?? timeoutMs;
-    const abort = () => ctx.cancel();
-    signal?.addEventListener('abort', abort, { once: true });
+  async function ask<T>(question: Question<T>): Promise<T> {
+    const failures: ServerFailure[] = [];
+    const { signal, isRepeatable, isWatch } = question;
+    let isFirst = true;
+    const attempt = async (server: Server, moved: AbortSignal): Promise<T> => {
+      if (!isFirst && isWatch) await sleep(Math.random() * MOVE_WATCH_MS_MAX, undefined, { signal }).catch(() => {});
+      isFirst = false;
+      signal?.throwIfAborted();
+      return askServer(server, question, question.timeoutMs ?? timeoutMs, isWatch ? moved : undefined);
+    };
+    const mayTryNext = (error: unknown): boolean => {
+      if (signal?.aborted) return false;
+      const failure = error as ServerFailure;
+      failures.push(failure);
+      return failure.facts.elsewhere && (isRepeatable || !failure.facts.maybeDone);
+    };
     try {
-      const [response, body] = await run({ ctx, timeout });
-      return { response, body };
+      return await servers.run(attempt, mayTryNext);
     } catch (error) {
       signal?.throwIfAborted();
-      throw registryFailure(url, error, timeout);
-    } finally {
-      signal?.removeEventListener('abort', abort);
+      throw failures.length === 0 ? error : toVtepError(failures, isRepeatable);
     }
   }
 
-  async function yesOrNo(what: string, run: (call: ConsulCall) => ConsulAnswer<boolean>): Promise<boolean> {
-    const { body } = await call(run);
-    if (typeof body !== 'boolean') throw nonsense(url, `answered ${what} with neither true nor false`);
-    return body;
-  }
+  const write = (run: Question<boolean>['run'], isRepeatable: boolean): Promise<boolean> =>
+    ask({ run, read: yesOrNo, isRepeatable });
 
-  async function must(what: string, run: (call: ConsulCall) => ConsulAnswer<boolean>): Promise<void> {
-    if (!(await yesOrNo(what, run))) {
-      throw new VtepError('VTEP_ERR_REGISTRY', `registry ${url} refused ${what}: try again`);
-    }
-  }
-
-  const indexOf = (response: ConsulResponse): number => {
-    const index = Number(response.headers['x-consul-index']);
-    if (!Number.isSafeInteger(index) || index < 0) throw nonsense(url, 'answered without X-Consul-Index');
-    return index;
-  };
-
-  const toEntry = (entry: ConsulEntry): RegistryEntry => {
-    if (typeof entry?.Key !== 'string' || !entry.Key.startsWith(prefix) || !Number.isSafeInteger(entry.ModifyIndex)) {
-      throw nonsense(url, `answered an entry that is not under ${prefix}`);
-    }
-    return {
-      key: entry.Key.slice(prefix.length),
-      value: entry.Value ?? '',
-      createIndex: entry.CreateIndex,
-      modifyIndex: entry.ModifyIndex,
-      ...(entry.Session ? { session: entry.Session } : {}),
-    };
-  };
-
-  async function read(under: string, blocking?: { index: number; waitSeconds: number; signal: AbortSignal }) {
-    const key = fullPrefix(under);
-    const query = blocking && { index: blocking.index, wait: `${Math.ceil(blocking.waitSeconds * 1000)}ms` };
-    const limits = blocking && {
-      signal: blocking.signal,
-      timeoutMs: Math.ceil(blocking.waitSeconds * 1000 * (17 / 16)) + timeoutMs,
-    };
-    const { response, body } = await call((c) => library.kv.get({ ...c, key, recurse: true, ...query }), limits);
-    const listing: RegistryListing = { index: indexOf(response), entries: (body ?? []).map(toEntry) };
-    return listing;
-  }
+  /** For what Consul always takes: a `false` is nonsense. */
+  const must = (run: Question<boolean>['run']): Promise<boolean> =>
+    ask({
+      run,
+      read: (answer) => yesOrNo(answer) || fail(nonsense(answer.url, 'answered false to a write without a condition')),
+      isRepeatable: true,
+    });
 
   return {
-    url,
-    async get(key) {
-      const full = fullKey(key);
-      const { response, body } = await call((c) => library.kv.get({ ...c, key: full }));
-      indexOf(response);
-      return body === undefined ? undefined : toEntry(body);
+    get url() {
+      return servers.current.url;
     },
-    list: async (under) => read(under),
-    watch: async (under, index, waitSeconds, signal) => read(under, { index, waitSeconds, signal }),
+    async get(key) {
+      const full = keys.key(key);
+      const read = (answer: Answer) => entryOf(answer, prefix, full);
+      return ask({ run: (l, c) => l.read({ ...c, key: full }), read, isRepeatable: true });
+    },
+    async list(under, { isConsistent, signal, known } = {}) {
+      const full = keys.tree(under);
+      const consistency = isConsistent === true ? 'consistent' : undefined;
+      return ask({
+        run: (l, c) => l.read({ ...c, key: full, recurse: true, consistency }),
+        read: (answer) => listingOf(answer, prefix, full, known),
+        isRepeatable: true,
+        signal,
+      });
+    },
+    async watch(under, index, waitSeconds, signal, known) {
+      const full = keys.tree(under);
+      const wait = `${Math.ceil(waitSeconds * 1000)}ms`;
+      // The first reading decides what is there: the leader's. From there on any server may say what is new.
+      const consistency = index > 0 ? 'stale' : undefined;
+      return ask({
+        run: (l, c) => l.read({ ...c, key: full, recurse: true, index, wait, consistency }),
+        read: (answer) => listingOf(answer, prefix, full, known),
+        isRepeatable: true,
+        isWatch: true,
+        signal,
+        timeoutMs: Math.ceil(waitSeconds * 1000 * (17 / 16)) + timeoutMs,
+      });
+    },
     async put(key, value) {
-      const full = fullKey(key);
+      const full = keys.key(key);
       checkValue(key, value);
-      await must(`writing ${key}`, (c) => library.kv.set({ ...c, key: full, value }));
+      await must((l, c) => l.kv.set({ ...c, key: full, value }));
     },
     async compareAndSet(key, value, casIndex) {
-      const full = fullKey(key);
+      const full = keys.key(key);
       checkValue(key, value);
-      return yesOrNo(`writing ${key}`, (c) => library.kv.set({ ...c, key: full, value, cas: casIndex }));
+      return write((l, c) => l.kv.set({ ...c, key: full, value, cas: casIndex }), false);
     },
     async acquire(key, value, session) {
-      const full = fullKey(key);
+      const full = keys.key(key);
       checkValue(key, value);
-      return yesOrNo(`acquiring ${key}`, (c) => library.kv.set({ ...c, key: full, value, acquire: session }));
+      return write((l, c) => l.kv.set({ ...c, key: full, value, acquire: session }), true);
     },
     async delete(key) {
-      const full = fullKey(key);
-      await must(`deleting ${key}`, (c) => library.kv.del({ ...c, key: full }));
+      const full = keys.key(key);
+      await must((l, c) => l.kv.del({ ...c, key: full }));
     },
     async compareAndDelete(key, casIndex) {
-      const full = fullKey(key);
-      return yesOrNo(`deleting ${key}`, (c) => library.kv.del({ ...c, key: full, cas: casIndex }));
+      const full = keys.key(key);
+      return write((l, c) => l.kv.del({ ...c, key: full, cas: casIndex }), false);
     },
     async deleteTree(under) {
-      const key = fullPrefix(under);
-      await must(`deleting ${under}`, (c) => library.kv.del({ ...c, key, recurse: true }));
+      const key = keys.tree(under);
+      await must((l, c) => l.kv.del({ ...c, key, recurse: true }));
     },
     async transaction(operations) {
       if (operations.length === 0) return true;
-      const sent = operations.map((operation) => toConsul(operation, fullKey, fullPrefix));
-      checkTransaction(sent);
-      try {
-        await call((c) => library.transaction.create(sent, c));
-        return true;
-      } catch (error) {
-        if (error instanceof VtepError && statusOf(error.cause) === 409) return false;
-        throw error;
-      }
+      const sent = toConsulTransaction(operations, keys);
+      return ask<boolean>({
+        run: (l, c) => l.transaction.create(sent, c),
+        read: checkCommitted,
+        refused: (url, status, body) => (status === 409 ? checkRolledBack(url, body) : undefined),
+        isRepeatable: operations.every(({ verb }) => REPEATABLE_VERBS.has(verb)),
+      });
     },
     async createSession(name, ttlSeconds) {
-      const { min, max } = SESSION_TTL_SECONDS;
-      if (!Number.isInteger(ttlSeconds) || ttlSeconds < min || ttlSeconds > max) {
-        const text = `session TTL ${ttlSeconds} s is out of range: give whole seconds from ${min} to ${max}`;
-        throw new VtepError('VTEP_ERR_INVALID', text);
-      }
+      checkTtl(ttlSeconds);
       // An empty `checks` empties Consul's NodeChecks too: without it the health of Consul's own agent would end it.
       const session = { name, ttl: `${ttlSeconds}s`, behavior: 'delete' as const, lockdelay: '0s', checks: [] };
-      const { body } = await call((c) => library.session.create({ ...c, ...session }));
-      if (typeof body?.ID !== 'string') throw nonsense(url, 'made a session without an ID');
-      return body.ID;
+      return ask({
+        run: (l, c) => l.session.create({ ...c, ...session }),
+        read: ({ url, body }) => {
+          const id = (body as { ID?: unknown } | null | undefined)?.ID;
+          return typeof id === 'string' && id !== '' ? id : fail(nonsense(url, 'made a session without an ID'));
+        },
+        isRepeatable: false,
+      });
     },
     async renewSession(session) {
-      try {
-        await call((c) => library.session.renew({ ...c, id: session }));
-        return true;
-      } catch (error) {
-        if (error instanceof VtepError && statusOf(error.cause) === 404) return false;
-        throw error;
-      }
+      return ask<boolean>({
+        run: (l, c) => l.session.renew({ ...c, id: session }),
+        read: ({ url, body }) =>
+          (Array.isArray(body) && body[0]?.ID === session) || fail(nonsense(url, 'renewed another session')),
+        // Any web server answers 404: only Consul's own words say that the session is no more.
+        refused: (_url, status, body) =>
+          status === 404 && /session id .* not found/i.test(textOf(body)) ? false : undefined,
+        isRepeatable: true,
+      });
     },
     async destroySession(session) {
-      await call((c) => library.session.destroy({ ...c, id: session }));
+      await must((l, c) => l.session.destroy({ ...c, id: session }));
     },
   };
 }
 
-function toConsul(
-  operation: RegistryOperation,
-  fullKey: (key: string) => string,
-  fullPrefix: (key: string) => string,
-): ConsulKvOperation {
-  const { verb } = operation;
-  if (verb === 'delete-tree') return { KV: { Verb: verb, Key: fullPrefix(operation.key) } };
-  const Key = fullKey(operation.key);
-  if (verb === 'delete') return { KV: { Verb: verb, Key } };
-  // Consul's check-index knows no 0: absence has a verb of its own.
-  if (verb === 'check-index' && operation.casIndex === 0) return { KV: { Verb: 'check-not-exists', Key } };
+function openServer(text: string, options: RegistryClientOptions): Server {
+  const url = checkRegistryUrl(text);
+  const { token, datacenter, namespace, partition, tls } = options;
   return {
-    KV: {
-      Verb: verb,
-      Key,
-      ...('value' in operation ? { Value: Buffer.from(operation.value).toString('base64') } : {}),
-      ...('casIndex' in operation ? { Index: operation.casIndex } : {}),
-      ...('session' in operation ? { Session: operation.session } : {}),
-    },
+    url: `${url.protocol}//${url.host}${url.pathname.replace(/\/+$/, '')}`,
+    library: openConsulLibrary({
+      ...{ url, datacenter, namespace, partition, tls },
+      token: typeof token === 'function' ? token : () => token,
+    }),
   };
 }
 
-function checkTransaction(operations: readonly ConsulKvOperation[]): void {
-  if (operations.length > TRANSACTION_OPERATIONS_MAX) {
-    const text = `registry transaction has ${operations.length} operations: at most ${TRANSACTION_OPERATIONS_MAX} go in one`;
-    throw new VtepError('VTEP_ERR_INVALID', text);
-  }
-  const bytes = Buffer.byteLength(JSON.stringify(operations));
-  if (bytes > VALUE_BYTES_MAX) {
-    const text = `registry transaction has ${bytes} bytes: at most ${VALUE_BYTES_MAX} go in one`;
-    throw new VtepError('VTEP_ERR_INVALID', text);
+/** @throws ServerFailure, the reason of the question's signal, or MOVED. */
+async function askServer<T>(
+  server: Server,
+  question: Question<T>,
+  timeoutMs: number,
+  moved: AbortSignal | undefined,
+): Promise<T> {
+  const { signal, run, read, refused } = question;
+  const { url } = server;
+  const ctx = new ConsulContext();
+  const cancel = () => ctx.cancel();
+  for (const reason of [signal, moved]) reason?.addEventListener('abort', cancel, { once: true });
+  try {
+    // The package drops some bodies: the response has them all.
+    const [response] = await run(server.library, { ctx, timeout: timeoutMs });
+    return read({ url, response, body: response.body });
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (moved?.aborted) throw MOVED;
+    const refusal = refusalOf(error);
+    const answer = refusal && refused?.(url, refusal.status, refusal.body);
+    if (answer !== undefined) return answer;
+    throw serverFailure(url, error, ctx.sent, timeoutMs);
+  } finally {
+    for (const reason of [signal, moved]) reason?.removeEventListener('abort', cancel);
   }
 }
 
-function checkValue(key: string, value: string): void {
-  const bytes = Buffer.byteLength(value);
-  if (bytes > VALUE_BYTES_MAX) {
-    const text = `registry value of ${key} has ${bytes} bytes: at most ${VALUE_BYTES_MAX} (512 KiB) fit in one key`;
-    throw new VtepError('VTEP_ERR_INVALID', text);
-  }
-}
-
-/** Consul's HTTP server answers a redirect for paths that are not clean, and refuses control characters. */
-function checkKey(key: string): void {
-  const wrong = (why: string) => new VtepError('VTEP_ERR_INVALID', `registry key ${JSON.stringify(key)} ${why}`);
-  if (Buffer.byteLength(key) > KEY_BYTES_MAX) throw wrong(`is longer than ${KEY_BYTES_MAX} bytes`);
-  if (/(^|\/)\.{1,2}(\/|$)|\/\/|^\//.test(key)) throw wrong('has an empty, "." or ".." part: name every part');
-  if (/\p{Cc}/u.test(key) || !key.isWellFormed()) throw wrong('has a control character: use printable ones');
-}
-
-function withSlash(prefix: string): string {
-  return prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`;
+function fail(failure: ServerFailure): never {
+  throw failure;
 }

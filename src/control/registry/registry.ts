@@ -5,7 +5,8 @@
  * alike. Keys are relative to the prefix (`vtep/v1/` by default). Values are JSON text; schemas live in schema.ts.
  *
  * Errors: VTEP_ERR_REGISTRY_UNREACHABLE (no connection, timeout, no leader), VTEP_ERR_REGISTRY (an answer that makes no
- * sense, 5xx). A lost compare-and-set is not an error: it answers false.
+ * sense, 5xx). A lost compare-and-set is not an error: it answers false. A write that fails with one of the two may have
+ * been made nevertheless: the caller undoes it or finds it at its next sweep, and never takes it for a lost race.
  */
 
 /** One key with its value. `modifyIndex` is the token for compare-and-set. */
@@ -35,17 +36,33 @@ export type RegistryOperation =
   | { readonly verb: 'delete-cas'; readonly key: string; readonly casIndex: number }
   | { readonly verb: 'delete-tree'; readonly key: string };
 
+export interface ListOptions {
+  /** The leader makes sure that it still leads: for what must not be believed lightly. @default false */
+  readonly isConsistent?: boolean;
+  readonly signal?: AbortSignal;
+  /** Entries of an earlier reading: those that have not changed come back as the same objects. */
+  readonly known?: readonly RegistryEntry[];
+}
+
 export interface Registry {
-  /** Where the registry is, for messages. */
+  /** Where the registry is, for messages: of several servers the one that answered last. */
   readonly url: string;
   get(key: string): Promise<RegistryEntry | undefined>;
   /** Everything under `prefix`, now. An empty prefix tree is an empty listing. */
-  list(prefix: string): Promise<RegistryListing>;
+  list(prefix: string, options?: ListOptions): Promise<RegistryListing>;
   /**
    * Blocking query: answers when something under `prefix` is newer than `index`, or after `waitSeconds` with the same
-   * index. The caller starts at index 0 (answers at once) and goes back to 0 when the index goes backwards.
+   * index. The caller starts at index 0 (answers at once). From there on any server of a cluster may answer, also one
+   * that is behind: its index is lower then, and so it may be after a restored store. watcher.ts tells the two apart.
+   * @param known as in ListOptions.
    */
-  watch(prefix: string, index: number, waitSeconds: number, signal: AbortSignal): Promise<RegistryListing>;
+  watch(
+    prefix: string,
+    index: number,
+    waitSeconds: number,
+    signal: AbortSignal,
+    known?: readonly RegistryEntry[],
+  ): Promise<RegistryListing>;
   put(key: string, value: string): Promise<void>;
   /** @returns whether the key had `casIndex` (0: did not exist) and is now written. */
   compareAndSet(key: string, value: string, casIndex: number): Promise<boolean>;

@@ -10,6 +10,7 @@
  * | addresses/NETWORK/IP | AddressValue | |
  * | endpoints/NETWORK/NODE | EndpointsValue | the node's session |
  * | peers/NETWORK/IP | PeerValue | |
+ * | meta/registry-id | RegistryIdValue | |
  *
  * Every value is a JSON object with `v: 1`. Fields that this version does not know are kept, so that an older vtepd
  * that rewrites a value loses nothing of a newer one's. Keys are relative to the client's prefix.
@@ -26,6 +27,7 @@ export const SUBNETS_PREFIX = 'subnets/';
 export const ADDRESSES_PREFIX = 'addresses/';
 export const ENDPOINTS_PREFIX = 'endpoints/';
 export const PEERS_PREFIX = 'peers/';
+export const REGISTRY_ID_KEY = 'meta/registry-id';
 
 const v = z.literal(SCHEMA_VERSION);
 const name = z.string().min(1);
@@ -45,6 +47,8 @@ export const nodeValueSchema = z.looseObject({
   features: z.array(z.string()),
   /** A new one each time that vtepd starts: tells a restart from a second node of the same name. */
   instanceId: z.string().min(1),
+  /** Of the host's state directory, for good: the same host at another address is known by it. */
+  hostId: z.string().min(1).optional(),
 });
 export type NodeValue = z.infer<typeof nodeValueSchema>;
 
@@ -74,6 +78,8 @@ export const networkValueSchema = z.looseObject({
   learning: z.boolean(),
   /** A network that is `removing` takes no new endpoints. */
   state: z.enum(['active', 'removing']),
+  /** Removing: each host detaches what it has on the network. */
+  forced: z.boolean().optional(),
   createdAt: time,
   options: z.record(z.string(), z.unknown()),
 });
@@ -94,11 +100,17 @@ export const endpointRecordSchema = z.looseObject({
   mac,
   /** With prefix length: 10.0.0.2/24. */
   addresses: z.array(cidr),
+  /** Milliseconds since 1970, raised above what others had published for the MAC then: the newest has it. */
+  attachedAt: z.number().int().nonnegative().optional(),
 });
 export type EndpointRecord = z.infer<typeof endpointRecordSchema>;
 
 export const endpointsValueSchema = z.looseObject({ v, endpoints: z.array(endpointRecordSchema) });
 export type EndpointsValue = z.infer<typeof endpointsValueSchema>;
+
+/** Made anew with a registry that has none: whoever remembers another knows that this one has lost its data. */
+export const registryIdValueSchema = z.looseObject({ v, id: z.string().min(1) });
+export type RegistryIdValue = z.infer<typeof registryIdValueSchema>;
 
 export const peerValueSchema = z.looseObject({ v, address: ip, port, createdAt: time });
 export type PeerValue = z.infer<typeof peerValueSchema>;
@@ -187,6 +199,7 @@ export const parseSubnet = parser(subnetValueSchema);
 export const parseAddress = parser(addressValueSchema);
 export const parseEndpoints = parser(endpointsValueSchema);
 export const parsePeer = parser(peerValueSchema);
+export const parseRegistryId = parser(registryIdValueSchema);
 
 /** The text to write. @throws VtepError VTEP_ERR_INTERNAL for a value that could not be read back: a programmer's error. */
 export function encodeValue<T>(schema: z.ZodType<T>, value: T): string {

@@ -6,14 +6,19 @@
  *
  * Invariants: one query at a time; every listing is a whole reading, so that missed steps do not matter; an index that
  * goes backwards (another server, a restored store) is taken as it is and the next query starts at 0; two queries never
- * begin closer together than SPACING_MS, and a server that answers early without news is asked ever more slowly.
+ * begin closer together than spacingMs(), and a server that answers early without news is asked ever more slowly.
  */
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { VtepError } from '../errors.js';
 import type { Registry, RegistryListing } from './registry.js';
 
-const SPACING_MS = 50;
+/**
+ * A reading is whole, however little has changed: the longer it is, the more changes shall share it, once they come one
+ * after another.
+ */
+const SPACING_MS = { min: 50, perEntry: 0.5, max: 500 };
+const BURST_READINGS = 4;
 const BACKOFF_MS = { min: 100, max: 5000 };
 
 export interface WatchOptions {
@@ -37,6 +42,7 @@ export async function watchPrefix(registry: Registry, prefix: string, options: W
   let seenIndex: number | undefined;
   let failures = 0;
   let earlyAnswers = 0;
+  let quickReadings = 0;
 
   while (!signal.aborted) {
     const begunMs = performance.now();
@@ -54,7 +60,10 @@ export async function watchPrefix(registry: Registry, prefix: string, options: W
       if (moved) deliver(listing, options);
       const tookMs = performance.now() - begunMs;
       earlyAnswers = !moved && blocked && tookMs < waitSeconds * 500 ? earlyAnswers + 1 : 0;
-      pauseMs = Math.max(0, Math.min(BACKOFF_MS.max, SPACING_MS * 2 ** earlyAnswers) - tookMs);
+      const longMs = spacingMs(listing.entries.length);
+      quickReadings = moved && tookMs < longMs ? quickReadings + 1 : 0;
+      const spacing = quickReadings > BURST_READINGS ? longMs : SPACING_MS.min;
+      pauseMs = Math.max(0, Math.min(BACKOFF_MS.max, spacing * 2 ** earlyAnswers) - tookMs);
     } catch (error) {
       if (signal.aborted) return;
       options.onError(error);
@@ -66,6 +75,11 @@ export async function watchPrefix(registry: Registry, prefix: string, options: W
     }
     await pause(pauseMs, signal);
   }
+}
+
+/** In a stream of changes: between the beginnings of two queries, the first of which answered `entryCount` entries. */
+export function spacingMs(entryCount: number): number {
+  return Math.min(SPACING_MS.max, Math.max(SPACING_MS.min, SPACING_MS.perEntry * entryCount));
 }
 
 function deliver(listing: RegistryListing, options: WatchOptions): void {

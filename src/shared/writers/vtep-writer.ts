@@ -52,18 +52,28 @@ export class VtepWriter {
   /** No datagram's source finds the VTEP any more. Its row stays, for those who hold the index, until release(). */
   unpublish(index: number): void {
     this.#words[VTEP_HEADER_WORDS + index * VTEP_ROW_WORDS + VTEP_USED_WORD] = 0;
-    // Made anew as a whole: some microseconds, and no tombstones.
+    this.#change(() => this.#indexAll());
+  }
+
+  /** The VTEP keeps its index; its datagrams are known by the new address, and by it alone. @param address four bytes */
+  setAddress(index: number, address: Uint8Array): void {
     this.#change(() => {
-      this.#words.fill(0, SOURCE_INDEX_WORD, SOURCE_INDEX_WORD + SOURCE_CELLS);
-      for (let i = 0; i < this.#next; i++) {
-        if (this.#words[VTEP_HEADER_WORDS + i * VTEP_ROW_WORDS + VTEP_USED_WORD] === 1) this.#index(i);
-      }
+      this.#bytes.set(address.subarray(0, 4), VTEP_ROWS_OFFSET + index * VTEP_ROW_BYTES + 4);
+      this.#indexAll();
     });
   }
 
   /** Only after every worker has passed the epoch that followed unpublish(). */
   release(index: number): void {
     this.#free.push(index);
+  }
+
+  /** Made anew as a whole: some microseconds, and no tombstones. */
+  #indexAll(): void {
+    this.#words.fill(0, SOURCE_INDEX_WORD, SOURCE_INDEX_WORD + SOURCE_CELLS);
+    for (let i = 0; i < this.#next; i++) {
+      if (this.#words[VTEP_HEADER_WORDS + i * VTEP_ROW_WORDS + VTEP_USED_WORD] === 1) this.#index(i);
+    }
   }
 
   #index(index: number): void {

@@ -1,8 +1,9 @@
 /** Networks and peers in the registry: made, refused, removed, restored, and hosts that make them at the same moment. */
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { NetworkStore } from '../../../src/control/networks/network-store.js';
 import { PeerStore } from '../../../src/control/networks/peer-store.js';
+import { parsePools } from '../../../src/control/networks/subnet-pool.js';
 import { endpointsKey, type NetworkValue, networkKey } from '../../../src/control/registry/schema.js';
 import { MemoryRegistry, pauses } from '../memory-registry.js';
 
@@ -65,6 +66,39 @@ describe('NetworkStore', () => {
     await expect(store.remove('none')).rejects.toMatchObject({ code: 'VTEP_ERR_NETWORK_UNKNOWN' });
   });
 
+  it('gives a subnet of each family from its pools, avoids routes of both, and claims both', async () => {
+    const registry = new MemoryRegistry();
+    const pools = parsePools('172.20.0.0/16/24,fd00:20::/48/64');
+    const routes = async () => ['172.20.0.0/24', 'fd00:20::/64', '172.20.2.9', 'fd00:20:0:2::9'];
+    const store = new NetworkStore(registry, routes, pools);
+    expect(cidrs(await store.create({ name: 'one', ipv6: true }))).toEqual(['172.20.1.0/24', 'fd00:20:0:1::/64']);
+    expect(cidrs(await store.create({ name: 'two', ipv6: true, subnets: ['10.9.0.0/16', '172.20.3.0/24'] }))).toEqual([
+      ...['10.9.0.0/16', '172.20.3.0/24', 'fd00:20:0:3::/64'],
+    ]);
+    expect(cidrs(await store.create({ name: 'three' }))).toEqual(['172.20.4.0/24']);
+    expect(registry.under('subnets/')).toEqual(
+      ['172.20.1.0_24', '172.20.4.0_24', 'fd00:20:0:1::_64', 'fd00:20:0:3::_64'].map((key) => `subnets/${key}`),
+    );
+    for (const name of ['one', 'two', 'three']) await store.remove(name);
+    expect(registry.under('')).toEqual([]);
+  });
+
+  it('says where gateways would be in the same place, and takes no offence', async () => {
+    const store = new NetworkStore(new MemoryRegistry(), async () => ['10.0.4.0/24', 'fd00:4::/64']);
+    const subnets = ['10.0.2.0/24'];
+    const made = [
+      await store.create({ name: 'one', subnets }),
+      await store.create({ name: 'inside', subnets, internal: true }),
+      await store.create({ name: 'bare', subnets, gateways: ['none'] }),
+      await store.create({ name: 'two', subnets: ['10.0.0.0/22', 'fd00:2::/64'] }),
+      await store.create({ name: 'routed', subnets: ['10.0.4.0/23', 'fd00:4::/64'] }),
+    ];
+    const warnings = await Promise.all(made.map((value) => store.overlaps(value)));
+    expect(warnings.map((texts) => texts.length)).toEqual([1, 0, 0, 1, 2]);
+    expect(warnings[3]![0]).toMatch(/^subnet 10\.0\.0\.0\/22 overlaps network "one": /);
+    expect(warnings[4]![1]).toMatch(/overlaps this host's route to fd00:4::\/64/);
+  });
+
   it('leaves another network its subnet claim', async () => {
     const registry = new MemoryRegistry();
     const store = new NetworkStore(registry, noRoutes);
@@ -94,6 +128,41 @@ describe('NetworkStore', () => {
     await expect(store.create({ name: 'one' })).rejects.toThrow(/being removed/);
     await store.remove('one');
     expect(registry.keys.size).toBe(0);
+  });
+
+  describe('by force', () => {
+    it('drops what dead nodes have published, waits for the live ones, and takes all keys along', async () => {
+      const registry = new MemoryRegistry();
+      const store = new NetworkStore(registry, noRoutes);
+      const made = await store.create({ name: 'one', ipv6: true });
+      await registry.put('nodes/cdh1', '{}');
+      await registry.put(endpointsKey('one', 'cdh1'), ENDPOINTS);
+      await registry.put(endpointsKey('one', 'dead'), ENDPOINTS);
+      await registry.put('addresses/one/10.0.0.2', '{}');
+      const removal = store.remove('one', true);
+      await vi.waitFor(() => expect(registry.under('endpoints/')).toEqual([endpointsKey('one', 'cdh1')]), 5000);
+      expect((await store.require('one')).value).toMatchObject({ state: 'removing', forced: true });
+      await registry.delete(endpointsKey('one', 'cdh1'));
+      await removal;
+      expect(registry.under('')).toEqual(['nodes/cdh1']);
+      // A copy of it that was read meanwhile is not put back.
+      expect(await store.restore({ ...made, state: 'removing', forced: true })).toBe(false);
+    });
+
+    it('names who has not detached, and is finished by whoever removes next', async () => {
+      const registry = new MemoryRegistry();
+      const store = new NetworkStore(registry, noRoutes);
+      await store.create({ name: 'one' });
+      await registry.put('nodes/cdh1', '{}');
+      await registry.put(endpointsKey('one', 'cdh1'), ENDPOINTS);
+      await expect(store.remove('one', true, 100)).rejects.toMatchObject({
+        code: 'VTEP_ERR_NETWORK_IN_USE',
+        message: expect.stringContaining('master@cdh1 is not detached yet'),
+      });
+      await registry.delete('nodes/cdh1');
+      await store.remove('one');
+      expect(registry.under('')).toEqual([]);
+    });
   });
 
   it('restores a network that was lost, but not over another', async () => {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { NodeSession } from '../../../src/control/nodes/node-session.js';
+import type { Registry } from '../../../src/control/registry/registry.js';
 import { LocalState } from '../../../src/control/state/local-state.js';
 import { MemoryRegistry } from '../memory-registry.js';
 
@@ -23,11 +24,11 @@ function newState(): LocalState {
   return state;
 }
 
-function newSession(registry: MemoryRegistry, state: LocalState, ip = '192.0.2.1') {
+function newSession(registry: Registry, state: LocalState, ip = '192.0.2.1', hostId = 'host-of-192.0.2.1') {
   const live = vi.fn(async () => undefined);
   const contact = vi.fn();
   const session = new NodeSession({
-    ...{ registry, state, node: 'cdh1', vtep: { ip, port: 4789 }, ttlSeconds: 0.06, instanceId: 'i' },
+    ...{ registry, state, node: 'cdh1', vtep: { ip, port: 4789 }, ttlSeconds: 0.12, instanceId: 'i', hostId },
     ...{ logger: pino({ level: 'silent' }), onLive: live, onContact: contact },
   });
   ends.push(() => session.close());
@@ -74,12 +75,75 @@ describe('NodeSession', () => {
     const first = newSession(registry, newState());
     await first.session.start();
     const state = newState();
-    await expect(newSession(registry, state, '192.0.2.2').session.start()).rejects.toMatchObject({
+    await expect(newSession(registry, state, '192.0.2.2', 'another').session.start()).rejects.toMatchObject({
       code: 'VTEP_ERR_NODE_NAME_IN_USE',
       message: expect.stringContaining('192.0.2.1'),
     });
     expect(registry.sessions).toEqual(new Set([first.session.id]));
     expect(state.session).toBeUndefined();
+  });
+
+  it('takes over the name from itself at another address, also without its stored session', async () => {
+    const registry = new MemoryRegistry();
+    const first = newSession(registry, newState());
+    await first.session.start();
+    await first.session.close();
+    const second = newSession(registry, newState(), '192.0.2.99');
+    await second.session.start();
+    expect(registry.sessions).toEqual(new Set([second.session.id]));
+    expect(JSON.parse((await registry.get('nodes/cdh1'))!.value).vtep.ip).toBe('192.0.2.99');
+  });
+
+  it('does not take the name from a copy of itself that runs elsewhere, for ever and back', async () => {
+    const registry = new MemoryRegistry();
+    const first = newSession(registry, newState());
+    await first.session.start();
+    const copy = newSession(registry, newState(), '192.0.2.99');
+    await copy.session.start();
+    await vi.waitFor(() =>
+      expect(first.contact).toHaveBeenCalledWith(expect.objectContaining({ code: 'VTEP_ERR_NODE_NAME_IN_USE' })),
+    );
+    expect((await registry.get('nodes/cdh1'))?.session).toBe(copy.session.id);
+  });
+
+  it('tells of another address at once, under the same session', async () => {
+    const registry = new MemoryRegistry();
+    const { session, live } = newSession(registry, newState());
+    await session.start();
+    const before = session.id;
+    session.move({ ip: '192.0.2.50', port: 4789 });
+    await vi.waitFor(async () =>
+      expect(JSON.parse((await registry.get('nodes/cdh1'))!.value).vtep.ip).toBe('192.0.2.50'),
+    );
+    expect(session.id).toBe(before);
+    await vi.waitFor(() => expect(live).toHaveBeenCalledTimes(2));
+  });
+
+  it('gives up a renewal that is not answered, and renews again', async () => {
+    const registry = new MemoryRegistry();
+    const renew = vi.spyOn(registry, 'renewSession');
+    const { session, contact } = newSession(registry, newState());
+    await session.start();
+    renew.mockImplementationOnce(() => new Promise(() => undefined));
+    await vi.waitFor(
+      () => expect(contact).toHaveBeenCalledWith(expect.objectContaining({ code: 'VTEP_ERR_REGISTRY_UNREACHABLE' })),
+      { timeout: 5000 },
+    );
+    await vi.waitFor(() => expect(contact.mock.lastCall).toEqual([]), { timeout: 5000 });
+    expect((await registry.get('nodes/cdh1'))?.session).toBe(session.id);
+  });
+
+  it('asks for a session of half the time after which it is to count as gone', async () => {
+    const registry = new MemoryRegistry();
+    const create = vi.spyOn(registry, 'createSession');
+    const { logger, onLive } = { logger: pino({ level: 'silent' }), onLive: async () => undefined };
+    const session = new NodeSession({
+      ...{ registry, state: newState(), node: 'cdh1', vtep: { ip: '192.0.2.1', port: 4789 }, ttlSeconds: 25 },
+      ...{ instanceId: 'i', hostId: 'h', logger, onLive, onContact: () => undefined },
+    });
+    ends.push(() => session.close());
+    await session.start();
+    expect(create).toHaveBeenCalledWith('vtepd cdh1', 12);
   });
 
   it('makes a lost session anew and publishes again', async () => {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ensureBridge, removeBridge } from '../../../src/control/ports/bridge.js';
-import { Iproute } from '../../../src/control/ports/iproute.js';
+import { Iproute, type Link } from '../../../src/control/ports/iproute.js';
 import { LinkMonitor } from '../../../src/control/ports/link-monitor.js';
 import { resolveSandbox } from '../../../src/control/ports/namespace.js';
 import { adoptHostEnd, announce, chooseInterface, createVeth, removeVeth } from '../../../src/control/ports/veth.js';
@@ -27,6 +27,25 @@ beforeEach(async () => {
   iproute = new Iproute(inHost(host));
 });
 afterEach(() => namespaces.removeAll());
+
+describe('one link', () => {
+  it('is told as the listing tells it, and one that is missing as such', async () => {
+    await ensureBridge(iproute, BRIDGE);
+    // Without what moves on by itself: the bridge's timers and its state.
+    const still = ({ ifindex, ifname, address, mtu, ifalias, inet6_addr_gen_mode }: Link) => ({
+      ifindex,
+      ifname,
+      address,
+      mtu,
+      ifalias,
+      inet6_addr_gen_mode,
+    });
+    const listed = (await iproute.links()).find(({ ifname }) => ifname === 'vtep-b256');
+    expect(still((await iproute.link('vtep-b256'))!)).toEqual(still(listed!));
+    expect(await iproute.link('vtep-b257')).toBeUndefined();
+    await expect(new Iproute(['false']).link('vtep-b256')).rejects.toMatchObject({ code: 'VTEP_ERR_KERNEL' });
+  });
+});
 
 describe('bridge and TAP', () => {
   it("makes a quiet bridge with the gateway's MAC and takes the TAP in", async () => {

@@ -7,21 +7,30 @@ import { FakeForwarding } from '../fake-forwarding.js';
 
 const HOLD_MS = 30_000;
 const SETTLE_MS = 250;
+const WINDOW_MS = 10_000;
 const MAC = '02:00:5e:10:00:01';
+const OTHER = '02:00:5e:10:00:02';
 
-function entry(key: string, value: object, modifyIndex = 1): RegistryEntry {
-  return { key, value: JSON.stringify({ v: 1, ...value }), createIndex: 1, modifyIndex };
+function entry(key: string, value: object, modifyIndex = 1, session = 's1'): RegistryEntry {
+  return { key, value: JSON.stringify({ v: 1, ...value }), createIndex: 1, modifyIndex, session };
 }
 
-const node = (name: string, ip: string, index = 1) =>
-  entry(`nodes/${name}`, { vtep: { ip, port: 4789 }, apiVersion: 1, features: [], instanceId: 'i' }, index);
+const node = (name: string, ip: string, index = 1, session = 's1') =>
+  entry(`nodes/${name}`, { vtep: { ip, port: 4789 }, apiVersion: 1, features: [], instanceId: 'i' }, index, session);
 
-const endpoints = (name: string, macs: string[], index = 1) =>
+const endpoints = (name: string, macs: string[], index = 1, session = 's1') =>
   entry(
     `endpoints/blue/${name}`,
     { endpoints: macs.map((mac) => ({ id: mac, name: 'c', mac, addresses: ['10.0.0.2/24'] })) },
     index,
+    session,
   );
+
+/** This host's own. */
+const me = (session = 's1') => node('me', '192.0.2.1', 1, session);
+
+let readIndex = 0;
+const read = (...entries: RegistryEntry[]) => table.setNodes({ index: ++readIndex, entries });
 
 const peer = (ip: string, port = 4789, index = 1) =>
   entry(`peers/blue/${ip}`, { address: ip, port, createdAt: '2026-01-01T00:00:00.000Z' }, index);
@@ -33,46 +42,57 @@ beforeEach(() => {
   vi.useFakeTimers();
   forwarding = new FakeForwarding();
   const logger = pino({ level: 'silent' });
-  table = new RemoteTable({ node: 'me', forwarding, logger, holdMs: HOLD_MS, settleMs: SETTLE_MS });
+  table = new RemoteTable({
+    node: 'me',
+    forwarding,
+    logger,
+    holdMs: HOLD_MS,
+    settleMs: SETTLE_MS,
+    windowMs: WINDOW_MS,
+  });
   forwarding.openNetwork({ name: 'blue', vni: 256, tapName: 't', mtuBytes: 1450, learning: true });
   forwarding.calls.length = 0;
   table.open('blue', 256);
+  read(me());
+  vi.advanceTimersByTime(1);
 });
 afterEach(() => {
   table.stop();
   vi.useRealTimers();
 });
 
+const isKnown = (name: string) => forwarding.networks.get(256)?.remotes.has(`node/${name}`) === true;
+
 describe('RemoteTable', () => {
   it('enters a node when both its keys are there, in either order, and skips its own', () => {
     table.setEndpoints('blue', [endpoints('b', [MAC]), endpoints('me', [MAC])]);
     expect(forwarding.calls).toEqual([]);
-    table.setNodes([node('b', '192.0.2.2'), node('me', '192.0.2.1'), node('c', '192.0.2.3')]);
+    read(me(), node('b', '192.0.2.2'), node('c', '192.0.2.3'));
     expect(forwarding.calls).toEqual([`remote 256 node/b 192.0.2.2:4789 ${MAC}`]);
     table.setEndpoints('blue', [endpoints('b', [MAC]), endpoints('c', [])]);
     expect(forwarding.calls.slice(1)).toEqual(['remote 256 node/c 192.0.2.3:4789 ']);
   });
 
   it('looks only at what changed', () => {
-    table.setNodes([node('b', '192.0.2.2')]);
+    read(me(), node('b', '192.0.2.2'));
     table.setEndpoints('blue', [endpoints('b', [MAC])]);
     forwarding.calls.length = 0;
     table.setEndpoints('blue', [endpoints('b', [MAC])]);
-    table.setNodes([node('b', '192.0.2.2')]);
+    read(me(), node('b', '192.0.2.2'));
     expect(forwarding.calls).toEqual([]);
     table.setEndpoints('blue', [endpoints('b', [], 2)]);
     expect(forwarding.calls).toEqual(['remote 256 node/b 192.0.2.2:4789 ']);
   });
 
   it("follows a node's new address", () => {
-    table.setNodes([node('b', '192.0.2.2')]);
+    read(me(), node('b', '192.0.2.2'));
     table.setEndpoints('blue', [endpoints('b', [MAC])]);
-    table.setNodes([node('b', '192.0.2.9', 2)]);
+    read(me(), node('b', '192.0.2.9', 2));
     expect(forwarding.calls.at(-1)).toBe(`remote 256 node/b 192.0.2.9:4789 ${MAC}`);
   });
 
   it('removes a node that left the network after the settling time', () => {
-    table.setNodes([node('b', '192.0.2.2')]);
+    read(me(), node('b', '192.0.2.2'));
     table.setEndpoints('blue', [endpoints('b', [MAC])]);
     table.setEndpoints('blue', []);
     expect(forwarding.calls.at(-1)).not.toBe('gone 256 node/b');
@@ -80,35 +100,104 @@ describe('RemoteTable', () => {
     expect(forwarding.calls.at(-1)).toBe('gone 256 node/b');
   });
 
-  it('holds a node that left without a word, then removes it', () => {
-    table.setNodes([node('b', '192.0.2.2')]);
-    table.setEndpoints('blue', [endpoints('b', [MAC])]);
-    table.setEndpoints('blue', []);
-    table.setNodes([]);
-    vi.advanceTimersByTime(SETTLE_MS + HOLD_MS - 1);
-    expect(forwarding.networks.get(256)?.remotes.has('node/b')).toBe(true);
-    vi.advanceTimersByTime(1);
-    expect(forwarding.networks.get(256)?.remotes.has('node/b')).toBe(false);
+  it('removes a node that died alone after the settling time, whichever of its keys went first', () => {
+    for (const first of ['nodes', 'endpoints']) {
+      const [all, one] = [
+        [me(), node('b', '192.0.2.2'), node('c', '192.0.2.3')],
+        [me(), node('c', '192.0.2.3')],
+      ];
+      read(...all);
+      table.setEndpoints('blue', [endpoints('b', [MAC])]);
+      if (first === 'nodes') read(...one);
+      table.setEndpoints('blue', []);
+      if (first !== 'nodes') read(...one);
+      vi.advanceTimersByTime(SETTLE_MS - 1);
+      expect(isKnown('b')).toBe(true);
+      vi.advanceTimersByTime(1);
+      expect(isKnown('b')).toBe(false);
+      vi.advanceTimersByTime(WINDOW_MS);
+    }
   });
 
-  it('never removes a node that comes back in time', () => {
-    table.setNodes([node('b', '192.0.2.2')]);
+  it('holds what a registry that lost its data lacks, then removes what did not come back', () => {
+    read(me(), node('b', '192.0.2.2'), node('c', '192.0.2.3'));
+    table.setEndpoints('blue', [endpoints('b', [MAC]), endpoints('c', [])]);
+    table.setEndpoints('blue', []);
+    table.noteFailure();
+    vi.advanceTimersByTime(5000);
+    read();
+    vi.advanceTimersByTime(1000);
+    read(me('s2'), node('b', '192.0.2.2', 5, 's2'));
+    vi.advanceTimersByTime(HOLD_MS / 2);
+    table.setEndpoints('blue', [endpoints('b', [MAC], 9, 's2')]);
+    vi.advanceTimersByTime(HOLD_MS / 2 - 1);
+    expect([isKnown('b'), isKnown('c')]).toEqual([true, true]);
+    vi.advanceTimersByTime(HOLD_MS);
+    expect([isKnown('b'), isKnown('c')]).toEqual([true, false]);
+  });
+
+  it('holds the endpoints of a node that is back under a new session, and takes its new ones', () => {
+    read(me(), node('b', '192.0.2.2'));
     table.setEndpoints('blue', [endpoints('b', [MAC])]);
-    table.setNodes([]);
+    // Its node key is seen to be back before its old endpoints are seen to be gone.
+    read(me(), node('b', '192.0.2.9', 7, 's2'));
     table.setEndpoints('blue', []);
     vi.advanceTimersByTime(HOLD_MS / 2);
-    table.setEndpoints('blue', [endpoints('b', [MAC], 9)]);
-    table.setNodes([node('b', '192.0.2.2', 8)]);
+    expect(isKnown('b')).toBe(true);
+    table.setEndpoints('blue', [endpoints('b', [OTHER], 9, 's2')]);
+    expect(forwarding.networks.get(256)?.remotes.get('node/b')).toEqual({ address: '192.0.2.9:4789', macs: [OTHER] });
     vi.advanceTimersByTime(HOLD_MS * 2);
+    expect(isKnown('b')).toBe(true);
     expect(forwarding.calls.some((call) => call.startsWith('gone'))).toBe(false);
   });
 
+  it('believes nobody gone while no reading is newer than a failed query', () => {
+    read(me(), node('b', '192.0.2.2'));
+    table.setEndpoints('blue', [endpoints('b', [MAC])]);
+    table.noteFailure();
+    // The reading that an empty registry gave to the query that was quicker.
+    table.setEndpoints('blue', []);
+    vi.advanceTimersByTime(HOLD_MS * 3);
+    expect(isKnown('b')).toBe(true);
+    read(me(), node('b', '192.0.2.2'));
+    vi.advanceTimersByTime(SETTLE_MS);
+    expect(isKnown('b')).toBe(false);
+  });
+
+  it('holds what only the local copy knows from the first reading on', () => {
+    const logger = pino({ level: 'silent' });
+    const times = { holdMs: HOLD_MS, settleMs: SETTLE_MS, windowMs: WINDOW_MS };
+    table = new RemoteTable({ node: 'me', forwarding, logger, ...times });
+    table.restoreNodes([me(), node('b', '192.0.2.2')]);
+    table.open('blue', 256);
+    table.setEndpoints('blue', [endpoints('b', [MAC])]);
+    expect(isKnown('b')).toBe(true);
+    vi.advanceTimersByTime(HOLD_MS);
+    table.setEndpoints('blue', []);
+    read(me());
+    vi.advanceTimersByTime(HOLD_MS - 1);
+    expect(isKnown('b')).toBe(true);
+    vi.advanceTimersByTime(1);
+    expect(isKnown('b')).toBe(false);
+  });
+
+  it('enters again what was refused, when asked to', () => {
+    const set = vi.spyOn(forwarding, 'setRemote').mockImplementationOnce(() => {
+      throw new Error("is this host's own address");
+    });
+    read(me(), node('b', '192.0.2.1'));
+    table.setEndpoints('blue', [endpoints('b', [MAC])]);
+    expect([isKnown('b'), set.mock.calls.length]).toEqual([false, 1]);
+    table.applyAgain();
+    expect(isKnown('b')).toBe(true);
+  });
+
   it('keeps what it knew when a value cannot be read', () => {
-    table.setNodes([node('b', '192.0.2.2')]);
+    read(me(), node('b', '192.0.2.2'));
     table.setEndpoints('blue', [endpoints('b', [MAC])]);
     forwarding.calls.length = 0;
     table.setEndpoints('blue', [entry('endpoints/blue/b', { endpoints: 'x' }, 3)]);
-    table.setNodes([entry('nodes/b', { v: 2 }, 3)]);
+    read(me(), entry('nodes/b', { v: 2 }, 3));
     vi.advanceTimersByTime(HOLD_MS * 2);
     expect(forwarding.calls).toEqual([]);
   });
@@ -125,7 +214,7 @@ describe('RemoteTable', () => {
   });
 
   it('forgets a closed network with its timers', () => {
-    table.setNodes([node('b', '192.0.2.2')]);
+    read(me(), node('b', '192.0.2.2'));
     table.setEndpoints('blue', [endpoints('b', [MAC])]);
     table.setEndpoints('blue', []);
     table.close('blue');

@@ -3,7 +3,8 @@
  */
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { createServer as createTcpServer } from 'node:net';
-import { afterEach, describe, expect, it } from 'vitest';
+import { execa } from 'execa';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { VtepError } from '../../../src/control/errors.js';
 import { createRegistryClient } from '../../../src/control/registry/client.js';
 import { freePorts } from './consul-server.js';
@@ -157,5 +158,28 @@ describe('a server that is no registry', () => {
     const { port } = server.address() as { port: number };
     const error = await failure(createRegistryClient({ url: `http://127.0.0.1:${port}` }).get('a'));
     expect(error.message).toContain('does not answer as Consul does');
+  });
+});
+
+describe('connections', () => {
+  it('that are silent are probed every half minute, not every second', async () => {
+    const entry = { Key: 'vtep/v1/nodes/a', Value: 'e30=', CreateIndex: 7, ModifyIndex: 7, LockIndex: 0, Flags: 0 };
+    const url = await serve((request, response) => {
+      // The second query blocks.
+      if (request.url?.includes('index=7')) return;
+      const headers = { 'X-Consul-Index': '7', 'content-type': 'application/json' };
+      response.writeHead(200, headers).end(JSON.stringify([entry]));
+    });
+    const registry = createRegistryClient({ url });
+    await registry.watch('nodes/', 0, 5, NEVER);
+    const abort = new AbortController();
+    const blocked = registry.watch('nodes/', 7, 5, abort.signal);
+    await vi.waitFor(async () => {
+      const { stdout } = await execa('ss', ['-tnoH', 'dst', new URL(url).host]);
+      const seconds = Number(/timer:\(keepalive,(\d+)sec/.exec(stdout)?.[1]);
+      expect(seconds, stdout).toBeGreaterThan(5);
+    }, 4000);
+    abort.abort();
+    await expect(blocked).rejects.toThrow();
   });
 });

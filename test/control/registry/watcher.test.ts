@@ -4,7 +4,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { VtepError } from '../../../src/control/errors.js';
 import type { Registry, RegistryListing } from '../../../src/control/registry/registry.js';
-import { type WatchOptions, watchPrefix } from '../../../src/control/registry/watcher.js';
+import { spacingMs, type WatchOptions, watchPrefix } from '../../../src/control/registry/watcher.js';
 
 type Answer = RegistryListing | Error;
 const listing = (index: number): RegistryListing => ({ index, entries: [] });
@@ -119,6 +119,29 @@ describe('watchPrefix', () => {
     await realSleep(500);
     expect(asked.length).toBeLessThanOrEqual(11);
     expect(changes.length).toBeGreaterThan(4);
+  });
+
+  it.each([
+    [0, 50],
+    [100, 50],
+    [400, 200],
+    [1000, 500],
+    [100_000, 500],
+  ])('lets changes of %d entries share a reading for %d ms', (count, ms) => {
+    expect(spacingMs(count)).toBe(ms);
+  });
+
+  it('asks for long readings less often once changes come in a stream', async () => {
+    const entries = Array.from({ length: 600 }, (_, i) => ({
+      ...{ key: `nodes/${i}`, value: '{}', createIndex: 1, modifyIndex: 1 },
+    }));
+    const { asked, registry } = scripted((_index, call) => ({ index: call + 1, entries }));
+    run(registry);
+    await vi.waitFor(() => expect(asked.length).toBeGreaterThanOrEqual(8), 5000);
+    const gapsMs = asked.slice(1).map(({ atMs }, i) => atMs - asked[i]!.atMs);
+    for (const gapMs of gapsMs.slice(4, 7)) expect(gapMs).toBeGreaterThanOrEqual(295);
+    // The first changes are not held up.
+    expect(asked[4]!.atMs - asked[0]!.atMs).toBeLessThan(4 * 295);
   });
 
   it('goes on when the listener throws, and says so', async () => {

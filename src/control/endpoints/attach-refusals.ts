@@ -1,0 +1,36 @@
+/** Why an attach or a detach is refused, each in one line. Control plane, pure. */
+import { VtepError } from '../errors.js';
+import type { LocalEndpoint } from '../state/local-state.js';
+
+export function isBeingRemoved(network: string): VtepError {
+  return new VtepError('VTEP_ERR_CONFLICT', `network "${network}" is being removed: it takes no more endpoints`);
+}
+
+export function wasMadeAnew(network: string): VtepError {
+  return new VtepError(
+    'VTEP_ERR_CONFLICT',
+    `network "${network}" was made anew while endpoints of the earlier one are still here: detach them first`,
+  );
+}
+
+export function isAttachedAlready(sandbox: string, there: LocalEndpoint): VtepError {
+  const as = [there.containerInterface, ...there.addresses].join(', ');
+  return new VtepError(
+    'VTEP_ERR_INTERFACE_EXISTS',
+    `${sandbox} is already attached to network "${there.network}" (${as}): detach it first`,
+  );
+}
+
+export function macInUse(mac: string, network: string): VtepError {
+  return new VtepError(
+    'VTEP_ERR_INVALID',
+    `MAC ${mac} is in use on network "${network}" on this host: give another, or none`,
+  );
+}
+
+export function endpointUnknown(what: string): VtepError {
+  return new VtepError(
+    'VTEP_ERR_ENDPOINT_UNKNOWN',
+    `no endpoint ${what} on this host: "vtep endpoint ls" shows each endpoint with its node`,
+  );
+}
