@@ -50,8 +50,8 @@ export type Action =
       readonly how: 'link' | 'silent' | 'unreachable';
     }
   | { readonly kind: 'heal'; readonly host: HostNumber }
-  /** The host gets another underlay address, and vtepd starts again. */
-  | { readonly kind: 'renumber'; readonly host: HostNumber }
+  /** The host gets another underlay address: under a running vtepd (`live`), or while it is stopped. */
+  | { readonly kind: 'renumber'; readonly host: HostNumber; readonly live: boolean }
   | { readonly kind: 'registry-restart'; readonly signal: 'SIGTERM' | 'SIGKILL' }
   | { readonly kind: 'registry-stop'; readonly signal: 'SIGTERM' | 'SIGKILL' }
   | { readonly kind: 'registry-start' }

@@ -81,12 +81,17 @@ export class AttachmentActions {
     return answer.text;
   }
 
-  #attached(action: AttachAction, ip: string | undefined, endpoint: Endpoint): string {
+  async #attached(action: AttachAction, ip: string | undefined, endpoint: Endpoint): Promise<string> {
     const { container, network, host } = action;
     const attachment = attachmentOf({ container, network, host }, endpoint);
     const what = `attach of ${container} to ${network} on ${nodeName(host)}`;
+    const given: string[] = [];
     for (const other of this.#model.on(network)) {
-      if (other.ip === attachment.ip) {
+      if (other.ip !== attachment.ip) continue;
+      if (this.#judge.mayBeReaped(other.host)) {
+        // Its host was believed dead; when it is back it shows the conflict, and somebody ends the container.
+        given.push(other.container);
+      } else {
         this.#judge.violations.push(
           `${what} was given ${attachment.ip}, which ${other.container} on ${nodeName(other.host)} has`,
         );
@@ -98,6 +103,10 @@ export class AttachmentActions {
       this.#judge.violations.push(`${what}: asked for ${action.mac}, got ${attachment.mac}`);
     if (!this.#model.networks.has(network) && !this.#model.unsettledNetworks.has(network))
       this.#judge.violations.push(`${what} succeeded, and the network does not exist`);
+    for (const container of given) {
+      await this.#world.deleteNamespace(container);
+      this.#model.containerGone(container);
+    }
     this.#model.attached(attachment);
     return `${attachment.ip} ${attachment.mac} ${attachment.id.slice(0, 8)}`;
   }

@@ -13,8 +13,8 @@ import { NetworkActions } from './network-actions.js';
 import { hostLinks, observeRegistry, settles } from './observation.js';
 import { nodeName, type World } from './world.js';
 
-/** A host that is cut off from the registry for longer is believed dead by the others. */
-const SPARED_PARTITION_MS_MAX = 20_000;
+/** A host that the registry does not hear of for 20 s is believed dead by the others; the next action may take 10 s. */
+const ABSENCE_MS_MAX = 6000;
 
 export class Executor {
   readonly attachments: AttachmentActions;
@@ -23,8 +23,9 @@ export class Executor {
   readonly #world: World;
   readonly #model: Model;
   readonly #gaps: KnownGaps;
-  readonly #partitions = new Map<HostNumber, number>();
-  #spared: readonly HostNumber[] = [];
+  readonly #partitions = new Set<HostNumber>();
+  /** Without power. */
+  readonly #dark = new Set<HostNumber>();
 
   constructor(world: World, model: Model, gaps: KnownGaps) {
     this.#world = world;
@@ -39,17 +40,18 @@ export class Executor {
     return this.#judge.violations;
   }
 
-  /** All is as the model says. Only registry trouble befalls the hosts in `spared` from now on. */
-  calmDown(spared: readonly HostNumber[]): void {
+  /** All is as the model says. */
+  calmDown(): void {
     this.#judge.calmDown();
-    this.#spared = spared;
   }
 
   /** @returns what came of it, for the log. */
   async execute(action: Action): Promise<string> {
-    for (const [host, sinceMs] of this.#partitions) {
-      const tooLong = performance.now() - sinceMs > SPARED_PARTITION_MS_MAX;
-      if (tooLong && this.#spared.includes(host)) await this.#heal(host);
+    const wait = action.kind === 'takeover';
+    for (const host of this.#world.hosts) {
+      if (this.#dark.has(host) || this.#judge.absenceMs(host) <= (wait ? 0 : ABSENCE_MS_MAX)) continue;
+      await this.#heal(host);
+      await this.#start(host);
     }
     return this.#execute(action);
   }
@@ -58,7 +60,7 @@ export class Executor {
   async healAll(): Promise<void> {
     this.#world.startRegistry();
     for (const host of this.#world.hosts) await this.#heal(host);
-    for (const host of this.#world.hosts) await this.#world.startDaemon(host);
+    for (const host of this.#world.hosts) await this.#start(host);
     await this.#world.waitForRegistry();
   }
 
@@ -96,7 +98,7 @@ export class Executor {
       case 'heal':
         return this.#heal(action.host);
       case 'renumber':
-        return this.#renumber(action.host);
+        return this.#renumber(action.host, action.live);
       case 'registry-restart':
       case 'registry-stop':
         return this.#registryStop(action.signal, action.kind === 'registry-restart');
@@ -125,17 +127,22 @@ export class Executor {
 
   async #stop(host: HostNumber, signal: NodeJS.Signals, again: boolean): Promise<string> {
     this.#judge.hostTroubled(host);
+    this.#judge.absent(host);
     await this.#world.end(nodeName(host), signal);
-    if (again) await this.#world.startDaemon(host);
+    if (again) await this.#start(host);
     return 'done';
   }
 
   async #start(host: HostNumber): Promise<string> {
+    this.#dark.delete(host);
     await this.#world.startDaemon(host);
+    if (!this.#partitions.has(host)) this.#judge.present(host);
     return 'done';
   }
 
   async #powerLoss(host: HostNumber): Promise<string> {
+    this.#dark.add(host);
+    this.#judge.absent(host);
     this.#judge.hostTroubled(host);
     await this.#world.end(nodeName(host), 'SIGKILL');
     for (const attachment of this.#model.at(host)) this.#model.dead.set(attachment.container, attachment);
@@ -160,7 +167,8 @@ export class Executor {
 
   async #partition({ host, from, how }: Extract<Action, { kind: 'partition' }>): Promise<string> {
     this.#judge.hostTroubled(host);
-    this.#partitions.set(host, performance.now());
+    this.#partitions.add(host);
+    this.#judge.absent(host);
     await this.#world.partition(host, from, how);
     return 'done';
   }
@@ -168,16 +176,17 @@ export class Executor {
   async #heal(host: HostNumber): Promise<string> {
     this.#partitions.delete(host);
     await this.#world.heal(host);
+    if (this.#world.isRunning(nodeName(host))) this.#judge.present(host);
     return 'done';
   }
 
-  async #renumber(host: HostNumber): Promise<string> {
+  async #renumber(host: HostNumber, live: boolean): Promise<string> {
     if (this.#gaps.renumberedHostIsRefused) return 'skipped: known gap';
     this.#judge.hostTroubled(host);
-    const running = this.#world.isRunning(nodeName(host));
-    await this.#world.end(nodeName(host), 'SIGTERM');
+    const restart = !live && this.#world.isRunning(nodeName(host));
+    if (restart) await this.#world.end(nodeName(host), 'SIGTERM');
     await this.#world.renumber(host);
-    if (running) await this.#world.startDaemon(host);
+    if (restart) await this.#world.startDaemon(host);
     return this.#world.address(host);
   }
 

@@ -97,7 +97,7 @@ class ActionGenerator {
         [3, () => this.#killedAttach()],
         [5, () => this.#race()],
         [7, () => this.#partition()],
-        [1, () => this.#renumber()],
+        [3, () => this.#renumber()],
         [6, () => this.#registry()],
         [4, () => this.#deleteLink()],
         [3, () => this.#deleteVeth()],
@@ -292,7 +292,7 @@ class ActionGenerator {
 
   #renumber(): Action | undefined {
     const host = this.#victim();
-    return host === undefined ? undefined : { kind: 'renumber', host };
+    return host === undefined ? undefined : { kind: 'renumber', host, live: this.#random.chance(0.5) };
   }
 
   #registry(): Action | undefined {

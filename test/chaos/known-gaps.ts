@@ -17,9 +17,9 @@ export interface KnownGaps {
 }
 
 export const KNOWN_GAPS: KnownGaps = {
-  deadNodesKeepAddresses: true,
-  wipedRegistryLosesEmptyNetworks: true,
-  wipedRegistryGivesTwice: true,
-  putBackLacksSubnetClaim: true,
-  renumberedHostIsRefused: true,
+  deadNodesKeepAddresses: false,
+  wipedRegistryLosesEmptyNetworks: false,
+  wipedRegistryGivesTwice: false,
+  putBackLacksSubnetClaim: false,
+  renumberedHostIsRefused: false,
 };

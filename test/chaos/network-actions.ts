@@ -42,14 +42,15 @@ export class NetworkActions {
       return answer.text;
     }
     const { id, vni, subnets } = answer.body as Network;
+    const cidr = subnets[0]!.cidr;
     for (const other of this.#model.networks.values()) {
       if (other.vni === vni)
         this.#judge.violations.push(`network create ${name} was given VNI ${vni}, which ${other.name} has`);
-      if (pooled && other.subnet === subnets[0])
-        this.#judge.violations.push(`network create ${name} was given subnet ${subnets[0]}, which ${other.name} has`);
+      if (pooled && other.subnet === cidr)
+        this.#judge.violations.push(`network create ${name} was given subnet ${cidr}, which ${other.name} has`);
     }
-    this.#model.networks.set(name, { name, id, vni, subnet: subnets[0]!, claim });
-    return `VNI ${vni}, ${subnets.join(', ')}`;
+    this.#model.networks.set(name, { name, id, vni, subnet: cidr, claim });
+    return `VNI ${vni}, ${cidr}`;
   }
 
   async remove(host: HostNumber, name: string): Promise<string> {

@@ -3,6 +3,7 @@
  * the result says one thing that differs, with what was expected. Nothing is allowed but what the model says.
  */
 import type { Endpoint } from '../../src/control/api/schema.js';
+import { gatewayMac } from '../../src/control/ipam/mac.js';
 import { bridgeName, hostInterfaceName, tapName } from '../../src/control/ports/names.js';
 import type { HostNumber } from './actions.js';
 import type { AttachmentModel, Model, Unsettled } from './model.js';
@@ -46,7 +47,7 @@ export function settle(model: Model, seen: Observation): Model {
     settled.unsettledNetworks.delete(name);
     const found = seen.registry.networks.get(name);
     if (found === undefined) continue;
-    settled.networks.set(name, { name, id: found.id, vni: found.vni, subnet: found.subnets[0]!, claim });
+    settled.networks.set(name, { name, id: found.id, vni: found.vni, subnet: found.subnets[0]!.cidr, claim });
   }
   return settled;
 }
@@ -89,7 +90,10 @@ class Comparison {
     this.#same(
       'registry networks/',
       this.#networks().map(({ name, id, vni, subnet }) => [name, `${id} ${vni} ${subnet} active`]),
-      [...registry.networks].map(([name, n]) => [name, `${n.id} ${n.vni} ${n.subnets.join(',')} ${n.state}`]),
+      [...registry.networks].map(([name, n]) => [
+        name,
+        `${n.id} ${n.vni} ${n.subnets.map(({ cidr }) => cidr).join(',')} ${n.state}`,
+      ]),
     );
     this.#same(
       'registry vnis/',
@@ -149,9 +153,10 @@ class Comparison {
       at.host === host ? 'local ' : `static ${this.#hosts.find((facts) => facts.host === at.host)?.address}:4789`;
     this.#same(
       `${node}: FDB`,
-      open.flatMap(({ name }) =>
-        this.#attachments.filter((at) => at.network === name).map((at) => [`${name} ${at.mac}`, entry(at)] as const),
-      ),
+      open.flatMap(({ name, vni }) => [
+        [`${name} ${gatewayMac(vni)}`, 'local '] as const,
+        ...this.#attachments.filter((at) => at.network === name).map((at) => [`${name} ${at.mac}`, entry(at)] as const),
+      ]),
       // What was learnt ages by itself; what it may not do is stand for a MAC that is registered.
       seen.fdb
         .filter((row) => row.kind !== 'dynamic' || this.#attachments.some((at) => isOf(at, row)))

@@ -153,7 +153,13 @@ class ChaosRun {
     const answer = await this.#world.api(1, 'POST', '/v1/networks', { name: BEACON_NETWORK });
     if (answer.code !== undefined) throw new Error(`the first network could not be made: ${answer.text}`);
     const { id, vni, subnets } = answer.body as Network;
-    this.#model.networks.set(BEACON_NETWORK, { name: BEACON_NETWORK, id, vni, subnet: subnets[0]!, claim: 'claimed' });
+    this.#model.networks.set(BEACON_NETWORK, {
+      name: BEACON_NETWORK,
+      id,
+      vni,
+      subnet: subnets[0]!.cidr,
+      claim: 'claimed',
+    });
     await this.#executor.attachments.ensureBeacons();
   }
 
@@ -166,7 +172,7 @@ class ChaosRun {
     if (differences.length > 0) return differences;
     const wrong = [...(await checkConnectivity(this.#world, this.#model, this.#random)), ...this.#checkHoldings()];
     await this.#executor.attachments.removeIdle();
-    this.#executor.calmDown(spared);
+    this.#executor.calmDown();
     this.#model.dead.clear();
     if (wrong.length === 0) this.#startBeacon(spared);
     return wrong;

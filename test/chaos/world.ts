@@ -24,8 +24,8 @@ const DAEMON = join(ROOT, 'dist/daemon.js');
 export const UNDERLAY = 'ens33';
 const REGISTRY_IP = '192.0.2.100';
 const REGISTRY_URL = `http://${REGISTRY_IP}:8500`;
-/** Consul takes no less. */
-export const SESSION_TTL_SECONDS = 10;
+/** vtepd takes no less. */
+const SESSION_TTL_SECONDS = 20;
 const END_MS_MAX = 15_000;
 const START_MS_MAX = 30_000;
 
