@@ -155,6 +155,7 @@ export class Executor {
   }
 
   async #killedAttach(action: AttachAction, afterMs: number): Promise<string> {
+    if (this.#gaps.killedAttachLeavesLinks) return 'skipped: known gap';
     this.#judge.hostTroubled(action.host);
     const attach = this.attachments.attach(action);
     await sleep(afterMs);

@@ -12,6 +12,8 @@ export interface KnownGaps {
   readonly wipedRegistryGivesTwice: boolean;
   /** A network that a host puts back into the registry has no claim on its subnet. */
   readonly putBackLacksSubnetClaim: boolean;
+  /** An attach during which vtepd was killed leaves a veth, a bridge or a TAP that nobody removes. */
+  readonly killedAttachLeavesLinks: boolean;
   /** A host that comes back with another underlay address is refused while its old session lives. */
   readonly renumberedHostIsRefused: boolean;
 }
@@ -21,5 +23,6 @@ export const KNOWN_GAPS: KnownGaps = {
   wipedRegistryLosesEmptyNetworks: false,
   wipedRegistryGivesTwice: false,
   putBackLacksSubnetClaim: false,
+  killedAttachLeavesLinks: true,
   renumberedHostIsRefused: false,
 };
