@@ -16,6 +16,9 @@ import { Lifecycle, StopRequested } from './control/lifecycle.js';
 import { createLogger } from './control/log.js';
 import { createRegistryClient } from './control/registry/client.js';
 import { startEmbeddedRegistry } from './control/registry/embedded/server.js';
+import type { Registry } from './control/registry/registry.js';
+import { readTlsFiles } from './control/registry/tls-files.js';
+import { openToken } from './control/registry/token.js';
 import { keepHeapSmall } from './control/small-heap.js';
 import {
   checkIproute2,
@@ -79,20 +82,15 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
   const { stateDirectory, socketPath, port, node } = config;
   const vtep = { ip: underlay.ip, port };
 
-  let registryUrl = config.registryUrl;
+  let registryUrls = config.registryUrls;
   if (config.embeddedRegistry !== undefined) {
     const listen = config.embeddedRegistry;
     const embedded = await lifecycle.start('embedded registry', () =>
       startEmbeddedRegistry({ listen, stateDirectory }),
     );
-    registryUrl ??= embedded.url;
+    registryUrls ??= [embedded.url];
   }
-  const registry = createRegistryClient({
-    url: registryUrl ?? '',
-    ...(config.token !== undefined && { token: config.token }),
-    ...(config.datacenter !== undefined && { datacenter: config.datacenter }),
-    ...(config.registryPrefix !== undefined && { prefix: config.registryPrefix }),
-  });
+  const registry = openRegistry(config, registryUrls ?? []);
 
   const { workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads } = config;
   const listen = { address: vtep.ip, port };
@@ -132,6 +130,16 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
     socket: socketPath,
   };
   logger.info({ event: 'daemon.ready', version: VERSION, ...facts }, 'vtepd is ready');
+}
+
+/** @throws VtepError VTEP_ERR_INVALID for a file of the token or of TLS that is not what it should be. */
+function openRegistry(config: DaemonConfig, url: readonly string[]): Registry {
+  const { datacenter, registryPrefix: prefix, registryNamespace: namespace, registryPartition: partition } = config;
+  return createRegistryClient({
+    ...{ url, prefix, datacenter, namespace, partition },
+    token: openToken({ token: config.token, file: config.registryTokenFile }),
+    tls: readTlsFiles({ ca: config.registryCa, cert: config.registryCert, key: config.registryKey }),
+  });
 }
 
 /** One line on standard error, whatever the log's level and format. */

@@ -66,7 +66,7 @@ export class Ground {
     const { a } = topology.hosts;
     const binary = (await testbed.run('bash', [join(ROOT, 'scripts/consul.sh')], 300_000)).trim();
     const version = /v([\d.]+)/.exec(await testbed.run(binary, ['version']))?.[1] ?? 'unknown';
-    const socket = join(testbed.folder, 'consul.sock');
+    const socket = consulSocket(testbed);
     const process = topology.spawn(
       ...([a.netns, 'consul', binary, 'agent', '-dev', '-node', 'scale', '-bind', a.address] as const),
       // 1.8 counts a client's open requests: vtepd's watches all come from one address.
@@ -74,7 +74,7 @@ export class Ground {
         '-hcl',
         `addresses { http = "${a.address} unix://${socket}" }`,
         '-hcl',
-        'limits { http_max_conns_per_client = 2000 }',
+        'limits { http_max_conns_per_client = 10000 }',
       ],
       ...['-hcl', 'disable_update_check = true', '-dns-port', '-1', '-grpc-port', '-1', '-log-level', 'warn'],
     );
@@ -91,6 +91,10 @@ export class Ground {
 
   get #socketPath(): string {
     return join(this.#topology.testbed.folder, 'vtepd.sock');
+  }
+
+  get consulSocketPath(): string {
+    return consulSocket(this.#topology.testbed);
   }
 
   get #stateDirectory(): string {
@@ -177,3 +181,5 @@ export class Ground {
     return { residentBytes: bytes('VmRSS'), peakBytes: bytes('VmHWM') };
   }
 }
+
+const consulSocket = (testbed: Testbed): string => join(testbed.folder, 'consul.sock');

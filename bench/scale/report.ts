@@ -6,6 +6,7 @@ import { KINDS } from './changes.js';
 import type { Attached, Memory } from './ground.js';
 import type { Arrived, Cost, Idle, Load } from './measure.js';
 import type { ScaleOptions } from './options.js';
+import type { Watching } from './watchers.js';
 
 export interface Figures {
   readonly machine: MachineFacts;
@@ -23,6 +24,8 @@ export interface Figures {
   /** From the start of the process until all is in the tables. */
   readonly coldStartMs: number;
   readonly warmStartMs: number;
+  /** As many watchers of nodes/ as there are hosts, when one more joins. */
+  readonly watchers: readonly Watching[];
   /** Kinds of changes that did not arrive. */
   readonly missing: readonly string[];
 }
@@ -112,5 +115,13 @@ export function reportTables(figures: Figures): string {
     ],
     ['filling the registry', `${figures.fillSeconds.toFixed(1)} s`],
   ];
-  return `${formatTable(header, rows)}\n${formatTable(['measured', 'value'], facts)}`;
+  const watcherRows = figures.watchers.map(({ way, p50Ms, p99Ms, bodyBytes, consulCpuMs }) => [
+    ...[way, ms(p50Ms), ms(p99Ms), (bodyBytes / 1e6).toFixed(2), ms(consulCpuMs)],
+  ]);
+  const watcherHeader = [`a node joins, ${figures.options.hosts} watchers`, 'p50 ms', 'p99 ms', 'MB', 'CPU ms Consul'];
+  return [
+    formatTable(header, rows),
+    formatTable(['measured', 'value'], facts),
+    formatTable(watcherHeader, watcherRows),
+  ].join('\n');
 }

@@ -1,7 +1,7 @@
 /**
  * Program: the scale benchmark, one vtepd in a system of many simulated hosts.
  *
- *     Consul, vtepd ─▶ fill the registry ─▶ attach ─▶ idle ─▶ latency ─▶ cost ─▶ load ─▶ tables right? ─▶ restarts ─▶ report
+ *     Consul, vtepd ─▶ fill the registry ─▶ attach ─▶ idle ─▶ latency ─▶ cost ─▶ load ─▶ tables right? ─▶ restarts ─▶ watchers ─▶ report
  *
  * Exit codes: 0; 1 something failed, or a change did not arrive; 2 a wrong option; 130, 143, 129 ended by a signal.
  * Whatever the end, everything that was made goes.
@@ -20,6 +20,7 @@ import { parseOptions, type ScaleOptions, USAGE, UsageError } from './options.js
 import { Population } from './population.js';
 import { type Figures, reportJson, reportTables } from './report.js';
 import { SimulatedHosts } from './simulated-hosts.js';
+import { measureWatchers } from './watchers.js';
 
 const say = (text: string) => process.stdout.write(`${text}\n`);
 const complain = (text: string) => process.stderr.write(`scale: ${text}\n`);
@@ -72,11 +73,24 @@ async function measure(ground: Ground, options: ScaleOptions, signal: AbortSigna
   await ground.stopVtepd();
   await ground.forgetReadings(watched);
   const coldStartMs = await restart(ground, wanted);
+  await ground.stopVtepd();
+  say('restarted twice');
+  const { consulSocketPath: socketPath, consulPid } = ground;
+  const watchers = await measureWatchers({ socketPath, consulPid, count: options.hosts, population, hosts });
 
   const lost = [...arrived, ...load.arrived].filter(({ milliseconds }) => milliseconds === undefined);
   return {
     ...{ machine: machineFacts(), consulVersion: ground.consulVersion, options, fillSeconds, attached, idle },
-    ...{ arrived, costs, load, coldStartMs, warmStartMs, tableEntries: wanted.size, memory: { empty, full, end } },
+    ...{
+      arrived,
+      costs,
+      load,
+      coldStartMs,
+      warmStartMs,
+      tableEntries: wanted.size,
+      memory: { empty, full, end },
+      watchers,
+    },
     missing: [...lost, ...missing].map(({ kind }) => kind),
   };
 }

@@ -17,7 +17,7 @@ import { OFFLOAD_SWITCHES, type OffloadSwitch } from './offload-switches.js';
 import { type PortRange, SOURCE_PORT_MIN, SOURCE_PORTS_DEFAULT } from './source-ports.js';
 
 export interface ConfigValues {
-  registry?: string;
+  registry?: readonly string[];
   embeddedRegistry?: string;
   underlay?: string;
   advertise?: string;
@@ -41,7 +41,13 @@ export interface ConfigValues {
   offloadCoalesceUdp?: OffloadSwitch;
   offloadSimdChecksum?: OffloadSwitch;
   token?: string;
+  registryTokenFile?: string;
+  registryCa?: string;
+  registryCert?: string;
+  registryKey?: string;
   datacenter?: string;
+  registryNamespace?: string;
+  registryPartition?: string;
   registryPrefix?: string;
   logLevel?: LogLevel;
   logFormat?: LogFormat;
@@ -56,6 +62,8 @@ export interface ConfigOption {
   readonly env: string;
   readonly argument: string;
   readonly help: string;
+  /** May be given several times, and as a list in the file: the same as with commas between. */
+  readonly isList: boolean;
   /** @throws VtepError VTEP_ERR_INVALID that begins with `where` and the text. */
   read(text: string, where: string, into: ConfigValues): void;
 }
@@ -96,14 +104,15 @@ function option<K extends ConfigKey>(
     env: `VTEP_${name.replace(/-/g, '_').toUpperCase()}`,
     argument,
     help,
+    isList: key === 'registry',
     read(text, where, into) {
       const value = parse(text);
       if (!(value instanceof Refusal)) {
         into[key] = value;
         return;
       }
-      // The token is a secret: it is in no message.
-      const shown = key === 'token' ? '' : ` ${showValue(text)}`;
+      // Secrets are in no message: the token, and a password that somebody put in a URL.
+      const shown = key === 'token' ? '' : ` ${showValue(text.replace(/[^/,\s]*@/g, '...@'))}`;
       throw new VtepError('VTEP_ERR_INVALID', `${where}${shown} ${value.rule}`);
     },
   };
@@ -131,10 +140,25 @@ function parseRegistryUrl(text: string): string | Refusal {
   const url = URL.canParse(bare ? `http://${text}` : text) ? new URL(bare ? `http://${text}` : text) : undefined;
   if (url === undefined || text.trim() !== text || url.hostname === '') return new Refusal(rule);
   if (url.protocol !== 'http:' && url.protocol !== 'https:') return new Refusal(`${rule}: the scheme is http or https`);
-  if (url.username !== '' || url.password !== '') return new Refusal(`${rule}: a secret goes in --token`);
+  if (url.username !== '' || url.password !== '')
+    return new Refusal(`${rule}: a secret goes in --registry-token-file or --token`);
   if (url.pathname !== '/' || url.search !== '' || url.hash !== '') return new Refusal(`${rule}: without a path`);
   const hasPort = url.port !== '' || /:\d+\/?$/.test(text);
   return bare && !hasPort ? `http://${url.hostname}:${CONSUL_PORT}` : url.origin;
+}
+
+/** Servers of one cluster, in the order in which they are tried. */
+function parseRegistryUrls(text: string): readonly string[] | Refusal {
+  const urls = text.split(',').map((part) => parseRegistryUrl(part.trim()));
+  const refusal = urls.find((url) => url instanceof Refusal);
+  if (refusal !== undefined) return refusal;
+  const unique = [...new Set(urls as string[])];
+  const schemes = new Set(unique.map((url) => url.split(':')[0]));
+  return schemes.size === 1 ? unique : new Refusal('must be all http:// or all https://: a token goes to each of them');
+}
+
+function parseFile(text: string): string | Refusal {
+  return text === '' || text.endsWith('/') ? new Refusal('must be the path of a file') : resolve(text);
 }
 
 function parseListen(text: string): string | Refusal {
@@ -202,8 +226,8 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
   option(
     'registry',
     'url',
-    'the Consul server that keeps the networks, such as http://10.30.10.111:8500',
-    parseRegistryUrl,
+    'the Consul that keeps the networks, such as http://10.30.10.111:8500; several servers: commas, or once for each',
+    parseRegistryUrls,
   ),
   option(
     'embeddedRegistry',
@@ -295,14 +319,35 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
   option(
     'token',
     'token',
-    'the ACL token for Consul; better in VTEP_TOKEN, since other users can read flags',
+    'the ACL token for Consul; better in VTEP_TOKEN or a file, since other users can read flags',
     matching(/^[\x21-\x7e]+$/, 'must be printable ASCII without spaces'),
   ),
+  option('registryTokenFile', 'file', 'a file with that token, read again when it changes', parseFile),
+  option(
+    'registryCa',
+    'file',
+    "PEM: who signed the certificates of https:// registries (default: Node.js's CAs)",
+    parseFile,
+  ),
+  option('registryCert', 'file', "PEM: this host's certificate for registries that ask for one", parseFile),
+  option('registryKey', 'file', 'PEM: the key of that certificate', parseFile),
   option(
     'datacenter',
     'name',
     "the Consul datacenter (default: the server's own)",
     matching(/^[a-zA-Z0-9_-]+$/, 'must be letters, digits, "_" and "-"'),
+  ),
+  option(
+    'registryNamespace',
+    'name',
+    "the namespace in Consul Enterprise (default: the token's own)",
+    matching(/^[a-zA-Z0-9-]{1,64}$/, 'must be at most 64 letters, digits and "-"'),
+  ),
+  option(
+    'registryPartition',
+    'name',
+    "the admin partition in Consul Enterprise (default: the server's own)",
+    matching(/^[a-zA-Z0-9-]{1,64}$/, 'must be at most 64 letters, digits and "-"'),
   ),
   option('registryPrefix', 'prefix', 'where the keys are in the registry (default: vtep/v1/)', parsePrefix),
   option('logLevel', 'level', `${LOG_LEVELS.join(', ')} (default: info)`, oneOf(LOG_LEVELS)),

@@ -29,8 +29,8 @@ import { usageMessage } from './usage-message.js';
 import { VERSION } from './version.js';
 
 export interface DaemonConfig {
-  /** `http://host:port`. Absent: the embedded registry's own. */
-  readonly registryUrl?: string;
+  /** `http://host:port`, in the order to try them. Absent: the embedded registry's own. */
+  readonly registryUrls?: readonly string[];
   /** HOST:PORT that the embedded registry listens on. Absent: none is served. */
   readonly embeddedRegistry?: string;
   /** At least one of underlay and advertise is there. */
@@ -50,7 +50,13 @@ export interface DaemonConfig {
   readonly workerNice: number;
   readonly offloads: OffloadSwitches;
   readonly token?: string;
+  readonly registryTokenFile?: string;
+  readonly registryCa?: string;
+  readonly registryCert?: string;
+  readonly registryKey?: string;
   readonly datacenter?: string;
+  readonly registryNamespace?: string;
+  readonly registryPartition?: string;
   readonly registryPrefix?: string;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
@@ -73,6 +79,9 @@ file; an empty variable counts as not given.
 Examples:
   # join the networks that a Consul server keeps, over the interface eth0
   vtepd --registry http://10.30.10.111:8500 --underlay eth0
+
+  # three servers of one Consul cluster with TLS and ACLs
+  vtepd --registry https://c1:8501,https://c2:8501,https://c3:8501 --registry-ca ca.pem --registry-token-file token --underlay eth0
 
   # the first host serves the registry itself, without Consul; the others point at it
   vtepd --embedded-registry 10.30.10.111:8500 --underlay eth0
@@ -117,7 +126,11 @@ function readFlags(sources: ConfigSources): Record<string, string | undefined> |
     .addHelpText('after', EXAMPLES)
     .exitOverride()
     .configureOutput({ writeOut: sources.print, writeErr: () => {} });
-  for (const { name, argument, help } of CONFIG_OPTIONS) command.option(`--${name} <${argument}>`, help);
+  for (const { name, argument, help, isList } of CONFIG_OPTIONS) {
+    const flag = `--${name} <${argument}>`;
+    if (isList) command.option(flag, help, (text: string, before?: string) => (before ? `${before},${text}` : text));
+    else command.option(flag, help);
+  }
   command.option('--config <file>', 'a YAML file with any of these options');
   try {
     command.parse([...sources.argv], { from: 'user' });
@@ -158,6 +171,10 @@ function readFile(path: string, given: GivenOptions): void {
     if (given.has(option.key)) {
       throw new VtepError('VTEP_ERR_INVALID', `"${option.name}" and "${option.key}" in "${path}": give one of them`);
     }
+    if (option.isList && Array.isArray(value) && value.length > 0 && value.every((item) => typeof item === 'string')) {
+      given.set(option.key, { text: value.join(','), where: `"${name}" in "${path}":` });
+      continue;
+    }
     if (typeof value !== 'string') {
       throw new VtepError('VTEP_ERR_INVALID', `"${name}" in "${path}": must be a single value`);
     }
@@ -192,7 +209,7 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
     throw new VtepError('VTEP_ERR_INVALID', `${where} ${showValue(text)} ${rule}`);
   }
   return {
-    ...(values.registry !== undefined && { registryUrl: values.registry }),
+    ...(values.registry !== undefined && { registryUrls: values.registry }),
     ...(values.embeddedRegistry !== undefined && { embeddedRegistry: values.embeddedRegistry }),
     ...(values.underlay !== undefined && { underlay: values.underlay }),
     ...(values.advertise !== undefined && { advertise: values.advertise }),
@@ -217,12 +234,31 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
       'coalesce-udp': values.offloadCoalesceUdp ?? 'auto',
       'simd-checksum': values.offloadSimdChecksum ?? 'auto',
     },
-    ...(values.token !== undefined && { token: values.token }),
-    ...(values.datacenter !== undefined && { datacenter: values.datacenter }),
-    ...(values.registryPrefix !== undefined && { registryPrefix: values.registryPrefix }),
+    ...registryOptions(values),
     logLevel: values.logLevel ?? 'info',
     logFormat: values.logFormat ?? (sources.stderrIsTty ? 'text' : 'json'),
   };
+}
+
+/** Those that the registry's client takes, as they were given. @throws VtepError VTEP_ERR_INVALID for two that exclude each other */
+function registryOptions(values: ConfigValues): Partial<DaemonConfig> {
+  if (values.token !== undefined && values.registryTokenFile !== undefined) {
+    throw new VtepError('VTEP_ERR_INVALID', '--token and --registry-token-file are both given: give one of them');
+  }
+  const isPlain = values.registry?.[0]?.startsWith('https:') !== true;
+  const tls = (['registryCa', 'registryCert', 'registryKey'] as const).find((key) => values[key] !== undefined);
+  if (tls !== undefined && isPlain) {
+    const name = CONFIG_OPTIONS.find(({ key }) => key === tls)?.name;
+    throw new VtepError(
+      'VTEP_ERR_INVALID',
+      `--${name} is given for a registry without TLS: give --registry https://...`,
+    );
+  }
+  const keys = [
+    ...(['token', 'registryTokenFile', 'registryCa', 'registryCert', 'registryKey'] as const),
+    ...(['datacenter', 'registryNamespace', 'registryPartition', 'registryPrefix'] as const),
+  ];
+  return Object.fromEntries(keys.flatMap((key) => (values[key] === undefined ? [] : [[key, values[key]]])));
 }
 
 function nonEmpty(text: string | undefined): string | undefined {

@@ -161,9 +161,8 @@ export class Host implements HostOperations {
         }
         const missing = this.locals.all().filter(({ name }) => !there.has(`networks/${name}`));
         // Removed by force while this host was not heard of; else the registry may have lost it.
-        for (const network of missing)
-          if (state.removedFrom(network.id) !== undefined) void this.endpoints.dropNetwork(network);
-        if (missing.some(({ id }) => state.removedFrom(id) === undefined)) this.session.republish();
+        for (const network of missing) if (this.keeper.wasRemoved(network.id)) void this.endpoints.dropNetwork(network);
+        if (missing.some(({ id }) => !this.keeper.wasRemoved(id))) this.session.republish();
       },
     });
     const underlayMtuBytes = options.underlay.mtuBytes;

@@ -48,7 +48,7 @@ function refusal(argv: string[], env: Record<string, string> = {}): string {
 describe('values', () => {
   it('defaults', () => {
     expect(load(LEAST)).toEqual({
-      registryUrl: 'http://192.0.2.1:8500',
+      registryUrls: ['http://192.0.2.1:8500'],
       underlay: 'eth0',
       port: 4789,
       node: hostname(),
@@ -100,7 +100,7 @@ describe('values', () => {
       ...['--registry-prefix', '/lab/vtep/', '--log-level', 'debug', '--log-format', 'text'],
     ];
     expect(load(argv)).toEqual({
-      registryUrl: 'https://consul.example:8501',
+      registryUrls: ['https://consul.example:8501'],
       embeddedRegistry: '127.0.0.1:8500',
       underlay: 'eth1',
       advertise: '192.0.2.7',
@@ -132,7 +132,7 @@ describe('values', () => {
     const path = file('registry: http://file:1\nunderlay: eth0\nport: 1001\nsessionTtl: 21\nstate-dir: /file\n');
     const env = { VTEP_PORT: '1002', VTEP_SESSION_TTL: '22', VTEP_STATE_DIR: '' };
     expect(load(['--config', path, '--port', '1003'], env)).toMatchObject({
-      registryUrl: 'http://file:1',
+      registryUrls: ['http://file:1'],
       port: 1003,
       sessionTtlSeconds: 22,
       stateDirectory: '/file',
@@ -141,7 +141,7 @@ describe('values', () => {
 
   it('every option is read from the environment and from the file, in both spellings', () => {
     const samples: Record<string, string> = {
-      registry: 'http://192.0.2.1:8500',
+      registry: 'https://192.0.2.1:8501,https://192.0.2.2:8501',
       embeddedRegistry: '127.0.0.1:8500',
       underlay: 'eth0',
       advertise: '192.0.2.7',
@@ -165,18 +165,25 @@ describe('values', () => {
       offloadCoalesceUdp: 'off',
       offloadSimdChecksum: 'off',
       token: '0123',
+      registryTokenFile: '/run/token',
+      registryCa: '/tmp/ca.pem',
+      registryCert: '/tmp/host.pem',
+      registryKey: '/tmp/host.key',
       datacenter: 'dc1',
+      registryNamespace: 'lab',
+      registryPartition: 'east',
       registryPrefix: 'lab/',
       logLevel: 'warn',
       logFormat: 'text',
     };
     expect(CONFIG_OPTIONS.map((o) => o.key).sort()).toEqual(Object.keys(samples).sort());
-    const flags = CONFIG_OPTIONS.flatMap((o) => [`--${o.name}`, samples[o.key] ?? '']);
+    // It excludes --token; below it has a test of its own.
+    const options = CONFIG_OPTIONS.filter((o) => o.key !== 'registryTokenFile');
+    const flags = options.flatMap((o) => [`--${o.name}`, samples[o.key] ?? '']);
     const expected = load(flags);
     expect(expected?.token).toBe('0123');
-    expect(load([], Object.fromEntries(CONFIG_OPTIONS.map((o) => [o.env, samples[o.key] ?? ''])))).toEqual(expected);
-    const yaml = (spelling: 'key' | 'name') =>
-      CONFIG_OPTIONS.map((o) => `${o[spelling]}: ${samples[o.key]}\n`).join('');
+    expect(load([], Object.fromEntries(options.map((o) => [o.env, samples[o.key] ?? ''])))).toEqual(expected);
+    const yaml = (spelling: 'key' | 'name') => options.map((o) => `${o[spelling]}: ${samples[o.key]}\n`).join('');
     expect(load(['--config', file(yaml('key'))])).toEqual(expected);
     expect(load([], { VTEP_CONFIG: file(yaml('name')) })).toEqual(expected);
   });
@@ -191,7 +198,29 @@ describe('values', () => {
     ['https://consul:8501', 'https://consul:8501'],
     ['http://[::1]:8500', 'http://[::1]:8500'],
   ])('--registry %s is %s', (given, expected) => {
-    expect(load(['--registry', given, '--underlay', 'eth0'])?.registryUrl).toBe(expected);
+    expect(load(['--registry', given, '--underlay', 'eth0'])?.registryUrls).toEqual([expected]);
+  });
+
+  it('several registries are given with commas, one by one, or as a list in the file', () => {
+    const expected = ['http://c1:8500', 'http://c2:8500', 'http://c3:8501'];
+    const rest = ['--underlay', 'eth0'];
+    expect(load(['--registry', 'c1, c2:8500,http://c3:8501,c1', ...rest])?.registryUrls).toEqual(expected);
+    expect(load(['--registry', 'c1', '--registry', 'c2,c3:8501', ...rest])?.registryUrls).toEqual(expected);
+    expect(load(rest, { VTEP_REGISTRY: 'c1,c2,c3:8501' })?.registryUrls).toEqual(expected);
+    const path = file('registry:\n  - c1\n  - c2\n  - http://c3:8501\n');
+    expect(load([...rest, '--config', path])?.registryUrls).toEqual(expected);
+  });
+
+  it('the token comes from one place', () => {
+    expect(load([...LEAST, '--registry-token-file', '/run/token'])?.registryTokenFile).toBe('/run/token');
+    const line = refusal([...LEAST, '--registry-token-file', '/run/token', '--token', 'hush']);
+    expect(line).toBe('--token and --registry-token-file are both given: give one of them');
+  });
+
+  it('files for TLS belong to an https registry', () => {
+    expect(refusal([...LEAST, '--registry-cert', '/run/a.pem'])).toContain(
+      '--registry-cert is given for a registry without',
+    );
   });
 
   it('the log is text on a terminal, unless told otherwise', () => {
@@ -225,6 +254,10 @@ describe('wrong values: one line that names the option, the value and what would
     ['--registry', 'http://x:99999', 'must be the URL of a Consul server'],
     ['--registry', 'http://x/v1/kv', 'without a path'],
     ['--registry', 'http://u:p@x', '--token'],
+    ['--registry', 'http://x:1,', 'must be the URL'],
+    ['--registry', 'http://x:1,https://y:1', 'must be all http:// or all https://'],
+    ['--registry-ca', '/tmp/', 'must be the path of a file'],
+    ['--registry-namespace', 'a b', 'must be at most 64 letters'],
     ['--registry', '', 'must be the URL'],
     ['--registry', ':8500', 'must be the URL'],
     ['--embedded-registry', '8500', 'must be HOST:PORT'],
@@ -279,12 +312,12 @@ describe('wrong values: one line that names the option, the value and what would
     ['--log-level', 'loud', 'one of trace, debug, info, warn, error, fatal, silent'],
     ['--log-format', 'xml', 'one of json, text'],
   ])('%s "%s"', (flag, value, rule) => {
-    const line = refusal([...LEAST, `${flag}=${value}`]);
-    expect(line.startsWith(`${flag} "${value.slice(0, 70)}`), line).toBe(true);
+    const without = LEAST.filter((word, i) => word !== flag && LEAST[i - 1] !== flag);
+    const line = refusal([...without, `${flag}=${value}`]);
+    expect(line.startsWith(`${flag} "${value.replace('u:p@', '...@').slice(0, 70)}`), line).toBe(true);
     expect(line).toContain(rule);
     // The same from the environment (where empty is "not given") and from the file, each named as it was given.
     const option = CONFIG_OPTIONS.find((o) => `--${o.name}` === flag);
-    const without = LEAST.filter((word, i) => word !== flag && LEAST[i - 1] !== flag);
     if (value !== '') expect(refusal(without, { [option?.env ?? '']: value })).toContain(`${option?.env} "`);
     const path = file(`${option?.name}: "${value}"\n`);
     expect(refusal([...without, '--config', path])).toContain(`"${option?.name}" in "${path}": "`);

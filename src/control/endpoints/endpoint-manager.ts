@@ -86,7 +86,8 @@ export class EndpointManager {
         await state.removeEndpoint(endpoint.id);
       }
     }
-    this.options.gateway.restore(this.storedNetworks(), this.all());
+    const used = this.options.locals.stored().filter(({ name }) => this.on(name).length > 0);
+    this.options.gateway.restore(used, this.all());
     for (const name of state.networks().keys()) {
       try {
         await this.adoptNetwork(name);
@@ -180,8 +181,7 @@ export class EndpointManager {
     await this.mutex.run(name, async () => {
       if (locals.get(name)?.id !== id) return;
       const going = this.on(name);
-      const names = going.map((endpoint) => endpoint.name).join(', ');
-      const text = `network "${name}" was removed by force: ${names} detached`;
+      const text = `network "${name}" was removed by force: ${going.map((one) => one.name).join(', ')} detached`;
       logger.warn({ event: 'network.removed-by-force', network: name }, text);
       this.dropping.add(name);
       const failed = (error: Error) =>
@@ -399,13 +399,6 @@ export class EndpointManager {
     await this.options.locals.adopt(network);
     for (const endpoint of this.on(name)) await adoptHostEnd(this.options.iproute, hostEnd(endpoint));
     this.options.forwarding.setLocal(network.vni, this.macs(name));
-  }
-
-  /** Of the local copy, those with endpoints here; adoptNetwork() complains of what cannot be read. */
-  private storedNetworks(): NetworkValue[] {
-    return [...this.options.state.networks()]
-      .filter(([name]) => this.on(name).length > 0)
-      .flatMap(([, text]) => networkValueSchema.safeParse(JSON.parse(text)).data ?? []);
   }
 
   /** Keys of this node for networks that have no endpoint here any more: detached while the registry was away. */

@@ -13,7 +13,7 @@ import { ensureBridge, removeBridge } from '../ports/bridge.js';
 import type { Iproute, Link } from '../ports/iproute.js';
 import { bridgeName, tapName } from '../ports/names.js';
 import type { Reconciler } from '../reconcile/reconciler.js';
-import type { NetworkValue } from '../registry/schema.js';
+import { type NetworkValue, networkValueSchema } from '../registry/schema.js';
 import type { LocalState } from '../state/local-state.js';
 
 /** Outer Ethernet, IPv4, UDP and VXLAN headers less the outer Ethernet that the underlay MTU does not count, plus the
@@ -41,6 +41,12 @@ export class LocalNetworks {
 
   all(): NetworkValue[] {
     return [...this.networks.values()];
+  }
+
+  /** Those of the local copy that can be read; whoever adopts the others learns why they cannot. */
+  stored(): NetworkValue[] {
+    const texts = [...this.options.state.networks().values()];
+    return texts.flatMap((text) => networkValueSchema.safeParse(JSON.parse(text)).data ?? []);
   }
 
   mtuBytes(network: NetworkValue): number {

@@ -84,6 +84,13 @@ export class RegistryKeeper {
     return this.hasJustLostData && this.options.state.removedFrom(networkId) === undefined;
   }
 
+  /** Whether the network was removed from this very registry: what is missing for that stays so. */
+  wasRemoved(networkId: string): boolean {
+    const { state } = this.options;
+    const from = state.removedFrom(networkId);
+    return from !== undefined && from === state.registry?.id;
+  }
+
   /** What is missing now need not have been removed: not each host has put back what it knows. */
   get hasJustLostData(): boolean {
     return performance.now() - this.lostMs < PUT_BACK_MS;

@@ -1,12 +1,19 @@
 /**
  * Follows a prefix of the registry by blocking queries, for as long as its signal lives. Control plane, main thread.
  *
- *     ask(index) ─▶ answer ─▶ index moved? ─▶ onChange ─▶ wait out the spacing ─▶ ask(index)
- *        └─▶ failure ─▶ onError ─▶ back off 0.1 s .. 5 s, with jitter ─▶ ask(0)
+ *     ask(index) ─▶ answer ─▶ plausible? ─yes─▶ news? ─▶ onChange ─▶ wait out the spacing ─▶ ask(index)
+ *        │                       └─no─▶ confirm: a consistent reading ─┘
+ *        └─▶ failure ─▶ onError ─▶ back off, full jitter, up to 5 s ─▶ ask(0)
  *
- * Invariants: one query at a time; every listing is a whole reading, so that missed steps do not matter; an index that
- * goes backwards (another server, a restored store) is taken as it is and the next query starts at 0; two queries never
- * begin closer together than spacingMs(), and a server that answers early without news is asked ever more slowly.
+ * Any server of a cluster may answer a query, also one that is behind; a store may have been put back to an earlier state;
+ * and what is between may lie. So an answer is taken as it is only if it is newer than what is held and leaves something:
+ * an index that went backwards, other content at the same index, and nothing where there was something are confirmed by
+ * the leader first, and "nothing" also by asking for one of the keys that are held, since a token that lost its rights
+ * reads an empty list and is refused a key. What can't be confirmed is a failure: what is held stays.
+ *
+ * Invariants: one query at a time; every listing is a whole reading, so that missed steps do not matter; an entry that has
+ * not changed is the same object in the next listing; two queries never begin closer together than spacingMs(), and a server
+ * that answers early without news is asked ever more slowly.
  */
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -22,7 +29,7 @@ const BURST_READINGS = 4;
 const BACKOFF_MS = { min: 100, max: 5000 };
 
 export interface WatchOptions {
-  /** A whole reading of the prefix. The first comes at once; then one each time that the index has moved. */
+  /** A whole reading of the prefix. The first comes at once; then one each time that the index or the content has moved. */
   readonly onChange: (listing: RegistryListing) => void;
   /** Once per failed query, and when `onChange` throws. */
   readonly onError: (error: unknown) => void;
@@ -38,8 +45,8 @@ export async function watchPrefix(registry: Registry, prefix: string, options: W
   const { signal, waitSeconds = 55 } = options;
   // One signal ends all of a host's watches, one a network: more than ten listeners are no leak.
   setMaxListeners(0, signal);
+  let held: RegistryListing | undefined;
   let askIndex = 0;
-  let seenIndex: number | undefined;
   let failures = 0;
   let earlyAnswers = 0;
   let quickReadings = 0;
@@ -48,30 +55,29 @@ export async function watchPrefix(registry: Registry, prefix: string, options: W
     const begunMs = performance.now();
     let pauseMs: number;
     try {
-      const listing = await registry.watch(prefix, askIndex, waitSeconds, signal);
+      const answer = await registry.watch(prefix, askIndex, waitSeconds, signal, held?.entries);
+      const hasBlocked = askIndex > 0;
+      const listing = isPlausible(answer, held) ? answer : await confirm(registry, prefix, held!, signal);
       if (signal.aborted) return;
       failures = 0;
       options.onAnswer?.();
-      const blocked = askIndex > 0;
-      const moved = listing.index !== seenIndex;
+      const hasMoved = held === undefined || listing.index !== held.index || !hasSameEntries(listing, held);
       // An index of 0 would make the next query answer at once, for ever.
-      askIndex = seenIndex !== undefined && listing.index < seenIndex ? 0 : Math.max(1, listing.index);
-      seenIndex = listing.index;
-      if (moved) deliver(listing, options);
+      askIndex = Math.max(1, listing.index);
+      held = listing;
+      if (hasMoved) deliver(listing, options);
       const tookMs = performance.now() - begunMs;
-      earlyAnswers = !moved && blocked && tookMs < waitSeconds * 500 ? earlyAnswers + 1 : 0;
+      earlyAnswers = !hasMoved && hasBlocked && tookMs < waitSeconds * 500 ? earlyAnswers + 1 : 0;
       const longMs = spacingMs(listing.entries.length);
-      quickReadings = moved && tookMs < longMs ? quickReadings + 1 : 0;
+      quickReadings = hasMoved && tookMs < longMs ? quickReadings + 1 : 0;
       const spacing = quickReadings > BURST_READINGS ? longMs : SPACING_MS.min;
       pauseMs = Math.max(0, Math.min(BACKOFF_MS.max, spacing * 2 ** earlyAnswers) - tookMs);
     } catch (error) {
       if (signal.aborted) return;
       options.onError(error);
       askIndex = 0;
-      const ceilingMs = Math.min(BACKOFF_MS.max, BACKOFF_MS.min * 2 ** failures);
+      pauseMs = backOffMs(failures);
       failures += 1;
-      // Hosts that lost the registry together shall not come back together.
-      pauseMs = Math.max(BACKOFF_MS.min, ceilingMs * (0.5 + Math.random() / 2));
     }
     await pause(pauseMs, signal);
   }
@@ -80,6 +86,44 @@ export async function watchPrefix(registry: Registry, prefix: string, options: W
 /** In a stream of changes: between the beginnings of two queries, the first of which answered `entryCount` entries. */
 export function spacingMs(entryCount: number): number {
   return Math.min(SPACING_MS.max, Math.max(SPACING_MS.min, SPACING_MS.perEntry * entryCount));
+}
+
+/** Hosts that lost the registry together shall not come back together: anything from the least to a growing most. */
+export function backOffMs(failures: number): number {
+  const mostMs = Math.min(BACKOFF_MS.max, 4 * BACKOFF_MS.min * 2 ** failures);
+  return BACKOFF_MS.min + Math.random() * (mostMs - BACKOFF_MS.min);
+}
+
+function isPlausible(answer: RegistryListing, held: RegistryListing | undefined): boolean {
+  if (held === undefined) return true;
+  if (answer.entries.length === 0 && held.entries.length > 0) return false;
+  return answer.index > held.index || (answer.index === held.index && hasSameEntries(answer, held));
+}
+
+/** By value as well: a Registry need not hand out the same objects, though the HTTP client does. */
+function hasSameEntries(a: RegistryListing, b: RegistryListing): boolean {
+  return (
+    a.entries.length === b.entries.length &&
+    a.entries.every((entry, i) => {
+      const other = b.entries[i]!;
+      return entry === other || (entry.key === other.key && entry.modifyIndex === other.modifyIndex);
+    })
+  );
+}
+
+/** @throws what the registry throws, or VTEP_ERR_REGISTRY when it contradicts itself. */
+async function confirm(
+  registry: Registry,
+  prefix: string,
+  held: RegistryListing,
+  signal: AbortSignal,
+): Promise<RegistryListing> {
+  const listing = await registry.list(prefix, { isConsistent: true, signal, known: held.entries });
+  const witness = held.entries[0];
+  if (listing.entries.length > 0 || witness === undefined) return listing;
+  if ((await registry.get(witness.key)) === undefined) return listing;
+  const text = `registry ${registry.url} shows nothing under ${prefix} and yet has ${witness.key}: check its servers`;
+  throw new VtepError('VTEP_ERR_REGISTRY', text);
 }
 
 function deliver(listing: RegistryListing, options: WatchOptions): void {

@@ -3,11 +3,17 @@
  */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { VtepError } from '../../../src/control/errors.js';
-import type { Registry, RegistryListing } from '../../../src/control/registry/registry.js';
-import { spacingMs, type WatchOptions, watchPrefix } from '../../../src/control/registry/watcher.js';
+import type { ListOptions, Registry, RegistryEntry, RegistryListing } from '../../../src/control/registry/registry.js';
+import { backOffMs, spacingMs, type WatchOptions, watchPrefix } from '../../../src/control/registry/watcher.js';
 
 type Answer = RegistryListing | Error;
-const listing = (index: number): RegistryListing => ({ index, entries: [] });
+const listing = (index: number, ...keys: string[]): RegistryListing => ({
+  index,
+  entries: keys.map((text) => {
+    const [key = '', modifyIndex = '1'] = text.split('@');
+    return { key, value: '', createIndex: 1, modifyIndex: Number(modifyIndex) };
+  }),
+});
 const down = new VtepError('VTEP_ERR_REGISTRY_UNREACHABLE', 'down');
 
 let stop: AbortController;
@@ -20,11 +26,27 @@ afterEach(() => {
   stop.abort();
 });
 
+/** What the leader says when it is asked to confirm. */
+interface Leader {
+  readonly list?: () => RegistryListing | Promise<RegistryListing>;
+  readonly get?: (key: string) => RegistryEntry | undefined;
+}
+
 /** Real time runs the loop; these tests are short enough for it. */
-function scripted(answer: (index: number, call: number) => Answer | Promise<Answer>) {
+function scripted(answer: (index: number, call: number) => Answer | Promise<Answer>, leader: Leader = {}) {
   const asked: { index: number; atMs: number }[] = [];
+  const confirmed: string[] = [];
   const registry = {
     url: 'http://192.0.2.1:8500',
+    async list(_prefix: string, { isConsistent }: ListOptions) {
+      confirmed.push(isConsistent === true ? 'consistent' : 'default');
+      if (leader.list === undefined) throw down;
+      return leader.list();
+    },
+    async get(key: string) {
+      confirmed.push(key);
+      return leader.get?.(key);
+    },
     async watch(_prefix: string, index: number, _waitSeconds: number, signal: AbortSignal) {
       asked.push({ index, atMs: Number(process.hrtime.bigint() / 1_000_000n) });
       const given = await answer(index, asked.length - 1);
@@ -33,7 +55,7 @@ function scripted(answer: (index: number, call: number) => Answer | Promise<Answ
       return given;
     },
   } as unknown as Registry;
-  return { asked, registry };
+  return { asked, confirmed, registry };
 }
 
 const block = (signal: AbortSignal) =>
@@ -43,16 +65,20 @@ const block = (signal: AbortSignal) =>
 
 function run(registry: Registry, more: Partial<WatchOptions> = {}) {
   const changes: number[] = [];
+  const listings: RegistryListing[] = [];
   const errors: unknown[] = [];
   const answers = vi.fn();
   const ended = watchPrefix(registry, 'nodes/', {
-    onChange: ({ index }) => changes.push(index),
+    onChange: (given) => {
+      changes.push(given.index);
+      listings.push(given);
+    },
     onError: (error) => errors.push(error),
     onAnswer: answers,
     signal: stop.signal,
     ...more,
   });
-  return { changes, errors, answers, ended };
+  return { changes, listings, errors, answers, ended };
 }
 
 const realSleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -66,13 +92,93 @@ describe('watchPrefix', () => {
     expect(changes).toEqual([5, 9]);
   });
 
-  it('takes an index that goes backwards as news and starts again at 0', async () => {
-    const script = [listing(50), listing(3), listing(3), listing(4)];
-    const { asked, registry } = scripted((_index, call) => script[call] ?? block(stop.signal));
+  it('takes an index that goes backwards only as the leader confirms it, and goes on from there', async () => {
+    const script = [listing(50, 'a', 'b'), listing(3, 'a'), listing(9, 'a', 'c')];
+    const { asked, confirmed, registry } = scripted((_index, call) => script[call] ?? block(stop.signal), {
+      list: () => listing(4, 'a'),
+    });
     const { changes } = run(registry);
-    await vi.waitFor(() => expect(asked).toHaveLength(5));
-    expect(asked.map(({ index }) => index)).toEqual([0, 50, 0, 3, 4]);
-    expect(changes).toEqual([50, 3, 4]);
+    await vi.waitFor(() => expect(asked).toHaveLength(4));
+    expect(asked.map(({ index }) => index)).toEqual([0, 50, 4, 9]);
+    expect(confirmed).toEqual(['consistent']);
+    expect(changes).toEqual([50, 4, 9]);
+  });
+
+  it('keeps what it has while a server that is behind shows older states', async () => {
+    const behind = [listing(30, 'a'), listing(31, 'a'), listing(40)];
+    const { asked, registry } = scripted(
+      (_index, call) => [listing(50, 'a', 'b'), ...behind, listing(51, 'a', 'b', 'c')][call] ?? block(stop.signal),
+      { list: () => listing(50, 'a', 'b'), get: (key) => listing(1, key).entries[0] },
+    );
+    const { changes, errors } = run(registry);
+    await vi.waitFor(() => expect(asked).toHaveLength(6));
+    expect(changes).toEqual([50, 51]);
+    expect(errors).toEqual([]);
+  });
+
+  it('has other content at the same index confirmed', async () => {
+    const script = [listing(50, 'a', 'b'), listing(50, 'a'), listing(50, 'a@50', 'b')];
+    const { asked, confirmed, registry } = scripted((_index, call) => script[call] ?? block(stop.signal), {
+      list: () => (confirmed.length === 1 ? listing(50, 'a', 'b') : listing(50, 'a@50', 'b')),
+    });
+    const { listings } = run(registry);
+    await vi.waitFor(() => expect(asked).toHaveLength(4));
+    expect(confirmed).toEqual(['consistent', 'consistent']);
+    expect(listings).toEqual([listing(50, 'a', 'b'), listing(50, 'a@50', 'b')]);
+  });
+
+  it('believes that all is gone when the leader and a key of it say so', async () => {
+    const script = [listing(50, 'a', 'b'), listing(60), listing(61)];
+    const { asked, confirmed, registry } = scripted((_index, call) => script[call] ?? block(stop.signal), {
+      list: () => listing(60),
+    });
+    const { changes, errors } = run(registry);
+    await vi.waitFor(() => expect(asked).toHaveLength(4));
+    expect(confirmed).toEqual(['consistent', 'a']);
+    expect(changes).toEqual([50, 60, 61]);
+    expect(errors).toEqual([]);
+  });
+
+  it.each<[string, Leader, string]>([
+    ['the leader can not be asked', {}, 'VTEP_ERR_REGISTRY_UNREACHABLE'],
+    [
+      'a key of it is there',
+      { list: () => listing(60), get: (key) => listing(1, key).entries[0] },
+      'VTEP_ERR_REGISTRY',
+    ],
+    [
+      'a key of it is refused',
+      {
+        list: () => listing(60),
+        get: () => {
+          throw new VtepError('VTEP_ERR_REGISTRY', 'refused');
+        },
+      },
+      'VTEP_ERR_REGISTRY',
+    ],
+  ])('does not believe that all is gone when %s, also not after the failure', async (_title, leader, code) => {
+    const { asked, registry } = scripted((_index, call) => (call === 0 ? listing(50, 'a', 'b') : listing(60)), leader);
+    const { changes, errors } = run(registry);
+    await vi.waitFor(() => expect(asked.length).toBeGreaterThan(2), 5000);
+    expect(changes).toEqual([50]);
+    expect(errors[0]).toMatchObject({ code });
+    expect(asked.slice(0, 3).map(({ index }) => index)).toEqual([0, 50, 0]);
+  });
+
+  it('hands what it has to the next query', async () => {
+    const known: unknown[] = [];
+    const first = listing(5, 'a');
+    const registry = {
+      url: '',
+      async watch(_prefix: string, index: number, _wait: number, _signal: AbortSignal, entries: unknown) {
+        known.push(entries);
+        return index === 0 ? first : block(stop.signal);
+      },
+    } as unknown as Registry;
+    run(registry);
+    await vi.waitFor(() => expect(known).toHaveLength(2));
+    expect(known).toEqual([undefined, first.entries]);
+    expect(known[1]).toBe(first.entries);
   });
 
   it('is silent when the wait ends without news', async () => {
@@ -96,9 +202,19 @@ describe('watchPrefix', () => {
     expect(changes).toEqual([7, 8]);
     expect(asked.map(({ index }) => index)).toEqual([0, 7, 0, 0, 0, 7, 8]);
     const gapsMs = asked.slice(2, 5).map(({ atMs }, i) => atMs - asked[i + 1]!.atMs);
-    expect(gapsMs[0]).toBeGreaterThanOrEqual(95);
-    expect(gapsMs[1]).toBeGreaterThanOrEqual(95);
-    expect(gapsMs[2]).toBeGreaterThanOrEqual(190);
+    for (const gapMs of gapsMs) expect(gapMs).toBeGreaterThanOrEqual(95);
+  });
+
+  it('spreads hosts that lost the registry together over the whole of a back-off that grows, to 5 s', () => {
+    for (const [failures, mostMs] of [400, 800, 1600, 3200, 5000, 5000].entries()) {
+      const waits = Array.from({ length: 1000 }, () => backOffMs(failures));
+      expect(Math.min(...waits)).toBeGreaterThanOrEqual(100);
+      expect(Math.max(...waits)).toBeLessThanOrEqual(mostMs);
+      const tenths = Array.from({ length: 10 }, () => 0);
+      for (const ms of waits) tenths[Math.min(9, Math.floor(((ms - 100) / (mostMs - 100)) * 10))]! += 1;
+      // 100 are to be expected in each; further off than this one time in many millions.
+      for (const count of tenths) expect(Math.abs(count - 100)).toBeLessThan(65);
+    }
   });
 
   it.each([
