@@ -12,5 +12,4 @@ it('leaves registry, hosts, kernel and containers as they should be', async () =
   expect(result.violations, result.report).toEqual([]);
   expect(result.quietPoints).toBeGreaterThanOrEqual(3);
   expect(result.pings).toBeGreaterThan(100);
-}, // Each quiet point waits for as long as it may take.
-400_000);
+}, 400_000); // Each quiet point waits for as long as it may take.
