@@ -16,6 +16,7 @@ type Stored = Omit<RegistryEntry, 'key'>;
 
 export class MemoryRegistry implements Registry {
   readonly url = 'memory://';
+  readonly urls = [this.url];
   down = false;
   pause: () => Promise<void> = async () => undefined;
   keys = new Map<string, Stored>();

@@ -1,7 +1,7 @@
 /**
  * All at once for a while: bulk TCP both ways, hashed streams one after the other, and a thousand short connections a
  * second. None is lost, no byte is wrong, and the daemons hold as much afterwards as before. A few seconds in the tests;
- * `npm run soak` takes a minute, or SOAK_SECONDS.
+ * `npm run soak:datapath` takes a minute, or SOAK_SECONDS.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, it } from 'vitest';

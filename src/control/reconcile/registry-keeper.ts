@@ -125,7 +125,7 @@ export class RegistryKeeper {
     const found = await registry.get(REGISTRY_ID_KEY);
     const id = found && parseRegistryId(found)?.id;
     if (remembered !== undefined && id === remembered.id) return false;
-    const isLost = remembered !== undefined && remembered.url === registry.url;
+    const isLost = remembered !== undefined && registry.urls.includes(remembered.url);
     if (isLost) {
       this.lostMs = performance.now();
       logger.warn(

@@ -79,9 +79,8 @@ export function createRegistryClient(options: RegistryClientOptions): Registry {
   const keys = new KeySpace(options.prefix ?? 'vtep/v1/');
   const { prefix } = keys;
   const urls = typeof options.url === 'string' ? [options.url] : options.url;
-  const servers = new Failover(
-    urls.length === 0 ? [openServer('', options)] : urls.map((url) => openServer(url, options)),
-  );
+  const all = (urls.length === 0 ? [''] : urls).map((url) => openServer(url, options));
+  const servers = new Failover(all);
 
   async function ask<T>(question: Question<T>): Promise<T> {
     const failures: ServerFailure[] = [];
@@ -122,6 +121,7 @@ export function createRegistryClient(options: RegistryClientOptions): Registry {
     get url() {
       return servers.current.url;
     },
+    urls: all.map(({ url }) => url),
     async get(key) {
       const full = keys.key(key);
       const read = (answer: Answer) => entryOf(answer, prefix, full);

@@ -37,6 +37,8 @@ function unpack(answer: IncomingMessage, onError: (error: Error) => void): Incom
   const { statusCode, statusMessage, headers, rawHeaders, socket, httpVersion } = answer;
   Object.assign(plain, { statusCode, statusMessage, headers, rawHeaders, socket, httpVersion });
   Object.defineProperty(plain, 'complete', { get: () => answer.complete });
+  // The pipeline tells it; without a listener of its own the stream would end the process.
+  plain.on('error', () => {});
   pipeline(answer, plain, (error) => {
     // One that is cut off is told by whoever follows the request: its stream closes before it is complete.
     if (error != null && answer.complete) onError(error);

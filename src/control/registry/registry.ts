@@ -47,6 +47,8 @@ export interface ListOptions {
 export interface Registry {
   /** Where the registry is, for messages: of several servers the one that answered last. */
   readonly url: string;
+  /** Those of all its servers: one of them is `url` at each time. */
+  readonly urls: readonly string[];
   get(key: string): Promise<RegistryEntry | undefined>;
   /** Everything under `prefix`, now. An empty prefix tree is an empty listing. */
   list(prefix: string, options?: ListOptions): Promise<RegistryListing>;

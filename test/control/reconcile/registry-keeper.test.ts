@@ -39,7 +39,7 @@ function newState(): LocalState {
 
 /** A host's keeper with what it reads; it follows the registry until stop(). */
 function follow(state = newState(), url?: string) {
-  const seen = url === undefined ? registry : Object.assign(Object.create(registry), { url });
+  const seen = url === undefined ? registry : Object.assign(Object.create(registry), { url, urls: [url] });
   const logger = pino({ level: 'silent' });
   const keeper = new RegistryKeeper({ registry: seen, state, networks, logger, spreadMs: 20, removedAgainMs: 50 });
   const abort = new AbortController();
@@ -73,6 +73,22 @@ const known = (host: ReturnType<typeof follow>, count: number) =>
   vi.waitFor(() => expect(host.state.snapshot('networks/')).toHaveLength(count));
 
 describe('RegistryKeeper', () => {
+  it('finds the loss by whichever server of a cluster it asks', async () => {
+    const state = newState();
+    const first = follow(state, 'http://one');
+    await first.keeper.check();
+    await networks.create({ name: 'blue' });
+    await known(first, 1);
+    await first.stop();
+    registry.wipe();
+    const elsewhere = Object.assign(Object.create(registry), { url: 'http://two', urls: ['http://one', 'http://two'] });
+    const logger = pino({ level: 'silent' });
+    const keeper = new RegistryKeeper({ registry: elsewhere, state, networks, logger, spreadMs: 20 });
+    expect(await keeper.check()).toBe(true);
+    keeper.close();
+    expect((await networks.list()).map(({ name }) => name)).toEqual(['blue']);
+  });
+
   it('puts networks without endpoints back, with VNI, subnet and peers, by one host or several', async () => {
     const [a, b] = [follow(), follow()];
     await networks.create({ name: 'blue' });
