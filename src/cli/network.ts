@@ -190,7 +190,8 @@ function usageText({ usage }: NetworkDetail, cidr: string): string {
   const own = usage?.find((one) => one.cidr === cidr);
   if (own === undefined) return '';
   const free = own.free > FREE_SHOWN_MAX ? `more than ${FREE_SHOWN_MAX}` : String(own.free);
-  return `, ${own.used} used, ${free} free`;
+  const spare = own.spare === 0 ? '' : `, ${own.spare} spare`;
+  return `, ${own.used} used${spare}, ${free} free`;
 }
 
 function networkText(network: NetworkDetail): string {

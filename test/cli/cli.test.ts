@@ -194,7 +194,7 @@ describe('what is printed', () => {
   it('network inspect', async () => {
     const text = await done('network', 'inspect', 'n');
     for (const part of [
-      '10.0.0.0/24, gateway 10.0.0.1, 3 used, 250 free',
+      '10.0.0.0/24, gateway 10.0.0.1, 3 used, 2 spare, 248 free',
       'vni       256',
       'mtu       from the underlay',
       'bridge vtb-100',

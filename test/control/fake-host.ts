@@ -91,7 +91,7 @@ export class FakeHost implements HostOperations {
   async inspectNetwork(name: string) {
     const local = { bridge: 'vtb-100', tap: 'vtt-100', mtuBytes: 1450 };
     const peers = [{ address: '192.0.2.9', port: 4789 }];
-    const usage = [{ cidr: '10.0.0.0/24', used: 3, free: 250 }];
+    const usage = [{ cidr: '10.0.0.0/24', used: 3, spare: 2, free: 248 }];
     return this.#answer({ ...NETWORK, endpoints: [ENDPOINT], peers, usage, local }, 'inspectNetwork', name);
   }
   async removeNetwork(name: string, ...force: boolean[]) {

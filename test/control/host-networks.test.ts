@@ -56,8 +56,8 @@ describe('a network that is removed by force', () => {
     const kept = await b.host.attach({ network: 'green', netns: three });
     await b.host.attach({ network: 'blue', netns: three });
     expect((await b.host.inspectNetwork('blue')).usage).toEqual([
-      { cidr: '10.0.0.0/24', used: 3, free: 250 },
-      { cidr: 'fd76:7465:7000::/64', used: 3, free: Number(2n ** 64n - 5n) },
+      { cidr: '10.0.0.0/24', used: 3, spare: 0, free: 250 },
+      { cidr: 'fd76:7465:7000::/64', used: 3, spare: 0, free: Number(2n ** 64n - 5n) },
     ]);
     await expect(b.host.removeNetwork('blue')).rejects.toMatchObject({ code: 'VTEP_ERR_NETWORK_IN_USE' });
     await b.host.removeNetwork('blue', true);

@@ -97,8 +97,9 @@ it(
     for (const host of ['a', 'b'] as const) {
       const { totals } = (await pair.mustVtep(host, 'status', '--json')).json();
       expect([totals.checksums_wrong, totals.tap_gso_refused, totals.events_lost]).toEqual([0, 0, 0]);
+      // Connections to the registry come and go.
+      await waitFor(`the descriptors of ${host}`, () => holdings(host).fds <= before[host].fds);
       const after = holdings(host);
-      expect(after.fds, `descriptors of ${host}`).toBe(before[host].fds);
       expect(after.bytes - before[host].bytes, `memory of ${host}`).toBeLessThan(GROWTH_BYTES_MAX);
     }
     expect((await pair.ping('box-a', boxB.ip)).lossPercent).toBe(0);

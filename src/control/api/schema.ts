@@ -174,7 +174,7 @@ export const networkDetailSchema = networkSchema.extend({
   endpoints: z.array(endpointSchema),
   peers: z.array(z.object({ address: z.string(), port: z.number() })),
   /** Of each subnet: addresses that are claimed, and those that can be given without being asked for by name. */
-  usage: z.array(z.object({ cidr: z.string(), used: z.number(), free: z.number() })).optional(),
+  usage: z.array(z.object({ cidr: z.string(), used: z.number(), spare: z.number(), free: z.number() })).optional(),
   /** Being removed by force: hosts detach their endpoints. */
   removing: z.boolean().optional(),
   local: z.object({ bridge: z.string(), tap: z.string(), mtuBytes: z.number() }).optional(),

@@ -284,8 +284,9 @@ export class EndpointManager {
     endpoint: LocalEndpoint,
     network: NetworkValue | undefined,
   ): Promise<StockedAddress[]> {
-    const { reach } = this.options;
+    const { reach, addresses } = this.options;
     const stocked: StockedAddress[] = [];
+    addresses.forget(endpoint.id);
     for (const address of endpoint.addresses) {
       const claimId = endpoint.heldAs?.[bareAddress(address)] ?? endpoint.id;
       if (reach.away) {

@@ -2,7 +2,8 @@
  * The table `inet vtep` as text, from what is to be: pure, the same input gives the same text.
  *
  *     raw,         what the bridge carries from container to container, and the tunnel's own datagrams, are none of
- *       raw-output   conntrack's business: it would cost them, and two networks may use the same addresses
+ *       raw-input,   conntrack's business: it would cost them, and two networks may use the same addresses
+ *       raw-output
  *     prerouting,  published ports: to the container (dnat)
  *       output
  *     forward      one bridge to itself: yes; internal: no; into a network: answers and published ports only
@@ -48,8 +49,10 @@ export function ruleset(desired: DesiredRules): string {
   const routed = networks.filter(({ internal, gateways }) => !internal && gateways.length > 0);
   const shut = networks.filter((network) => !routed.includes(network));
   const chains = [
-    // Before conntrack's reassembly at -400: fragments between containers pass one by one.
-    chain('raw', 'filter hook prerouting priority -450', [tunnelRule(desired.tunnel, 'daddr'), ...rawRules(networks)]),
+    // Before conntrack's reassembly at -400: fragments between containers pass one by one. The tunnel's own only after it,
+    // since all but the first of them have no port to be known by.
+    chain('raw', 'filter hook prerouting priority -450', rawRules(networks)),
+    chain('raw-input', 'filter hook prerouting priority raw', [tunnelRule(desired.tunnel, 'daddr')]),
     chain('raw-output', 'filter hook output priority raw', [tunnelRule(desired.tunnel, 'saddr')]),
     chain('forward', 'filter hook forward priority filter', [
       ...on(

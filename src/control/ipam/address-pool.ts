@@ -133,10 +133,15 @@ export class AddressPool {
     this.claiming.delete(endpointId);
   }
 
-  /** Gives the address back if it is held for this endpoint; nothing happens else. */
-  async release(network: string, address: string, endpointId: string): Promise<void> {
+  /** The endpoint is no more: nothing is held, and nothing contested, for it. */
+  forget(endpointId: string): void {
     this.heldUnder.delete(endpointId);
     this.conflicts.delete(endpointId);
+  }
+
+  /** Gives the address back if it is held for this endpoint; nothing happens else. */
+  async release(network: string, address: string, endpointId: string): Promise<void> {
+    this.forget(endpointId);
     const entry = await this.registry.get(addressKey(network, address));
     if (entry === undefined) return;
     const holder = parseAddress(entry);
@@ -264,8 +269,14 @@ export class AddressPool {
   /** How full the network's subnets are. */
   async usage(network: NetworkValue): Promise<SubnetUsage[]> {
     const entries = (await this.registry.list(addressesPrefix(network.name))).entries;
-    const claimed = entries.map(({ key }) => parseAddressKey(key)?.address ?? '').filter((text) => isIP(text) !== 0);
-    return usageOf(network, claimed);
+    const claims = entries.map((entry) => ({
+      address: parseAddressKey(entry.key)?.address ?? '',
+      isSpare: parseAddress(entry)?.spare === true,
+    }));
+    return usageOf(
+      network,
+      claims.filter(({ address }) => isIP(address) !== 0),
+    );
   }
 
   private async taken(network: string, family: IpFamily): Promise<Set<bigint>> {

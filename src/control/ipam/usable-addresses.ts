@@ -59,23 +59,36 @@ export function countOf(spans: readonly Span[]): bigint {
   return spans.reduce((sum, { first, last }) => sum + last - first + 1n, 0n);
 }
 
+/** A claim in the registry; a spare one is a host's stock for the time when the registry is away. */
+export interface Claim {
+  /** Without prefix length. */
+  readonly address: string;
+  readonly isSpare: boolean;
+}
+
 export interface SubnetUsage {
   readonly cidr: string;
-  /** Claimed, also outside of the range. */
+  /** By endpoints, also outside of the range. */
   readonly used: number;
+  /** Claimed in advance by hosts. */
+  readonly spare: number;
   /** What can still be given without being asked for by name. Rounded beyond 2^53. */
   readonly free: number;
 }
 
-/** @param claimed addresses without prefix length; each is counted in the subnet that it lies in. */
-export function usageOf(network: Addressed, claimed: readonly string[]): SubnetUsage[] {
-  const numbers = claimed.map((text) => ({ family: familyOf(text), number: addressNumber(text) }));
+/** Each claim is counted in the subnet that it lies in. */
+export function usageOf(network: Addressed, claims: readonly Claim[]): SubnetUsage[] {
+  const numbers = claims.map(({ address, isSpare }) => {
+    return { family: familyOf(address), number: addressNumber(address), isSpare };
+  });
   const inside = ({ family, first, last }: Span) =>
-    numbers.filter((one) => one.family === family && first <= one.number && one.number <= last).length;
+    numbers.filter((one) => one.family === family && first <= one.number && one.number <= last);
   return network.subnets.map((subnet) => {
     const given = givenSpansOf(subnet);
-    const taken = given.reduce((sum, span) => sum + inside(span), 0);
-    return { cidr: subnet.cidr, used: inside(parseSpan(subnet.cidr)), free: Number(countOf(given)) - taken };
+    const taken = given.reduce((sum, span) => sum + inside(span).length, 0);
+    const all = inside(parseSpan(subnet.cidr));
+    const spare = all.filter(({ isSpare }) => isSpare).length;
+    return { cidr: subnet.cidr, used: all.length - spare, spare, free: Number(countOf(given)) - taken };
   });
 }
 

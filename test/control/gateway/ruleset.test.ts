@@ -25,9 +25,9 @@ describe('ruleset', () => {
   });
 
   it('keeps the tunnel out of conntrack, and nothing else of the host', () => {
-    expect(rules({}, 'raw')).toEqual(['ip daddr 192.0.2.1 udp dport 4789 notrack accept']);
+    expect(rules({}, 'raw-input')).toEqual(['ip daddr 192.0.2.1 udp dport 4789 notrack accept']);
     expect(rules({}, 'raw-output')).toEqual(['ip saddr 192.0.2.1 udp dport 4789 notrack accept']);
-    expect(rules({ tunnel: { ip: '2001:db8::1', port: 1 } }, 'raw')).toEqual([
+    expect(rules({ tunnel: { ip: '2001:db8::1', port: 1 } }, 'raw-input')).toEqual([
       'ip6 daddr 2001:db8::1 udp dport 1 notrack accept',
     ]);
   });
@@ -40,7 +40,6 @@ describe('ruleset', () => {
     [
       'raw',
       [
-        'ip daddr 192.0.2.1 udp dport 4789 notrack accept',
         'iifname { "vtep-b256" } ip daddr 127.0.0.0/8 drop',
         'iifname { "vtep-b256" } iifname . ether daddr != { "vtep-b256" . 02:76:74:00:01:00 } notrack',
       ],
