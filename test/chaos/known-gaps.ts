@@ -12,6 +12,8 @@ export interface KnownGaps {
   readonly wipedRegistryGivesTwice: boolean;
   /** A network that a host puts back into the registry has no claim on its subnet. */
   readonly putBackLacksSubnetClaim: boolean;
+  /** Hosts claim no addresses in advance. */
+  readonly noSpareAddresses: boolean;
   /** An attach during which vtepd was killed leaves a veth, a bridge or a TAP that nobody removes. */
   readonly killedAttachLeavesLinks: boolean;
   /** A host that comes back with another underlay address is refused while its old session lives. */
@@ -23,6 +25,7 @@ export const KNOWN_GAPS: KnownGaps = {
   wipedRegistryLosesEmptyNetworks: false,
   wipedRegistryGivesTwice: false,
   putBackLacksSubnetClaim: false,
+  noSpareAddresses: true,
   killedAttachLeavesLinks: true,
   renumberedHostIsRefused: false,
 };

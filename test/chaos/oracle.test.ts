@@ -160,6 +160,18 @@ describe('the oracle', () => {
     expect(compare(modelOf(ATTACHMENTS), HOSTS, seen)).toEqual([]);
   });
 
+  it('wants the spares that each host claims in advance, and no more', () => {
+    const seen = observationOf(ATTACHMENTS);
+    const spare = (node: string) => ({ node, endpointId: 'spare', spare: true });
+    for (const [index, node] of ['h1', 'h2'].entries())
+      seen.registry.addresses.set(`n1/10.0.0.${254 - index}`, spare(node));
+    expect(compare(modelOf(ATTACHMENTS), HOSTS, seen, 1)).toEqual([]);
+    expect(compare(modelOf(ATTACHMENTS), HOSTS, seen, 2)).not.toEqual([]);
+    expect(compare(modelOf(ATTACHMENTS), HOSTS, seen, 0)).not.toEqual([]);
+    seen.registry.addresses.set('n1/10.0.0.250', spare('h9'));
+    expect(compare(modelOf(ATTACHMENTS), HOSTS, seen, 1)).not.toEqual([]);
+  });
+
   it('takes an attach whose answer was lost for done if its host has it, else for not done', () => {
     const [first, second] = ATTACHMENTS as [AttachmentModel, AttachmentModel];
     const model = modelOf([first]);

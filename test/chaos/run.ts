@@ -21,6 +21,8 @@ import { nodeName, World } from './world.js';
 /** Session TTL, twice as Consul counts, the time that a lost host is held, and room for a busy machine. */
 const CONVERGE_MS_MAX = 75_000;
 const LAST_ACTIONS = 30;
+/** vtepd's default, per network that is open on a host. */
+const SPARES = 2;
 
 export interface RunOptions {
   readonly seed: number;
@@ -68,6 +70,7 @@ export async function runChaos(options: RunOptions): Promise<RunResult> {
 class ChaosRun {
   readonly #world: World;
   readonly #options: RunOptions;
+  readonly #gaps: KnownGaps;
   readonly #model = new Model();
   readonly #executor: Executor;
   readonly #random: Random;
@@ -81,8 +84,9 @@ class ChaosRun {
 
   constructor(world: World, options: RunOptions) {
     this.#world = world;
+    this.#gaps = options.gaps ?? KNOWN_GAPS;
     this.#options = options;
-    this.#executor = new Executor(world, this.#model, options.gaps ?? KNOWN_GAPS);
+    this.#executor = new Executor(world, this.#model, this.#gaps);
     this.#random = new Random(options.seed ^ 0x5eed);
   }
 
@@ -191,7 +195,7 @@ class ChaosRun {
         return false;
       }
       const settled = settle(this.#model, seen);
-      differences = compare(settled, hosts, seen);
+      differences = compare(settled, hosts, seen, this.#gaps.noSpareAddresses ? 0 : SPARES);
       if (differences.length > 0) return false;
       this.#model.become(settled);
       return true;
