@@ -109,6 +109,7 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
       forwarding,
       logger,
       sessionTtlSeconds: config.sessionTtlSeconds,
+      spareAddresses: config.spareAddresses,
       reapAfterMs: config.reapAfterSeconds * 1000,
       pools: config.defaultPools,
       ...(config.dns && { dns: { upstream: config.dnsUpstream?.map((address) => ({ address, port: 53 })) } }),

@@ -149,7 +149,9 @@ export function endpointTable(endpoints: readonly Endpoint[]): string {
     e.node,
     e.local
       ? `${e.local.sandbox} ${e.local.containerInterface}${e.local.state === 'published' ? '' : ` (${e.local.state})`}`
-      : '-',
+      : e.stale === true
+        ? '- (last known)'
+        : '-',
     e.id,
   ]);
   return formatTable(['NETWORK', 'NAME', 'ADDRESS', 'MAC', 'NODE', 'HERE', 'ID'], rows);
@@ -164,8 +166,7 @@ function attachFields(options: AttachOptions): Record<string, unknown> {
 function attachedText(endpoint: Endpoint): string {
   const { local } = endpoint;
   const where = local === undefined ? '' : `${local.containerInterface} in ${local.sandbox}: `;
-  const waiting =
-    local?.state === 'waiting' ? ' (not yet known to the other hosts: the registry is not reachable)' : '';
+  const waiting = local?.state === 'waiting' ? ' (published to the other hosts when the registry is back)' : '';
   const ports = local?.publish === undefined ? '' : `, published ${local.publish.map(publishText).join(', ')}`;
   const facts = `${endpoint.addresses.join(', ')}, MAC ${endpoint.mac}, endpoint ${endpoint.id}${ports}`;
   return `attached to ${endpoint.network}: ${where}${facts}${waiting}\n`;

@@ -29,6 +29,7 @@ export interface ConfigValues {
   reapAfter?: number;
   defaultPool?: Pool[];
   workers?: number;
+  spareAddresses?: number;
   fdbEntries?: number;
   sourcePorts?: PortRange;
   spinUs?: number;
@@ -275,6 +276,12 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
       SESSION_TTL_SECONDS.max,
       `must be a whole number of seconds from ${SESSION_TTL_SECONDS.min} to ${SESSION_TTL_SECONDS.max}: Consul ends a session at twice its TTL, of which 10 s is the least`,
     ),
+  ),
+  option(
+    'spareAddresses',
+    'count',
+    'addresses of each family claimed in advance for each network, for attaches while the registry is away, 0 to 64 (default: 2)',
+    wholeNumber(0, 64, 'must be a whole number from 0 to 64'),
   ),
   option(
     'reapAfter',

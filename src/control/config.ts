@@ -28,6 +28,9 @@ import { type PortRange, portCount, SOURCE_PORTS_DEFAULT, SOURCE_PORTS_PER_WORKE
 import { usageMessage } from './usage-message.js';
 import { VERSION } from './version.js';
 
+/** Enough for a container that is started again in an outage, and its neighbour. */
+const SPARE_ADDRESSES_DEFAULT = 2;
+
 export interface DaemonConfig {
   /** `http://host:port`, in the order to try them. Absent: the embedded registry's own. */
   readonly registryUrls?: readonly string[];
@@ -44,6 +47,7 @@ export interface DaemonConfig {
   readonly reapAfterSeconds: number;
   readonly defaultPools: readonly Pool[];
   readonly workers: number;
+  readonly spareAddresses: number;
   readonly fdbEntries: number;
   readonly sourcePorts: PortRange;
   readonly spinMicroseconds: number;
@@ -225,6 +229,7 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
     reapAfterSeconds: values.reapAfter ?? REAP_AFTER_SECONDS_DEFAULT,
     defaultPools: values.defaultPool ?? DEFAULT_POOLS,
     workers,
+    spareAddresses: values.spareAddresses ?? SPARE_ADDRESSES_DEFAULT,
     fdbEntries: values.fdbEntries ?? FDB_ENTRIES_DEFAULT,
     sourcePorts,
     spinMicroseconds: values.spinUs ?? SPIN_MICROSECONDS_DEFAULT,

@@ -33,6 +33,7 @@ export const ERROR_CODES = {
   VTEP_ERR_PEER_UNKNOWN: { httpStatus: 404, retryable: false },
   VTEP_ERR_NOT_FOUND: { httpStatus: 404, retryable: false },
   VTEP_ERR_KERNEL: { httpStatus: 500, retryable: false },
+  VTEP_ERR_STATE: { httpStatus: 500, retryable: false },
   VTEP_ERR_TABLE_FULL: { httpStatus: 507, retryable: false },
   VTEP_ERR_DAEMON_UNREACHABLE: { httpStatus: 503, retryable: true },
   VTEP_ERR_INTERNAL: { httpStatus: 500, retryable: false },

@@ -26,10 +26,12 @@ import type {
   Status,
 } from './api/schema.js';
 import { SESSION_TTL_SECONDS } from './config-options.js';
+import { EndpointListing } from './endpoints/endpoint-listing.js';
 import { EndpointManager } from './endpoints/endpoint-manager.js';
 import { LatestRun } from './endpoints/latest-run.js';
 import { LocalNetworks } from './endpoints/local-networks.js';
 import { Publisher } from './endpoints/publisher.js';
+import { isUnreachable, RegistryReach } from './endpoints/registry-reach.js';
 import { VtepError } from './errors.js';
 import type { FdbEntry, Forwarding } from './forwarding.js';
 import { GatewayManager } from './gateway/gateway-manager.js';
@@ -42,21 +44,11 @@ import { PeerStore } from './networks/peer-store.js';
 import type { Pool } from './networks/subnet-pool.js';
 import { NodeSession } from './nodes/node-session.js';
 import { Iproute } from './ports/iproute.js';
-import { LinkMonitor } from './ports/link-monitor.js';
 import { bridgeName, INTERFACE_PREFIX, tapName } from './ports/names.js';
 import { Reconciler } from './reconcile/reconciler.js';
 import { RegistryKeeper } from './reconcile/registry-keeper.js';
 import type { Registry } from './registry/registry.js';
-import {
-  ENDPOINTS_PREFIX,
-  endpointsPrefix,
-  type NetworkValue,
-  NODES_PREFIX,
-  parseEndpoints,
-  parseEndpointsKey,
-  parseNode,
-  parseNodeKey,
-} from './registry/schema.js';
+import { type NetworkValue, NODES_PREFIX, parseNode, parseNodeKey } from './registry/schema.js';
 import { type LocalEndpoint, LocalState } from './state/local-state.js';
 
 export interface HostOptions {
@@ -78,6 +70,12 @@ export interface HostOptions {
   readonly nftProgram?: string | undefined;
   /** How long a node that left without a word stays in forwarding. @default 30 000 */
   readonly holdMs?: number | undefined;
+  /** How many addresses of each family are claimed in advance for each network that is open here. @default 0 */
+  readonly spareAddresses?: number | undefined;
+  /** For tests: the kernel's stand-in. @default iproute2, by ipCommandPrefix */
+  readonly iproute?: Iproute | undefined;
+  /** For tests: opens the local copy. */
+  readonly openState?: ((directory: string) => LocalState) | undefined;
   /** How long a node stays away before its addresses are given to others. @default 60 000 */
   readonly reapAfterMs?: number | undefined;
   /** What networks get subnets of that are given none. @default 10.0.0.0/8/24 and fd76:7465:7000::/48/64 */
@@ -102,18 +100,22 @@ export class Host implements HostOperations {
   private readonly addresses: AddressPool;
   private readonly reaper: Reaper;
   private readonly gateway: GatewayManager;
-  private monitor: LinkMonitor | undefined;
+  private monitor: { close(): Promise<void> } | undefined;
   private readonly linkChecks = new LatestRun(() => this.endpoints.checkLinks());
   private readonly startedMs = performance.now();
-  private contact: { answeredMs?: number; error?: string | undefined } = {};
+  private contact: { answeredMs?: number; error?: string | undefined; away?: boolean } = {};
+  private readonly reach: RegistryReach;
+  private readonly listing: EndpointListing;
+  private answeredAt: number;
 
   /** @throws VtepError VTEP_ERR_NODE_NAME_IN_USE. A registry that is not reachable is no error: it is tried for ever. */
   static async start(options: HostOptions): Promise<Host> {
-    const state = new LocalState(options.stateDirectory);
+    const state = options.openState?.(options.stateDirectory) ?? new LocalState(options.stateDirectory);
     const host = new Host(options, state, await state.hostId());
     try {
       await host.endpoints.restore();
-      host.monitor = new LinkMonitor(host.iproute, () => host.linkChecks.request());
+      await host.endpoints.readLost();
+      host.monitor = host.iproute.monitorLinks(() => host.linkChecks.request());
       host.gateway.start();
       await host.session.start();
       host.reconciler.start();
@@ -132,8 +134,9 @@ export class Host implements HostOperations {
     this.vtep = options.vtep;
     const { registry, node, forwarding, logger } = options;
     const onContact = (error?: unknown) => this.noteContact(error);
-    const iproute = new Iproute(options.ipCommandPrefix);
+    const iproute = options.iproute ?? new Iproute(options.ipCommandPrefix);
     this.state = state;
+    this.answeredAt = state.answeredAt ?? Number.NEGATIVE_INFINITY;
     this.iproute = iproute;
     const gateway = new GatewayManager({ iproute, logger, tunnel: () => this.vtep, nftProgram: options.nftProgram });
     this.gateway = gateway;
@@ -190,7 +193,12 @@ export class Host implements HostOperations {
     });
     const absence = (other: string) => this.reaper.absence(other);
     this.addresses = new AddressPool(registry, node, logger, { session, absence });
+    this.reach = new RegistryReach(registry.url, () => this.contact.away === true);
+    const known = { registry, node, logger, state, networks, locals: this.locals, reach: this.reach };
+    this.listing = new EndpointListing(known);
     this.endpoints = new EndpointManager({
+      ...{ ...known, spareAddresses: options.spareAddresses ?? 0, reapAfterMs: options.reapAfterMs },
+      silentMs: () => Date.now() - this.answeredAt,
       onOwed: () => this.session.republish(),
       onEndpoints: (network, endpoints) => names?.setLocalEndpoints(network, endpoints),
       ...{ ...parts, logger, networks, locals: this.locals, addresses: this.addresses },
@@ -212,6 +220,7 @@ export class Host implements HostOperations {
     await this.gateway.close();
     await this.reaper.close();
     await this.session.close();
+    await this.endpoints.close();
     await this.reconciler.close();
     this.keeper.close();
     await this.names?.close();
@@ -308,23 +317,9 @@ export class Host implements HostOperations {
   }
 
   async listEndpoints(network?: string): Promise<Endpoint[]> {
-    if (network !== undefined) await this.networks.require(network);
-    const { registry, node, logger } = this.options;
-    const listing = await registry.list(network === undefined ? ENDPOINTS_PREFIX : endpointsPrefix(network));
+    const others = await this.listing.ofOthers(network);
     const mine = this.endpoints.all().filter((endpoint) => network === undefined || endpoint.network === network);
-    const endpoints = mine.map((endpoint) => this.toEndpoint(endpoint));
-    for (const entry of listing.entries) {
-      const key = parseEndpointsKey(entry.key);
-      const value = parseEndpoints(entry, (error) =>
-        logger.warn({ event: 'registry.bad-value', err: error }, error.message),
-      );
-      // One's own are told from what is here, which is never behind.
-      if (key === undefined || value === undefined || key.node === node) continue;
-      for (const { id, name, mac, addresses } of value.endpoints) {
-        endpoints.push({ id, name, network: key.network, node: key.node, mac, addresses });
-      }
-    }
-    return endpoints.sort(
+    return [...mine.map((endpoint) => this.toEndpoint(endpoint)), ...others].sort(
       (a, b) => compare(a.network, b.network) || compare(a.node, b.node) || compare(a.name, b.name),
     );
   }
@@ -342,8 +337,13 @@ export class Host implements HostOperations {
       return (await this.endpoints.detach(input)).map((endpoint) => this.toEndpoint(endpoint));
     } catch (error) {
       // The clearer word, where the network is what does not exist.
-      if (error instanceof VtepError && error.code === 'VTEP_ERR_ENDPOINT_UNKNOWN')
-        await this.networks.require(input.network);
+      if (error instanceof VtepError && error.code === 'VTEP_ERR_ENDPOINT_UNKNOWN') {
+        await this.reach
+          .read(() => this.networks.require(input.network))
+          .catch((why: unknown) => {
+            if (!isUnreachable(why)) throw why;
+          });
+      }
       throw error;
     }
   }
@@ -400,8 +400,14 @@ export class Host implements HostOperations {
   }
 
   private noteContact(error?: unknown): void {
-    if (error === undefined) this.contact = { answeredMs: performance.now() };
-    else this.contact = { ...this.contact, error: error instanceof Error ? error.message : String(error) };
+    if (error === undefined) {
+      this.contact = { answeredMs: performance.now() };
+      this.answeredAt = Date.now();
+      this.state.noteAnswered(this.answeredAt);
+    } else {
+      const message = error instanceof Error ? error.message : String(error);
+      this.contact = { ...this.contact, error: message, away: isUnreachable(error) };
+    }
   }
 }
 

@@ -151,6 +151,8 @@ export const endpointSchema = z.object({
   mac: z.string(),
   /** With prefix length: 10.0.0.2/24. */
   addresses: z.array(z.string()),
+  /** As it was when the registry last answered: it is away. */
+  stale: z.boolean().optional(),
   /** On the endpoint's own host only. */
   local: z
     .object({

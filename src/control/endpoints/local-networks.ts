@@ -71,12 +71,13 @@ export class LocalNetworks {
   /** As open, for a network that has containers on it: a failure leaves what there is, and it can be tried again. */
   async adopt(network: NetworkValue): Promise<void> {
     if (this.networks.has(network.name)) return;
+    // First: whatever a start finds of a network without endpoints it removes.
+    await this.options.state.putNetwork(network.name, JSON.stringify(network));
     this.openForwarding(network);
     // What others bring needs no bridge: frames may come before the last port stands.
     this.options.reconciler.openNetwork(network.name, network.vni);
     await this.ensurePorts(network);
     await this.options.gateway.open(network);
-    await this.options.state.putNetwork(network.name, JSON.stringify(network));
     this.networks.set(network.name, network);
     this.options.onOpened?.(network);
   }

@@ -48,7 +48,8 @@ export function ruleset(desired: DesiredRules): string {
   const routed = networks.filter(({ internal, gateways }) => !internal && gateways.length > 0);
   const shut = networks.filter((network) => !routed.includes(network));
   const chains = [
-    chain('raw', 'filter hook prerouting priority raw', [tunnelRule(desired.tunnel, 'daddr'), ...rawRules(networks)]),
+    // Before conntrack's reassembly at -400: fragments between containers pass one by one.
+    chain('raw', 'filter hook prerouting priority -450', [tunnelRule(desired.tunnel, 'daddr'), ...rawRules(networks)]),
     chain('raw-output', 'filter hook output priority raw', [tunnelRule(desired.tunnel, 'saddr')]),
     chain('forward', 'filter hook forward priority filter', [
       ...on(

@@ -46,7 +46,8 @@ export function canonicalAddress(text: string): string {
 
 /** 10.0.0.2/24 without its prefix length. */
 export function bareAddress(text: string): string {
-  return text.slice(0, text.indexOf('/'));
+  const slash = text.indexOf('/');
+  return slash < 0 ? text : text.slice(0, slash);
 }
 
 /** @param text CIDR block. @throws Error naming the text and what is wrong */

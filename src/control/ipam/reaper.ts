@@ -21,6 +21,8 @@ import {
 } from '../registry/schema.js';
 
 export const REAP_AFTER_SECONDS_DEFAULT = 60;
+/** A host that is cut off may give its spares to containers for so long. */
+export const SPARES_REAP_AFTER_MS = 24 * 3600 * 1000;
 
 const LOOK_MS = { min: 1000, max: 15_000 };
 /** Holders that went before this host began to look are found by a reading of all addresses: at first, and then so often. */
@@ -158,8 +160,10 @@ export class Reaper {
   private async release(dead: ReadonlySet<string>): Promise<void> {
     const { registry, logger } = this.options;
     for (const entry of (await registry.list(ADDRESSES_PREFIX)).entries) {
-      const node = parseAddress(entry)?.node;
+      const value = parseAddress(entry);
+      const node = value?.node;
       if (node === undefined || !dead.has(node)) continue;
+      if (value?.spare === true && this.now() - (this.absent.get(node) ?? this.now()) < SPARES_REAP_AFTER_MS) continue;
       const released = await registry.transaction([
         { verb: 'check-index', key: nodeKey(node), casIndex: 0 },
         { verb: 'delete-cas', key: entry.key, casIndex: entry.modifyIndex },

@@ -55,7 +55,7 @@ export function lowestFree(spans: readonly Span[], taken: ReadonlySet<bigint>, c
   return free;
 }
 
-function countOf(spans: readonly Span[]): bigint {
+export function countOf(spans: readonly Span[]): bigint {
   return spans.reduce((sum, { first, last }) => sum + last - first + 1n, 0n);
 }
 

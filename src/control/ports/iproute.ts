@@ -5,11 +5,16 @@
  */
 import { execa } from 'execa';
 import { VtepError } from '../errors.js';
+import { LinkMonitor } from './link-monitor.js';
 
 /** One interface, of what `ip -json -details link` prints; only what ports/ looks at. */
 export interface Link {
   readonly ifindex: number;
   readonly ifname: string;
+  /** Of a veth: the index of the other end, in its own namespace. */
+  readonly link_index?: number;
+  /** Of a veth: the number of that namespace, as seen from here. */
+  readonly link_netnsid?: number;
   readonly address?: string;
   readonly mtu?: number;
   readonly master?: string;
@@ -94,6 +99,28 @@ export class Iproute {
 
   async linksIn(namespacePath: string): Promise<Link[]> {
     return parseJson(await this.run(inside(namespacePath, ['ip', '-json', '-details', 'link', 'show']))) as Link[];
+  }
+
+  /** The ways into the namespace that has this number as seen from the host's, by its names first. */
+  async sandboxes(netnsId: number): Promise<{ label: string; path: string }[]> {
+    const named = await this.show<{ nsid: number; name?: string }>('netns', 'list-id');
+    const listing = await this.run([...this.prefix, 'lsns', '-t', 'net', '-J', '-o', 'NETNSID,PID']);
+    const { namespaces = [] } = JSON.parse(listing || '{}') as {
+      namespaces?: { netnsid: string; pid: number | null }[];
+    };
+    return [
+      ...named
+        .filter(({ nsid, name }) => nsid === netnsId && name !== undefined)
+        .map(({ name }) => ({ label: `netns:${name}`, path: `/run/netns/${name}` })),
+      ...namespaces
+        .filter(({ netnsid, pid }) => netnsid === String(netnsId) && pid !== null)
+        .map(({ pid }) => ({ label: `pid:${pid}`, path: `/proc/${pid}/ns/net` })),
+    ];
+  }
+
+  /** Calls `onChange`, which must not throw, after each change of a link, until it is closed. */
+  monitorLinks(onChange: () => void): { close(): Promise<void> } {
+    return new LinkMonitor(this, onChange);
   }
 
   /** Not a batch: an interface's name may hold "#", which a batch takes for a comment. */

@@ -18,3 +18,19 @@ export function tapName(vni: number): string {
 export function hostInterfaceName(endpointId: string): string {
   return `${INTERFACE_PREFIX}p${endpointId.slice(0, 8)}`;
 }
+
+/** What the host's end of a veth says of itself: how an endpoint is known again when the local copy is lost. */
+export function endpointAlias(endpointId: string, network: string): string {
+  return `vtep endpoint=${endpointId} network=${network}`;
+}
+
+export function parseEndpointAlias(alias: string | undefined): { id: string; network: string } | undefined {
+  const match = /^vtep endpoint=([0-9a-f]{32}) network=(\S+)$/.exec(alias ?? '');
+  return match === null ? undefined : { id: match[1]!, network: match[2]! };
+}
+
+/** The VNI in the name of a bridge or TAP of vtep's. */
+export function parseVniName(name: string): number | undefined {
+  const match = /^vtep-[bt](\d{1,8})$/.exec(name);
+  return match === null ? undefined : Number(match[1]);
+}

@@ -8,7 +8,7 @@ import { VtepError } from '../errors.js';
 import { portSteps } from './bridge.js';
 import { gsoMaxBytesFor } from './gso-size.js';
 import type { Iproute } from './iproute.js';
-import { bridgeName, hostInterfaceName } from './names.js';
+import { bridgeName, endpointAlias, hostInterfaceName } from './names.js';
 import type { Sandbox } from './namespace.js';
 
 const PORT_LOOK_MS = 20;
@@ -59,7 +59,7 @@ export async function createVeth(iproute: Iproute, sandbox: Sandbox, port: Endpo
   );
   try {
     await adoptHostEnd(iproute, port);
-    await iproute.ip('link', 'set', 'dev', host, 'alias', `vtep endpoint=${port.endpointId} network=${port.network}`);
+    await iproute.ip('link', 'set', 'dev', host, 'alias', endpointAlias(port.endpointId, port.network));
     await iproute.ipIn(sandbox.path, 'link', 'set', 'dev', 'lo', 'up');
     for (const address of port.addresses) {
       await addAddress(iproute, sandbox.path, inner, address);

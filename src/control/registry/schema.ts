@@ -91,7 +91,13 @@ export type VniValue = z.infer<typeof vniValueSchema>;
 export const subnetValueSchema = z.looseObject({ v, network: name });
 export type SubnetValue = z.infer<typeof subnetValueSchema>;
 
-export const addressValueSchema = z.looseObject({ v, node: name, endpointId: z.string().min(1) });
+export const addressValueSchema = z.looseObject({
+  v,
+  node: name,
+  endpointId: z.string().min(1),
+  /** Claimed in advance, for an attach while the registry is away: no endpoint has it yet. */
+  spare: z.boolean().optional(),
+});
 export type AddressValue = z.infer<typeof addressValueSchema>;
 
 export const endpointRecordSchema = z.looseObject({

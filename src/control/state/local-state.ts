@@ -1,25 +1,32 @@
 /**
  * The local copy: what this host must know to go on without the registry, in LMDB under the state directory.
  *
- *     identity/session        the registry session that holds this node's keys
- *     identity/host           made once: this host, whatever its address
- *     identity/registry       which registry the snapshots are of
- *     removed/<network id>    networks that were seen to be removed, and from which registry
- *     network/<name>          networks that have an endpoint here: the registry's value
- *     endpoint/<id>           this host's endpoints with their kernel objects
- *     snapshot/<prefix>       the last listing of a watched prefix
+ *     identity/session            the registry session that holds this node's keys
+ *     identity/host               made once: this host, whatever its address
+ *     identity/answered           when the registry last answered, to a minute
+ *     identity/registry           which registry the snapshots are of
+ *     removed/<network id>        networks that were seen to be removed, and from which registry
+ *     network/<name>              networks that have an endpoint here: the registry's value
+ *     intent/<id>                 an attach that has begun: whatever is found of it at a start without its endpoint goes
+ *     endpoint/<id>               this host's endpoints with their kernel objects
+ *     stock/<network>/<address>   addresses that this host holds without an endpoint: outage-addresses.ts
+ *     snapshot/<prefix>           the last listing of a watched prefix
  *
- * One writer: the daemon's main thread. A write is on disk when its promise resolves.
+ * One writer: the daemon's main thread. A write is on disk when its promise resolves, and rejects with VTEP_ERR_STATE if
+ * it is not (a full disk); only snapshots are written some time later, since an old one does no harm.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
-import { open, type RootDatabase } from 'lmdb';
+import type { RootDatabase } from 'lmdb';
 import type { PublishedPort } from '../api/publish-schema.js';
+import { bareAddress } from '../ipam/address-span.js';
 import type { RegistryEntry } from '../registry/registry.js';
+import { openDatabase, stateError } from './database.js';
 
-/** A prefix's listing is written at most once in this time. */
+/** Whole listings are written for a change of one key: those that follow each other within this time go together. */
 const SNAPSHOT_MS = 1000;
+
+/** How far behind the time of the registry's last answer may be. */
+const ANSWERED_MS = 60_000;
 
 export interface LocalEndpoint {
   readonly id: string;
@@ -40,6 +47,8 @@ export interface LocalEndpoint {
   readonly attachedAt?: number;
   /** Ports of the host that lead here. */
   readonly publish?: readonly PublishedPort[];
+  /** Addresses (without prefix length) that the registry still holds for this node under another id than the endpoint's. */
+  readonly heldAs?: Readonly<Record<string, string>> | undefined;
 }
 
 export interface KnownRegistry {
@@ -47,16 +56,38 @@ export interface KnownRegistry {
   readonly id: string;
 }
 
-export class LocalState {
-  private readonly database: RootDatabase<unknown, string>;
-  /** Listings that are not written yet, by prefix. */
-  private readonly waiting = new Map<string, readonly RegistryEntry[]>();
-  private readonly pauses = new Map<string, NodeJS.Timeout>();
+/** An attach that has begun. */
+export interface AttachIntent {
+  readonly id: string;
+  readonly network: string;
+}
 
-  /** @param directory made if it is not there. */
+/** An address that the registry holds for this node and no endpoint uses. */
+export interface StockedAddress {
+  readonly network: string;
+  readonly networkId: string;
+  /** With prefix length. */
+  readonly address: string;
+  /** The registry's endpointId: of a spare, or of an endpoint that was detached while the registry was away. */
+  readonly claimId: string;
+}
+
+export class LocalState {
+  /** Where a database that could not be read was put. */
+  readonly setAside: string | undefined;
+  private readonly directory: string;
+  private readonly database: RootDatabase<unknown, string>;
+  private readonly snapshots = new Map<string, readonly RegistryEntry[] | undefined>();
+  private closed = false;
+  private snapshotTimer: NodeJS.Timeout | undefined;
+  private snapshotsWrittenMs = Number.NEGATIVE_INFINITY;
+
+  /** @param directory made if it is not there. @throws VtepError VTEP_ERR_STATE */
   constructor(directory: string) {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
-    this.database = open<unknown, string>({ path: join(directory, 'state.lmdb'), encoding: 'json', maxReaders: 16 });
+    this.directory = directory;
+    const { database, setAside } = openDatabase(directory);
+    this.database = database;
+    this.setAside = setAside;
   }
 
   get session(): string | undefined {
@@ -64,9 +95,10 @@ export class LocalState {
   }
 
   async setSession(session: string | undefined): Promise<void> {
-    if (session === undefined) await this.database.remove('identity/session');
-    else await this.database.put('identity/session', session);
-    await this.database.flushed;
+    this.write(() => {
+      if (session === undefined) this.database.remove('identity/session');
+      else this.database.put('identity/session', session);
+    });
   }
 
   /** This host's identity; made at the first call. */
@@ -74,9 +106,22 @@ export class LocalState {
     const known = this.database.get('identity/host') as string | undefined;
     if (known !== undefined) return known;
     const made = randomBytes(16).toString('hex');
-    await this.database.put('identity/host', made);
-    await this.database.flushed;
+    this.write(() => this.database.put('identity/host', made));
     return made;
+  }
+
+  /** When the registry last answered, to a minute; undefined: not known. */
+  get answeredAt(): number | undefined {
+    return this.database.get('identity/answered') as number | undefined;
+  }
+
+  noteAnswered(at: number): void {
+    if (this.closed || Math.abs(at - (this.answeredAt ?? 0)) < ANSWERED_MS) return;
+    try {
+      this.write(() => this.database.put('identity/answered', at));
+    } catch {
+      // An older time only makes this host more careful.
+    }
   }
 
   get registry(): KnownRegistry | undefined {
@@ -84,8 +129,7 @@ export class LocalState {
   }
 
   async setRegistry(registry: KnownRegistry): Promise<void> {
-    await this.database.put('identity/registry', registry);
-    await this.database.flushed;
+    this.write(() => this.database.put('identity/registry', registry));
   }
 
   /** The id of the registry that the network was removed from. */
@@ -95,21 +139,57 @@ export class LocalState {
 
   /** Kept for good: some bytes for each network that there ever was. */
   async noteRemoved(networkIds: readonly string[], registryId: string): Promise<void> {
-    await Promise.all(networkIds.map((id) => this.database.put(`removed/${id}`, registryId)));
+    this.write(() => {
+      for (const id of networkIds) this.database.put(`removed/${id}`, registryId);
+    });
+  }
+
+  intents(): AttachIntent[] {
+    return this.values<AttachIntent>('intent/');
+  }
+
+  async putIntent(intent: AttachIntent): Promise<void> {
+    this.write(() => this.database.put(`intent/${intent.id}`, intent));
+  }
+
+  async removeIntent(id: string): Promise<void> {
+    this.write(() => this.database.remove(`intent/${id}`));
   }
 
   endpoints(): LocalEndpoint[] {
     return this.values<LocalEndpoint>('endpoint/');
   }
 
+  /** The endpoint stands: its intent is fulfilled, and what it has taken from the stock is there no more. */
   async putEndpoint(endpoint: LocalEndpoint): Promise<void> {
-    await this.database.put(`endpoint/${endpoint.id}`, endpoint);
-    await this.database.flushed;
+    this.write(() => {
+      this.database.put(`endpoint/${endpoint.id}`, endpoint);
+      this.database.remove(`intent/${endpoint.id}`);
+      for (const address of Object.keys(endpoint.heldAs ?? {})) this.database.remove(stockKey(endpoint, address));
+    });
   }
 
-  async removeEndpoint(id: string): Promise<void> {
-    await this.database.remove(`endpoint/${id}`);
-    await this.database.flushed;
+  /** @param stocked addresses that go to the stock with the same write. */
+  async removeEndpoint(id: string, stocked: readonly StockedAddress[] = []): Promise<void> {
+    this.write(() => {
+      this.database.remove(`endpoint/${id}`);
+      for (const item of stocked) this.database.put(stockKey(item, item.address), item);
+    });
+  }
+
+  stock(): StockedAddress[] {
+    return this.values<StockedAddress>('stock/');
+  }
+
+  async putStock(item: StockedAddress): Promise<void> {
+    this.write(() => this.database.put(stockKey(item, item.address), item));
+  }
+
+  async removeStock(items: readonly StockedAddress[]): Promise<void> {
+    if (items.length === 0) return;
+    this.write(() => {
+      for (const item of items) this.database.remove(stockKey(item, item.address));
+    });
   }
 
   /** The registry's values (JSON text) of the networks that have an endpoint here, by name. */
@@ -120,53 +200,67 @@ export class LocalState {
   }
 
   async putNetwork(name: string, value: string): Promise<void> {
-    await this.database.put(`network/${name}`, value);
-    await this.database.flushed;
+    this.write(() => this.database.put(`network/${name}`, value));
   }
 
   async removeNetwork(name: string): Promise<void> {
-    await this.database.remove(`network/${name}`);
-    await this.database.flushed;
+    this.write(() => this.database.remove(`network/${name}`));
   }
 
-  /** The last listing that was saved for the prefix; empty if none was. */
+  /** The last listing that was stored for the prefix; empty if none was. */
   snapshot(prefix: string): readonly RegistryEntry[] {
-    const waiting = this.waiting.get(prefix);
-    return waiting ?? (this.database.get(`snapshot/${prefix}`) as RegistryEntry[] | undefined) ?? [];
+    if (this.snapshots.has(prefix)) return this.snapshots.get(prefix) ?? [];
+    return (this.database.get(`snapshot/${prefix}`) as RegistryEntry[] | undefined) ?? [];
   }
 
-  /**
-   * Not awaited by anyone: an old snapshot does no harm, the registry's next answer corrects it. A whole listing is written
-   * for a change of one key, so changes that follow each other within a second are written once.
-   */
+  /** On disk some time later. */
   saveSnapshot(prefix: string, entries: readonly RegistryEntry[]): void {
-    const isFirst = !this.waiting.has(prefix) && !this.pauses.has(prefix);
-    this.waiting.set(prefix, entries);
-    if (isFirst) this.writeSnapshot(prefix);
+    this.snapshots.set(prefix, entries);
+    this.writeSnapshotsSoon();
   }
 
   removeSnapshot(prefix: string): void {
-    this.waiting.delete(prefix);
-    void this.database.remove(`snapshot/${prefix}`).catch(() => undefined);
+    this.snapshots.set(prefix, undefined);
+    this.writeSnapshotsSoon();
   }
 
   async close(): Promise<void> {
-    for (const timer of this.pauses.values()) clearTimeout(timer);
-    for (const [prefix, entries] of this.waiting) await this.database.put(`snapshot/${prefix}`, entries);
+    this.closed = true;
+    if (this.snapshotTimer !== undefined) this.writeSnapshots();
     await this.database.close();
   }
 
-  private writeSnapshot(prefix: string): void {
-    const entries = this.waiting.get(prefix);
-    if (entries === undefined) {
-      this.pauses.delete(prefix);
-      return;
+  private writeSnapshotsSoon(): void {
+    const pauseMs = Math.max(0, this.snapshotsWrittenMs + SNAPSHOT_MS - performance.now());
+    this.snapshotTimer ??= setTimeout(() => this.writeSnapshots(), pauseMs).unref();
+  }
+
+  private writeSnapshots(): void {
+    clearTimeout(this.snapshotTimer);
+    this.snapshotTimer = undefined;
+    this.snapshotsWrittenMs = performance.now();
+    try {
+      this.write(() => {
+        for (const [prefix, entries] of this.snapshots) {
+          if (entries === undefined) this.database.remove(`snapshot/${prefix}`);
+          else this.database.put(`snapshot/${prefix}`, entries);
+        }
+      });
+      this.snapshots.clear();
+    } catch {
+      // They stay in memory, and go with the next one: the registry's next answer corrects an old one.
     }
-    this.pauses.set(prefix, setTimeout(() => this.writeSnapshot(prefix), SNAPSHOT_MS).unref());
-    const written = () => {
-      if (this.waiting.get(prefix) === entries) this.waiting.delete(prefix);
-    };
-    void this.database.put(`snapshot/${prefix}`, entries).then(written, written);
+  }
+
+  /** All or nothing, on disk when it returns. */
+  private write(change: () => unknown): void {
+    try {
+      this.database.transactionSync(() => {
+        change();
+      });
+    } catch (error) {
+      throw stateError(this.directory, 'cannot be written', error);
+    }
   }
 
   private values<T>(prefix: string): T[] {
@@ -176,4 +270,8 @@ export class LocalState {
   private range(prefix: string): Iterable<{ key: string; value: unknown }> {
     return this.database.getRange({ start: prefix, end: `${prefix}\uffff` });
   }
+}
+
+function stockKey({ network }: { readonly network: string }, address: string): string {
+  return `stock/${network}/${bareAddress(address)}`;
 }

@@ -1,0 +1,212 @@
+/**
+ * The steps of an attach, each of which can be undone. Control plane, main thread; in the turn of the network and of the
+ * container's namespace.
+ *
+ *     intent ─▶ address ─▶ bridge, TAP ─▶ published ports ─▶ veth ─▶ local copy ─▶ publish ─▶ data plane
+ *
+ * A failure undoes what was made, in reverse. A process that ends in between leaves an intent, or an endpoint in the local
+ * copy: the next start removes what belongs to the first and completes the second. A registry that is away stops nothing
+ * for which this host holds an address: the endpoint is published when it is back.
+ */
+import type { Logger } from 'pino';
+import type { Attach } from '../api/schema.js';
+import { VtepError } from '../errors.js';
+import { chooseDefaultGateways } from '../gateway/default-route.js';
+import type { GatewayManager } from '../gateway/gateway-manager.js';
+import type { AddressPool } from '../ipam/address-pool.js';
+import { bareAddress, canonicalAddress } from '../ipam/address-span.js';
+import { randomMac } from '../ipam/mac.js';
+import type { Iproute } from '../ports/iproute.js';
+import { hostInterfaceName } from '../ports/names.js';
+import type { Sandbox } from '../ports/namespace.js';
+import { chooseInterface, createVeth, removeVeth } from '../ports/veth.js';
+import type { NetworkValue } from '../registry/schema.js';
+import type { LocalEndpoint, LocalState, StockedAddress } from '../state/local-state.js';
+import { announceTwice } from './announcement.js';
+import * as refusals from './attach-refusals.js';
+import { type EndpointTable, hostEnd } from './endpoint-table.js';
+import type { LocalNetworks } from './local-networks.js';
+import type { OutageAddresses } from './outage-addresses.js';
+import type { Publisher } from './publisher.js';
+import { isUnreachable, type RegistryReach } from './registry-reach.js';
+import type { RegistryReturn } from './registry-return.js';
+import { runUndo, type UndoStep } from './undo.js';
+
+export interface AttacherOptions {
+  readonly table: EndpointTable;
+  readonly locals: LocalNetworks;
+  readonly addresses: AddressPool;
+  readonly stock: OutageAddresses;
+  readonly publisher: Publisher;
+  readonly registryReturn: RegistryReturn;
+  readonly reach: RegistryReach;
+  readonly iproute: Iproute;
+  readonly gateway: GatewayManager;
+  /** What the network has here is another now. */
+  readonly tell: (network: NetworkValue) => void;
+  readonly state: LocalState;
+  readonly logger: Logger;
+  /** Something could not be told to the registry: it is to be published when it is back. */
+  readonly onOwed: () => void;
+  /** Closes the network if no endpoint is left on it. */
+  readonly closeIfUnused: (network: string) => Promise<void>;
+}
+
+interface Granted {
+  /** With prefix length. */
+  readonly addresses: readonly string[];
+  /** What of them comes from the stock. */
+  readonly taken: readonly StockedAddress[];
+  /** Perhaps: then it keeps its addresses until publishAll has put both right. */
+  isPublished: boolean;
+}
+
+export class Attacher {
+  private readonly options: AttacherOptions;
+
+  constructor(options: AttacherOptions) {
+    this.options = options;
+  }
+
+  /** @param answers whether the registry has just answered. @throws VtepError as its steps do; nothing is left then */
+  async attach(network: NetworkValue, sandbox: Sandbox, input: Attach, answers: boolean): Promise<LocalEndpoint> {
+    const { table, iproute, state, logger } = this.options;
+    const there = table.on(network.name).find((endpoint) => endpoint.sandboxIdentity === sandbox.identity);
+    if (there !== undefined) throw refusals.isAttachedAlready(sandbox.label, there);
+    const mac = input.mac ?? randomMac();
+    if (table.macs(network.name).includes(mac)) throw refusals.macInUse(mac, network.name);
+    const containerInterface = await chooseInterface(iproute, sandbox, input.interface);
+    const id = table.newId();
+    const undo: UndoStep[] = [];
+    try {
+      await state.putIntent({ id, network: network.name });
+      undo.push(() => state.removeIntent(id));
+      return await this.make(network, sandbox, { input, mac, containerInterface, id, answers }, undo);
+    } catch (error) {
+      await runUndo(undo, logger, id);
+      throw error;
+    }
+  }
+
+  private async make(
+    network: NetworkValue,
+    sandbox: Sandbox,
+    begun: { input: Attach; mac: string; containerInterface: string; id: string; answers: boolean },
+    undo: UndoStep[],
+  ): Promise<LocalEndpoint> {
+    const { table, locals, addresses, stock, publisher, iproute, gateway, state } = this.options;
+    const { input, mac, containerInterface, id } = begun;
+    const granted = await this.grant(network, id, input.ips, begun.answers, undo);
+    const answers = begun.answers && !this.options.reach.away;
+    await locals.open(network);
+    undo.push(() => this.options.closeIfUnused(network.name));
+    const endpoint: LocalEndpoint = {
+      id,
+      name: input.name ?? sandbox.defaultName,
+      network: network.name,
+      vni: network.vni,
+      mac,
+      addresses: granted.addresses,
+      mtuBytes: locals.mtuBytes(network),
+      sandbox: sandbox.label,
+      sandboxIdentity: sandbox.identity,
+      hostInterface: hostInterfaceName(id),
+      containerInterface,
+      // A MAC made here is nobody else's: only a given one can have come from another host.
+      attachedAt: await (input.mac === undefined || !answers ? Date.now() : publisher.attachedAt(network.name, mac)),
+      ...(input.publish === undefined ? {} : { publish: input.publish }),
+      ...(granted.taken.length === 0 ? {} : { heldAs: heldAs(granted.taken) }),
+    };
+    if (input.publish !== undefined) {
+      await gateway.publish({ ...endpoint, publish: input.publish });
+      undo.push(() => gateway.unpublish(id));
+    }
+    const route = { wanted: input.defaultRoute, network, gateways: gateway.gateways(network.name) };
+    const defaultGateways = await chooseDefaultGateways(iproute, sandbox, { ...route, addresses: endpoint.addresses });
+    await createVeth(iproute, sandbox, { ...endpoint, ...hostEnd(endpoint), defaultGateways });
+    undo.push(() => removeVeth(iproute, id));
+    await state.putEndpoint(endpoint);
+    table.set(endpoint);
+    undo.push(async () => {
+      table.delete(id);
+      await state.removeEndpoint(id, granted.taken);
+    });
+    undo.push(async () => {
+      granted.isPublished = true;
+      await this.options.registryReturn.publish(network).catch((error: unknown) => {
+        this.options.onOwed();
+        throw error;
+      });
+      granted.isPublished = false;
+    });
+    // A publication that failed may have arrived all the same; so what is undone first is the endpoint, then the key.
+    undo.push(() => table.delete(id));
+    await this.publish(network, answers);
+    this.options.tell(network);
+    addresses.settled(id);
+    stock.settled(granted.taken);
+    if (answers) stock.refill(network);
+    announceTwice(iproute, sandbox.path, endpoint, () => table.has(id));
+    return endpoint;
+  }
+
+  /** Addresses that the registry holds for this node: claimed now, or from the stock. */
+  private async grant(
+    network: NetworkValue,
+    id: string,
+    ips: readonly string[] | undefined,
+    answers: boolean,
+    undo: UndoStep[],
+  ): Promise<Granted> {
+    const { addresses, stock, reach } = this.options;
+    const wanted = (ips ?? []).map(canonicalAddress);
+    const take = (): Granted => {
+      const taken = stock.take(network, wanted);
+      undo.push(() => stock.putBack(taken));
+      return { addresses: taken.map(({ address }) => address), taken, isPublished: false };
+    };
+    if (!answers) return take();
+    // One's own spare, asked for by name.
+    if (wanted.length > 0 && stock.hasAll(network, wanted)) return take();
+    undo.push(() => addresses.settled(id));
+    try {
+      const claimed = await addresses.claim(network, id, ips);
+      const granted: Granted = { addresses: claimed, taken: [], isPublished: false };
+      undo.push(async () => {
+        // What can't be given back now is found by the sweep when the registry is back.
+        if (reach.away || granted.isPublished) return;
+        for (const address of claimed) await addresses.release(network.name, bareAddress(address), id);
+      });
+      return granted;
+    } catch (error) {
+      if (isUnreachable(error)) {
+        this.options.onOwed();
+        return take();
+      }
+      const exhausted = error instanceof VtepError && error.code === 'VTEP_ERR_POOL_EXHAUSTED';
+      if (exhausted && stock.hasAll(network, wanted)) return take();
+      throw error;
+    }
+  }
+
+  private async publish(network: NetworkValue, answers: boolean): Promise<void> {
+    const { registryReturn, onOwed, logger } = this.options;
+    if (answers) {
+      try {
+        await registryReturn.publish(network);
+        return;
+      } catch (error) {
+        if (!isUnreachable(error)) throw error;
+      }
+    }
+    logger.warn(
+      { event: 'endpoint.publish-owed', network: network.name },
+      'attached; the registry is told when it is back',
+    );
+    onOwed();
+  }
+}
+
+function heldAs(taken: readonly StockedAddress[]): Record<string, string> {
+  return Object.fromEntries(taken.map(({ address, claimId }) => [bareAddress(address), claimId]));
+}
