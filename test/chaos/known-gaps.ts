@@ -25,7 +25,7 @@ export const KNOWN_GAPS: KnownGaps = {
   wipedRegistryLosesEmptyNetworks: false,
   wipedRegistryGivesTwice: false,
   putBackLacksSubnetClaim: false,
-  noSpareAddresses: true,
-  killedAttachLeavesLinks: true,
+  noSpareAddresses: false,
+  killedAttachLeavesLinks: false,
   renumberedHostIsRefused: false,
 };
