@@ -43,17 +43,17 @@ export function settle(model: Model, seen: Observation): Model {
     if (found === undefined) continue;
     settled.attached(attachmentOf(at, found));
   }
-  for (const [name, { claim }] of model.unsettledNetworks) {
+  for (const [name, { pooled }] of model.unsettledNetworks) {
     settled.unsettledNetworks.delete(name);
     const found = seen.registry.networks.get(name);
     if (found === undefined) continue;
-    settled.networks.set(name, { name, id: found.id, vni: found.vni, subnet: found.subnets[0]!.cidr, claim });
+    settled.networks.set(name, { name, id: found.id, vni: found.vni, subnet: found.subnets[0]!.cidr, pooled });
   }
   return settled;
 }
 
 /** @param spares addresses that each host claims in advance for each network that it has open. */
-export function compare(model: Model, hosts: readonly HostFacts[], seen: Observation, spares = 0): string[] {
+export function compare(model: Model, hosts: readonly HostFacts[], seen: Observation, spares: number): string[] {
   const comparison = new Comparison(model, hosts, seen, spares);
   comparison.registry();
   for (const host of hosts) comparison.host(host);
@@ -106,7 +106,7 @@ class Comparison {
     this.#same(
       'registry subnets/',
       this.#networks()
-        .filter((n) => n.claim === 'claimed' || (n.claim === 'either' && registry.subnets.get(n.subnet) === n.name))
+        .filter(({ pooled }) => pooled)
         .map(({ name, subnet }) => [subnet, name]),
       registry.subnets,
     );

@@ -11,7 +11,6 @@ import { checkConnectivity } from './connectivity.js';
 import { Executor } from './executor.js';
 import { generateActions } from './generator.js';
 import { checkHoldings, describeHoldings, type Holdings, type HoldingsLimits, readHoldings } from './holdings.js';
-import { KNOWN_GAPS, type KnownGaps } from './known-gaps.js';
 import { Model } from './model.js';
 import { observe, settles } from './observation.js';
 import { compare, settle } from './oracle.js';
@@ -35,7 +34,6 @@ export interface RunOptions {
   readonly every?: number;
   /** Instead of those of the seed. */
   readonly replay?: readonly Action[];
-  readonly gaps?: KnownGaps;
   readonly keepLogs?: boolean;
   readonly print?: (line: string) => void;
 }
@@ -70,7 +68,6 @@ export async function runChaos(options: RunOptions): Promise<RunResult> {
 class ChaosRun {
   readonly #world: World;
   readonly #options: RunOptions;
-  readonly #gaps: KnownGaps;
   readonly #model = new Model();
   readonly #executor: Executor;
   readonly #random: Random;
@@ -84,9 +81,8 @@ class ChaosRun {
 
   constructor(world: World, options: RunOptions) {
     this.#world = world;
-    this.#gaps = options.gaps ?? KNOWN_GAPS;
     this.#options = options;
-    this.#executor = new Executor(world, this.#model, this.#gaps);
+    this.#executor = new Executor(world, this.#model);
     this.#random = new Random(options.seed ^ 0x5eed);
   }
 
@@ -162,7 +158,7 @@ class ChaosRun {
       id,
       vni,
       subnet: subnets[0]!.cidr,
-      claim: 'claimed',
+      pooled: true,
     });
     await this.#executor.attachments.ensureBeacons();
   }
@@ -195,7 +191,7 @@ class ChaosRun {
         return false;
       }
       const settled = settle(this.#model, seen);
-      differences = compare(settled, hosts, seen, this.#gaps.noSpareAddresses ? 0 : SPARES);
+      differences = compare(settled, hosts, seen, SPARES);
       if (differences.length > 0) return false;
       this.#model.become(settled);
       return true;
