@@ -51,6 +51,8 @@ const RESIDENT_GROWTH_MAX = 96 * MIB;
 const STATE_BYTES_MAX = 8 * MIB;
 /** Threads of the pool come with its first work. */
 const THREADS_GROWTH_MAX = 6;
+/** Of each network that is open: a watch of the registry, and names by UDP and TCP. */
+const NETWORK_SOCKETS = 3;
 /** Connections to the registry that are kept for the next request, and API connections that are closing. */
 const SOCKETS_SPARE = 8;
 
@@ -67,8 +69,7 @@ export function checkHoldings(node: string, now: Holdings, openNetworks: number,
     wrong.push(`${node} holds ${now.descriptors.tun ?? 0} TAP descriptors, expected ${tuns}`);
   for (const [kind, count] of Object.entries(now.descriptors)) {
     if (kind === 'tun') continue;
-    // Each network that is open has a watch of its own.
-    const spare = kind === 'socket' ? Math.max(0, more) + SOCKETS_SPARE : 0;
+    const spare = kind === 'socket' ? Math.max(0, more) * NETWORK_SOCKETS + SOCKETS_SPARE : 0;
     limit(`descriptors of kind ${kind}`, count, (baseline.descriptors[kind] ?? 0) + spare);
   }
   limit('bytes of memory', now.residentBytes, baseline.residentBytes + RESIDENT_GROWTH_MAX);

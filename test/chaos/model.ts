@@ -6,15 +6,13 @@
  */
 import type { HostNumber } from './actions.js';
 
-/** A subnet from the default pool is claimed, one that was given is not. `either`: nobody can say. */
-export type SubnetClaim = 'claimed' | 'unclaimed' | 'either';
-
 export interface NetworkModel {
   readonly name: string;
   readonly id: string;
   readonly vni: number;
   readonly subnet: string;
-  readonly claim: SubnetClaim;
+  /** Its subnet is from the default pool, so it is claimed. */
+  readonly pooled: boolean;
 }
 
 export interface AttachmentModel {
@@ -38,8 +36,8 @@ export interface Unsettled {
 
 export class Model {
   readonly networks = new Map<string, NetworkModel>();
-  /** By name: its claim, for when it turns out to be there. */
-  readonly unsettledNetworks = new Map<string, { readonly claim: SubnetClaim }>();
+  /** By name: pooled or not, for when it turns out to be there. */
+  readonly unsettledNetworks = new Map<string, { readonly pooled: boolean }>();
   readonly attachments = new Map<string, AttachmentModel>();
   readonly unsettled = new Map<string, Unsettled>();
   /** Of hosts that died: what a takeover brings up elsewhere. */
@@ -80,19 +78,10 @@ export class Model {
     }
   }
 
-  unsettleNetwork(name: string, claim?: SubnetClaim): void {
+  unsettleNetwork(name: string): void {
     const known = this.networks.get(name);
     this.networks.delete(name);
-    this.unsettledNetworks.set(name, { claim: claim ?? known?.claim ?? 'claimed' });
-  }
-
-  /** Whether a subnet from the pool is claimed is no longer known. */
-  forgetClaims(): void {
-    const either = <T extends { readonly claim: SubnetClaim }>(map: Map<string, T>) => {
-      for (const [name, value] of map) if (value.claim === 'claimed') map.set(name, { ...value, claim: 'either' });
-    };
-    either(this.networks);
-    either(this.unsettledNetworks);
+    this.unsettledNetworks.set(name, { pooled: known?.pooled ?? true });
   }
 
   copy(): Model {

@@ -5,8 +5,7 @@
 import type { Network } from '../../src/control/api/schema.js';
 import type { Action, HostNumber } from './actions.js';
 import type { Judge } from './judge.js';
-import type { KnownGaps } from './known-gaps.js';
-import { keyOf, type Model, type SubnetClaim } from './model.js';
+import { keyOf, type Model } from './model.js';
 import { settles } from './observation.js';
 import type { World } from './world.js';
 
@@ -17,10 +16,8 @@ export class NetworkActions {
   readonly #world: World;
   readonly #model: Model;
   readonly #judge: Judge;
-  readonly #putBackClaim: SubnetClaim | undefined;
 
-  constructor(world: World, model: Model, judge: Judge, gaps: KnownGaps) {
-    this.#putBackClaim = gaps.putBackLacksSubnetClaim ? 'either' : undefined;
+  constructor(world: World, model: Model, judge: Judge) {
     this.#world = world;
     this.#model = model;
     this.#judge = judge;
@@ -31,14 +28,13 @@ export class NetworkActions {
     if (this.#model.networks.has(name)) return 'skipped: it exists';
     const subnet = subnetOf === undefined ? undefined : this.#model.networks.get(subnetOf)?.subnet;
     const pooled = subnet === undefined;
-    const claim = pooled ? 'claimed' : 'unclaimed';
     const answer = await this.#world.api(host, 'POST', '/v1/networks', { name, ...(pooled ? {} : { subnet }) });
     if (answer.outcome === 'refused') return this.#judge.unanswered(host, answer);
     if (answer.outcome === 'lost' || answer.code !== undefined) {
       const calm = this.#judge.calm(host);
       if (answer.code !== undefined) this.#judge.refused(`network create ${name}`, calm, answer);
       // A write whose answer the registry could not give may have been done.
-      this.#model.unsettledNetworks.set(name, { claim });
+      this.#model.unsettledNetworks.set(name, { pooled });
       return answer.text;
     }
     const { id, vni, subnets } = answer.body as Network;
@@ -49,7 +45,7 @@ export class NetworkActions {
       if (pooled && other.subnet === cidr)
         this.#judge.violations.push(`network create ${name} was given subnet ${cidr}, which ${other.name} has`);
     }
-    this.#model.networks.set(name, { name, id, vni, subnet: cidr, claim });
+    this.#model.networks.set(name, { name, id, vni, subnet: cidr, pooled });
     return `VNI ${vni}, ${cidr}`;
   }
 
@@ -71,7 +67,7 @@ export class NetworkActions {
       else if (calm)
         this.#judge.violations.push(`network rm ${name} succeeded, and ${users.map(keyOf).join(', ')} use it`);
       // Its hosts were believed dead; they put it back when they return.
-      else this.#model.unsettleNetwork(name, this.#putBackClaim);
+      else this.#model.unsettleNetwork(name);
       return answer.text;
     }
     const known = this.#model.networks.has(name);

@@ -13,7 +13,7 @@ const HOSTS = [
   { host: 1, node: 'h1', address: '192.0.2.11' },
   { host: 2, node: 'h2', address: '192.0.2.12' },
 ];
-const NETWORK = { name: 'n1', id: 'net', vni: 256, subnet: '10.0.0.0/24', claim: 'claimed' } as const;
+const NETWORK = { name: 'n1', id: 'net', vni: 256, subnet: '10.0.0.0/24', pooled: true } as const;
 
 function attachment(container: string, host: number, last: number): AttachmentModel {
   const id = `${host}${last}`.padEnd(32, 'f');
@@ -87,7 +87,7 @@ function observationOf(attachments: readonly AttachmentModel[]): any {
 
 describe('the oracle', () => {
   it('finds nothing where all is as the model says', () => {
-    expect(compare(modelOf(ATTACHMENTS), HOSTS, observationOf(ATTACHMENTS))).toEqual([]);
+    expect(compare(modelOf(ATTACHMENTS), HOSTS, observationOf(ATTACHMENTS), 0)).toEqual([]);
   });
 
   // biome-ignore lint/suspicious/noExplicitAny: as above
@@ -151,13 +151,25 @@ describe('the oracle', () => {
   it.each(changes)('finds %s', (_what, change) => {
     const seen = observationOf(ATTACHMENTS);
     change(seen);
-    expect(compare(modelOf(ATTACHMENTS), HOSTS, seen)).not.toEqual([]);
+    expect(compare(modelOf(ATTACHMENTS), HOSTS, seen, 0)).not.toEqual([]);
   });
 
   it('lets what was learnt by itself be', () => {
     const seen = observationOf(ATTACHMENTS);
     seen.hosts.get(1).fdb.push({ network: 'n1', mac: '02:00:00:00:00:09', kind: 'dynamic' });
-    expect(compare(modelOf(ATTACHMENTS), HOSTS, seen)).toEqual([]);
+    expect(compare(modelOf(ATTACHMENTS), HOSTS, seen, 0)).toEqual([]);
+  });
+
+  it('wants the spares that each host claims in advance, and no more', () => {
+    const seen = observationOf(ATTACHMENTS);
+    const spare = (node: string) => ({ node, endpointId: 'spare', spare: true });
+    for (const [index, node] of ['h1', 'h2'].entries())
+      seen.registry.addresses.set(`n1/10.0.0.${254 - index}`, spare(node));
+    expect(compare(modelOf(ATTACHMENTS), HOSTS, seen, 1)).toEqual([]);
+    expect(compare(modelOf(ATTACHMENTS), HOSTS, seen, 2)).not.toEqual([]);
+    expect(compare(modelOf(ATTACHMENTS), HOSTS, seen, 0)).not.toEqual([]);
+    seen.registry.addresses.set('n1/10.0.0.250', spare('h9'));
+    expect(compare(modelOf(ATTACHMENTS), HOSTS, seen, 1)).not.toEqual([]);
   });
 
   it('takes an attach whose answer was lost for done if its host has it, else for not done', () => {
@@ -171,7 +183,7 @@ describe('the oracle', () => {
     // Half of it is not settled by either.
     const half = observationOf(ATTACHMENTS);
     half.hosts.get(2).endpoints.pop();
-    expect(compare(settle(model, half), HOSTS, half)).not.toEqual([]);
+    expect(compare(settle(model, half), HOSTS, half, 0)).not.toEqual([]);
   });
 });
 

@@ -43,17 +43,18 @@ export function settle(model: Model, seen: Observation): Model {
     if (found === undefined) continue;
     settled.attached(attachmentOf(at, found));
   }
-  for (const [name, { claim }] of model.unsettledNetworks) {
+  for (const [name, { pooled }] of model.unsettledNetworks) {
     settled.unsettledNetworks.delete(name);
     const found = seen.registry.networks.get(name);
     if (found === undefined) continue;
-    settled.networks.set(name, { name, id: found.id, vni: found.vni, subnet: found.subnets[0]!.cidr, claim });
+    settled.networks.set(name, { name, id: found.id, vni: found.vni, subnet: found.subnets[0]!.cidr, pooled });
   }
   return settled;
 }
 
-export function compare(model: Model, hosts: readonly HostFacts[], seen: Observation): string[] {
-  const comparison = new Comparison(model, hosts, seen);
+/** @param spares addresses that each host claims in advance for each network that it has open. */
+export function compare(model: Model, hosts: readonly HostFacts[], seen: Observation, spares: number): string[] {
+  const comparison = new Comparison(model, hosts, seen, spares);
   comparison.registry();
   for (const host of hosts) comparison.host(host);
   comparison.containers();
@@ -65,9 +66,11 @@ class Comparison {
   readonly #model: Model;
   readonly #hosts: readonly HostFacts[];
   readonly #seen: Observation;
+  readonly #spares: number;
   readonly #attachments: readonly AttachmentModel[];
 
-  constructor(model: Model, hosts: readonly HostFacts[], seen: Observation) {
+  constructor(model: Model, hosts: readonly HostFacts[], seen: Observation, spares: number) {
+    this.#spares = spares;
     this.#model = model;
     this.#hosts = hosts;
     this.#seen = seen;
@@ -103,14 +106,30 @@ class Comparison {
     this.#same(
       'registry subnets/',
       this.#networks()
-        .filter((n) => n.claim === 'claimed' || (n.claim === 'either' && registry.subnets.get(n.subnet) === n.name))
+        .filter(({ pooled }) => pooled)
         .map(({ name, subnet }) => [subnet, name]),
       registry.subnets,
     );
+    const addresses = [...registry.addresses];
     this.#same(
       'registry addresses/',
       this.#attachments.map((at) => [`${at.network}/${at.ip}`, `${this.#node(at.host)} ${at.id}`]),
-      [...registry.addresses].map(([key, { node, endpointId }]) => [key, `${node} ${endpointId}`]),
+      addresses
+        .filter(([, { spare }]) => spare !== true)
+        .map(([key, { node, endpointId }]) => [key, `${node} ${endpointId}`]),
+    );
+    this.#same(
+      'spare addresses in the registry',
+      this.#spares === 0
+        ? []
+        : this.#hosts.flatMap(({ host, node }) =>
+            this.#open(host).map(({ name }) => [`${name} ${node}`, String(this.#spares)] as const),
+          ),
+      count(
+        addresses
+          .filter(([, { spare }]) => spare === true)
+          .map(([key, { node }]) => `${key.slice(0, key.indexOf('/'))} ${node}`),
+      ),
     );
     const published = [...registry.endpoints].flatMap(([key, endpoints]) =>
       endpoints.map((e) => [`${key}/${e.id}`, `${e.name} ${e.mac} ${e.addresses.map(bare).join(',')}`] as const),
@@ -132,7 +151,7 @@ class Comparison {
     const seen = this.#seen.hosts.get(host);
     if (seen === undefined) return;
     const own = this.#attachments.filter((at) => at.host === host);
-    const open = this.#networks().filter(({ name }) => own.some(({ network }) => network === name));
+    const open = this.#open(host);
     this.#same(
       `${node}: networks`,
       this.#networks().map(({ name, vni }) => [name, String(vni)]),
@@ -207,6 +226,13 @@ class Comparison {
         interfaces.map((text) => [text, '']),
       );
     }
+  }
+
+  /** The networks that the host has a container on. */
+  #open(host: HostNumber) {
+    return this.#networks().filter(({ name }) =>
+      this.#attachments.some((at) => at.host === host && at.network === name),
+    );
   }
 
   #networks() {

@@ -11,7 +11,6 @@ import { checkConnectivity } from './connectivity.js';
 import { Executor } from './executor.js';
 import { generateActions } from './generator.js';
 import { checkHoldings, describeHoldings, type Holdings, type HoldingsLimits, readHoldings } from './holdings.js';
-import { KNOWN_GAPS, type KnownGaps } from './known-gaps.js';
 import { Model } from './model.js';
 import { observe, settles } from './observation.js';
 import { compare, settle } from './oracle.js';
@@ -21,6 +20,8 @@ import { nodeName, World } from './world.js';
 /** Session TTL, twice as Consul counts, the time that a lost host is held, and room for a busy machine. */
 const CONVERGE_MS_MAX = 75_000;
 const LAST_ACTIONS = 30;
+/** vtepd's default, per network that is open on a host. */
+const SPARES = 2;
 
 export interface RunOptions {
   readonly seed: number;
@@ -33,7 +34,6 @@ export interface RunOptions {
   readonly every?: number;
   /** Instead of those of the seed. */
   readonly replay?: readonly Action[];
-  readonly gaps?: KnownGaps;
   readonly keepLogs?: boolean;
   readonly print?: (line: string) => void;
 }
@@ -82,7 +82,7 @@ class ChaosRun {
   constructor(world: World, options: RunOptions) {
     this.#world = world;
     this.#options = options;
-    this.#executor = new Executor(world, this.#model, options.gaps ?? KNOWN_GAPS);
+    this.#executor = new Executor(world, this.#model);
     this.#random = new Random(options.seed ^ 0x5eed);
   }
 
@@ -158,7 +158,7 @@ class ChaosRun {
       id,
       vni,
       subnet: subnets[0]!.cidr,
-      claim: 'claimed',
+      pooled: true,
     });
     await this.#executor.attachments.ensureBeacons();
   }
@@ -191,7 +191,7 @@ class ChaosRun {
         return false;
       }
       const settled = settle(this.#model, seen);
-      differences = compare(settled, hosts, seen);
+      differences = compare(settled, hosts, seen, SPARES);
       if (differences.length > 0) return false;
       this.#model.become(settled);
       return true;
