@@ -129,8 +129,9 @@ show_logs() {
   done >&2
 }
 
+# on_exit [STATUS]
 on_exit() {
-  local status=$? pid attempt
+  local status=${1:-$?} pid attempt
   set +e
   # Nothing may stop the removal half-way: a second Ctrl-C, a closed terminal, a closed pipe.
   trap '' INT TERM HUP PIPE
@@ -155,11 +156,12 @@ on_exit() {
   [[ -z $D ]] || rm -rf -- "$D"
   exit "$status"
 }
+# Not by way of `exit`: a signal that comes when on_exit has just begun would end the script without the rest of it.
 trap on_exit EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-trap 'exit 129' HUP
-trap 'exit 141' PIPE
+trap 'on_exit 130' INT
+trap 'on_exit 143' TERM
+trap 'on_exit 129' HUP
+trap 'on_exit 141' PIPE
 
 # --- how it is shown -------------------------------------------------------------------------------------------------
 
