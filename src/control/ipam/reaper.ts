@@ -24,7 +24,8 @@ export const REAP_AFTER_SECONDS_DEFAULT = 60;
 /** A host that is cut off may give its spares to containers for so long. */
 export const SPARES_REAP_AFTER_MS = 24 * 3600 * 1000;
 
-const LOOK_MS = { min: 1000, max: 15_000 };
+/** A look reads all of nodes/, and every host looks: the more there are, the less often each. */
+const LOOK_MS = { min: 1000, max: 15_000, perNode: 60 };
 /** Holders that went before this host began to look are found by a reading of all addresses: at first, and then so often. */
 const READ_ADDRESSES_MS = 600_000;
 /** One reading and a few hundred releases take less. */
@@ -77,7 +78,7 @@ export class Reaper {
       () => {
         this.looking = this.look().finally(() => this.start());
       },
-      this.lookMs * (0.75 + Math.random() / 2),
+      this.betweenLooksMs * (0.75 + Math.random() / 2),
     );
     this.timer.unref();
   }
@@ -94,11 +95,15 @@ export class Reaper {
     return sinceMs === undefined ? undefined : { sinceMs, freeMs: sinceMs + this.reapAfterMs };
   }
 
+  private get betweenLooksMs(): number {
+    return Math.max(this.lookMs, this.present.size * LOOK_MS.perNode);
+  }
+
   /** One look; releases what is due. Never rejects. */
   async look(): Promise<void> {
     try {
       const nowMs = this.now();
-      if (this.lookedMs !== undefined && nowMs - this.lookedMs > 3 * this.lookMs) this.forget();
+      if (this.lookedMs !== undefined && nowMs - this.lookedMs > 3 * this.betweenLooksMs) this.forget();
       if (!(await this.readNodes(nowMs))) return;
       await this.readHolders(nowMs);
       this.lookedMs = nowMs;
