@@ -11,7 +11,10 @@ const SUBNETS = ['10.66.0.0/28', 'fd00:66::/64'];
 
 let pair: HostPair;
 beforeAll(async () => {
-  pair = await createHostPair({ daemonOptions: ['--reap-after', '10', '--default-pool', '10.66.0.0/16/28'] });
+  pair = await createHostPair({
+    registry: 'consul',
+    daemonOptions: ['--reap-after', '10', '--default-pool', '10.66.0.0/16/28'],
+  });
 });
 afterAll(() => pair?.cleanup());
 

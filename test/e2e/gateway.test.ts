@@ -18,7 +18,7 @@ let pair: HostPair;
 let web: Container;
 
 beforeAll(async () => {
-  pair = await createHostPair();
+  pair = await createHostPair({ registry: 'consul' });
   const world = await pair.addNamespace('world');
   await pair.mustExec('a', 'ip', 'link', 'add', 'out0', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', world);
   for (const [where, dev, address, address6] of [

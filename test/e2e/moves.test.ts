@@ -13,7 +13,7 @@ let watcher: Container;
 let far: Container;
 
 beforeAll(async () => {
-  pair = await createHostPair({ daemonOptions: ['--workers', '2'] });
+  pair = await createHostPair({ registry: 'consul', daemonOptions: ['--workers', '2'] });
   await pair.mustVtep('a', 'network', 'create', 'n');
   watcher = await pair.addContainer('a', 'watcher', 'n');
   far = await pair.addContainer('b', 'far', 'n');
