@@ -12,7 +12,7 @@ let master: Container;
 let slaver: Container;
 
 beforeAll(async () => {
-  pair = await createHostPair();
+  pair = await createHostPair({ registry: 'consul' });
   await pair.mustVtep('a', 'network', 'create', 'my_overlay');
   master = await pair.addContainer('a', 'master', 'my_overlay');
   slaver = await pair.addContainer('b', 'slaver', 'my_overlay');

@@ -36,6 +36,9 @@ export class PingSeries {
     const answers = [...this.answers(), stoppedAt];
     const gaps = answers.slice(1).map((at, i) => at - answers[i]!);
     const sent = Number(match?.[1]);
-    return { gapMs: Math.max(...gaps), lost: sent - Number(match?.[2]), sent };
+    // The last one may still be on its way when the ping is ended; whatever was sent before it has had its time.
+    const last = Number([...this.#pair.log(this.#name).matchAll(/icmp_seq=(\d+)/g)].at(-1)?.[1] ?? 0);
+    const onItsWay = last === sent - 1 ? 1 : 0;
+    return { gapMs: Math.max(...gaps), lost: sent - Number(match?.[2]) - onItsWay, sent };
   }
 }
