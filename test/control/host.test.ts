@@ -227,6 +227,11 @@ describe('live restore', () => {
     const mine = await a.host.attach({ network: 'blue', netns: one });
     const theirs = await b.host.attach({ network: 'blue', netns: two });
     await vi.waitFor(() => expect(a.forwarding.networks.get(256)?.remotes.size).toBe(2), WAIT);
+    // The container's kernel gives itself a link-local address, and takes a second or two to be sure of it.
+    await vi.waitFor(async () => {
+      const addresses = await ip(one, '-json', 'address');
+      expect([addresses.includes('fe80:'), addresses.includes('tentative')]).toEqual([true, false]);
+    }, WAIT);
     const before = await ip(one, '-json', 'address');
 
     registry.goDown();
