@@ -157,12 +157,11 @@ export class Host implements HostOperations {
     });
     this.keeper = new RegistryKeeper({ registry, state, networks: this.networks, logger });
     const { dns, holdMs } = options;
-    const names = dns && new NamesService({ node, logger, holdMs, upstream: dns.upstream });
+    const names = dns && new NamesService({ node, logger, upstream: dns.upstream });
     this.names = names;
     this.reconciler = new Reconciler({
       ...{ registry, node, forwarding, state, logger, onContact, keeper: this.keeper, holdMs },
-      onNodes: (entries) => names?.takeNodes(entries),
-      onEndpoints: (network, entries) => names?.takeEndpoints(network, entries),
+      onNode: (network, other, endpoints) => names?.setRemoteEndpoints(network, other, endpoints),
       onOwnNodeMissing: () => this.session.republish(),
       onOwnEndpointsMissing: (network) => {
         if (this.endpoints.hasPublished(network)) this.session.republish();
@@ -193,7 +192,7 @@ export class Host implements HostOperations {
     });
     const absence = (other: string) => this.reaper.absence(other);
     this.addresses = new AddressPool(registry, node, logger, { session, absence });
-    this.reach = new RegistryReach(registry.url, () => this.contact.away === true);
+    this.reach = new RegistryReach(registry, () => this.contact.away === true);
     const known = { registry, node, logger, state, networks, locals: this.locals, reach: this.reach };
     this.listing = new EndpointListing(known);
     this.endpoints = new EndpointManager({
@@ -201,7 +200,7 @@ export class Host implements HostOperations {
       silentMs: () => Date.now() - this.answeredAt,
       onOwed: () => this.session.republish(),
       onEndpoints: (network, endpoints) => names?.setLocalEndpoints(network, endpoints),
-      ...{ ...parts, logger, networks, locals: this.locals, addresses: this.addresses },
+      ...{ ...parts, addresses: this.addresses },
       publisher: new Publisher({
         registry,
         node,

@@ -39,7 +39,7 @@ export class UnderlayMonitor {
   constructor(options: UnderlayMonitorOptions) {
     this.options = options;
     this.ip = options.ip;
-    this.monitor = new LinkMonitor(new Iproute(), () => this.trigger(), ['link', 'address']);
+    this.monitor = new LinkMonitor(new Iproute(), () => this.trigger());
     // What changed before it listened.
     this.trigger();
   }

@@ -4,17 +4,18 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { VtepError } from '../errors.js';
+import type { Registry } from '../registry/registry.js';
 
 /** Enough for a registry that has just come back; little for who waits for an attach. */
 const AWAY_WAIT_MS = 400;
 
 export class RegistryReach {
-  private readonly url: string;
+  private readonly registry: Registry;
   private readonly isKnownAway: () => boolean;
 
   /** @param isKnownAway whether the last word of the registry was none. */
-  constructor(url: string, isKnownAway: () => boolean) {
-    this.url = url;
+  constructor(registry: Registry, isKnownAway: () => boolean) {
+    this.registry = registry;
     this.isKnownAway = isKnownAway;
   }
 
@@ -31,7 +32,7 @@ export class RegistryReach {
     const abort = new AbortController();
     const limit = sleep(AWAY_WAIT_MS, undefined, { signal: abort.signal }).then(
       () => {
-        throw new VtepError('VTEP_ERR_REGISTRY_UNREACHABLE', `the registry at ${this.url} does not answer`);
+        throw new VtepError('VTEP_ERR_REGISTRY_UNREACHABLE', `the registry at ${this.registry.url} does not answer`);
       },
       () => new Promise<never>(() => undefined),
     );

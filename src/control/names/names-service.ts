@@ -9,13 +9,11 @@
  */
 import type { Logger } from 'pino';
 import { parseCidr } from '../../wire/ip-address.js';
-import type { RegistryEntry } from '../registry/registry.js';
 import type { NetworkValue } from '../registry/schema.js';
 import type { NamesCounters } from './counters.js';
 import type { ListenerStatus } from './listener.js';
 import { type NamedEndpoint, NameTable } from './name-table.js';
 import { NamesServer } from './names-server.js';
-import { RemoteNames } from './remote-names.js';
 import { type Resolver, Resolvers } from './resolvers.js';
 
 export interface NamesServiceOptions {
@@ -28,8 +26,6 @@ export interface NamesServiceOptions {
   readonly domain?: string | undefined;
   /** @default 53 */
   readonly port?: number | undefined;
-  /** How long names of a node that left without a word stay. @default 30 s */
-  readonly holdMs?: number | undefined;
 }
 
 export interface NamedNetwork {
@@ -68,7 +64,6 @@ export function namedNetwork(network: NetworkValue): NamedNetwork {
 export class NamesService {
   private readonly options: NamesServiceOptions;
   private readonly table: NameTable;
-  private readonly remote: RemoteNames;
   private readonly resolvers: Resolvers;
   private readonly served = new Map<string, Served>();
   private ownAddresses: ReadonlySet<string> = new Set();
@@ -77,9 +72,7 @@ export class NamesService {
 
   constructor(options: NamesServiceOptions) {
     this.options = options;
-    const { node, logger, holdMs } = options;
     this.table = new NameTable(options.domain);
-    this.remote = new RemoteNames({ node, logger, holdMs, table: this.table });
     this.resolvers = new Resolvers({ given: options.upstream, isOwnAddress: (address) => this.isOwn(address) });
   }
 
@@ -102,7 +95,6 @@ export class NamesService {
 
   /** The network's names are forgotten, also those of other hosts. */
   async networkClosed(name: string): Promise<void> {
-    this.remote.closeNetwork(name);
     this.table.removeNetwork(name);
     this.inTurn(async () => {
       const there = this.served.get(name);
@@ -117,22 +109,10 @@ export class NamesService {
     this.table.setNode(network, this.options.node, endpoints);
   }
 
-  setRemoteEndpoints(network: string, node: string, endpoints: readonly NamedEndpoint[]): void {
-    this.table.setNode(network, node, endpoints);
-  }
-
-  removeRemote(network: string, node: string): void {
-    this.table.removeNode(network, node);
-  }
-
-  /** A reading of nodes/. */
-  takeNodes(entries: readonly RegistryEntry[]): void {
-    this.remote.setNodes(entries);
-  }
-
-  /** A reading of endpoints/<network>/. */
-  takeEndpoints(network: string, entries: readonly RegistryEntry[]): void {
-    this.remote.setEndpoints(network, entries);
+  /** What forwarding believes of another host; undefined: it is gone. */
+  setRemoteEndpoints(network: string, node: string, endpoints: readonly NamedEndpoint[] | undefined): void {
+    if (endpoints === undefined) this.table.removeNode(network, node);
+    else this.table.setNode(network, node, endpoints);
   }
 
   status(): NamesStatus[] {
@@ -144,7 +124,6 @@ export class NamesService {
   }
 
   async close(): Promise<void> {
-    this.remote.stop();
     this.inTurn(async () => {
       await Promise.all([...this.served.values()].map(({ server }) => server.close()));
       this.served.clear();

@@ -16,10 +16,20 @@ export class LinkMonitor {
   private readonly onChange: () => void;
 
   /** @param onChange must not throw. */
-  constructor(iproute: Iproute, onChange: () => void, what: readonly ('link' | 'address')[] = ['link', 'address']) {
+  constructor(iproute: Iproute, onChange: () => void) {
     this.onChange = onChange;
     // A daemon that is killed cannot end it: the kernel does then.
-    this.ended = this.run(['setpriv', '--pdeathsig', 'KILL', '--', ...iproute.prefix, 'ip', 'monitor', ...what]);
+    this.ended = this.run([
+      'setpriv',
+      '--pdeathsig',
+      'KILL',
+      '--',
+      ...iproute.prefix,
+      'ip',
+      'monitor',
+      'link',
+      'address',
+    ]);
   }
 
   async close(): Promise<void> {

@@ -26,7 +26,7 @@ import { watchPrefix } from '../registry/watcher.js';
 import type { LocalState } from '../state/local-state.js';
 import { GuardedReadings, type GuardedReadingsOptions } from './guarded-readings.js';
 import type { RegistryKeeper } from './registry-keeper.js';
-import { RemoteTable } from './remote-table.js';
+import { RemoteTable, type RemoteTableOptions } from './remote-table.js';
 
 const HOLD_MS = 30_000;
 const SETTLE_MS = 250;
@@ -52,10 +52,7 @@ export interface ReconcilerOptions {
   readonly onOwnEndpointsMissing: (network: string) => void;
   /** The networks that there are, each time that they change. */
   readonly onNetworks: (entries: readonly RegistryEntry[]) => void;
-  /** Each reading of nodes/, the stored one first. */
-  readonly onNodes?: ((entries: readonly RegistryEntry[]) => void) | undefined;
-  /** Each reading of endpoints/<network>/, the stored one first. */
-  readonly onEndpoints?: ((network: string, entries: readonly RegistryEntry[]) => void) | undefined;
+  readonly onNode?: RemoteTableOptions['onNode'];
 }
 
 interface Watch {
@@ -81,10 +78,16 @@ export class Reconciler {
     const { node, forwarding, logger, state } = options;
     const holdMs = options.holdMs ?? HOLD_MS;
     const settleMs = options.settleMs ?? SETTLE_MS;
-    this.table = new RemoteTable({ node, forwarding, logger, holdMs, settleMs, windowMs: WINDOW_MS });
-    const nodes = state.snapshot(NODES_PREFIX);
-    this.table.restoreNodes(nodes);
-    options.onNodes?.(nodes);
+    this.table = new RemoteTable({
+      node,
+      forwarding,
+      logger,
+      holdMs,
+      settleMs,
+      windowMs: WINDOW_MS,
+      onNode: options.onNode,
+    });
+    this.table.restoreNodes(state.snapshot(NODES_PREFIX));
     this.networkEntries = state.snapshot(NETWORKS_PREFIX);
     this.peersByNetwork = groupPeers(state.snapshot(PEERS_PREFIX));
   }
@@ -126,7 +129,7 @@ export class Reconciler {
     const watch: Watch = { abort: new AbortController(), ended: [] };
     this.watches.set(name, watch);
     this.table.open(name, vni);
-    this.takeEndpoints(name, this.options.state.snapshot(endpointsPrefix(name)));
+    this.table.setEndpoints(name, this.options.state.snapshot(endpointsPrefix(name)));
     this.takePeers(name);
     if (this.watching) this.followNetwork(name, watch);
   }
@@ -156,7 +159,6 @@ export class Reconciler {
     this.nodesDue = true;
     this.follow(this.nodesWatch, NODES_PREFIX, (listing) => {
       this.table.setNodes(listing);
-      this.options.onNodes?.(listing.entries);
       // A restart meanwhile must still know those that are held.
       if (!this.table.isHolding()) this.options.state.saveSnapshot(NODES_PREFIX, listing.entries);
       if (!listing.entries.some((entry) => entry.key === own)) this.options.onOwnNodeMissing();
@@ -182,15 +184,10 @@ export class Reconciler {
   private followNetwork(name: string, watch: Watch): void {
     const own = endpointsKey(name, this.options.node);
     this.follow(watch, endpointsPrefix(name), ({ entries }) => {
-      this.takeEndpoints(name, entries);
+      this.table.setEndpoints(name, entries);
       if (!this.table.isHolding(name)) this.options.state.saveSnapshot(endpointsPrefix(name), entries);
       if (!entries.some((entry) => entry.key === own)) this.options.onOwnEndpointsMissing(name);
     });
-  }
-
-  private takeEndpoints(network: string, entries: readonly RegistryEntry[]): void {
-    this.table.setEndpoints(network, entries);
-    this.options.onEndpoints?.(network, entries);
   }
 
   private takePeers(network: string): void {

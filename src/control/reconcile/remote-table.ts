@@ -36,9 +36,10 @@ interface Known<T> {
 }
 
 interface TrackedNetwork {
+  readonly name: string;
   readonly vni: number;
   /** By node. */
-  readonly endpoints: Map<string, Known<readonly MacClaim[]>>;
+  readonly endpoints: Map<string, Known<readonly EndpointRecord[]>>;
   /** By address. */
   readonly peers: Map<string, Known<VtepAddress>>;
   /** What the data plane has: by node, the session that held its endpoints. */
@@ -53,6 +54,10 @@ export interface RemoteTableOptions {
   readonly node: string;
   readonly forwarding: Forwarding;
   readonly logger: Logger;
+  /** What forwarding hears of a node's endpoints, for whoever else goes by it; undefined: the node is gone. */
+  readonly onNode?:
+    | ((network: string, node: string, endpoints: readonly EndpointRecord[] | undefined) => void)
+    | undefined;
   /** How long those that the registry has lost may take to come back. */
   readonly holdMs: number;
   /** How long after a node's endpoints went its nodes/ entry may still be on its way: the two come by two queries. */
@@ -101,6 +106,7 @@ export class RemoteTable {
   open(name: string, vni: number): void {
     if (this.networks.has(name)) return;
     this.networks.set(name, {
+      name,
       vni,
       endpoints: new Map(),
       peers: new Map(),
@@ -141,7 +147,7 @@ export class RemoteTable {
   setEndpoints(name: string, entries: readonly RegistryEntry[]): void {
     const network = this.networks.get(name);
     if (network === undefined) return;
-    const parse = (entry: RegistryEntry) => parseEndpoints(entry, this.report)?.endpoints.map(toClaim);
+    const parse = (entry: RegistryEntry) => parseEndpoints(entry, this.report)?.endpoints;
     const { changed } = replace(network.endpoints, entries, (key) => parseEndpointsKey(key)?.node, parse);
     for (const node of changed) this.applyNode(network, node);
   }
@@ -203,8 +209,9 @@ export class RemoteTable {
     network.absent.delete(name);
     // A value that cannot be read changes nothing: what was known goes on to hold.
     if (node.value === undefined || endpoints.value === undefined) return;
-    if (this.set(network, `node/${name}`, node.value, endpoints.value)) {
+    if (this.set(network, `node/${name}`, node.value, endpoints.value.map(toClaim))) {
       network.applied.set(name, holderOf(endpoints.entry));
+      this.options.onNode?.(network.name, name, endpoints.value);
     }
   }
 
@@ -250,6 +257,7 @@ export class RemoteTable {
     network.absent.delete(name);
     network.applied.delete(name);
     this.options.forwarding.removeRemote(network.vni, `node/${name}`);
+    this.options.onNode?.(network.name, name, undefined);
     this.options.logger.info(
       { event: 'remote.gone', node: name, vni: network.vni },
       `node ${name} has left VNI ${network.vni}`,

@@ -67,7 +67,7 @@ class Machine {
     this.manager = new EndpointManager({
       ...{ registry, node, networks, locals, addresses, iproute, gateway, forwarding, state, logger },
       publisher: new Publisher({ registry, node, networks, addresses, logger, session }),
-      reach: new RegistryReach(registry.url, () => registry.down),
+      reach: new RegistryReach(registry, () => registry.down),
       ...{ spareAddresses: 1, silentMs: () => 0, onOwed: () => undefined },
     });
     await this.manager.restore();

@@ -36,6 +36,8 @@ const peer = (ip: string, port = 4789, index = 1) =>
   entry(`peers/blue/${ip}`, { address: ip, port, createdAt: '2026-01-01T00:00:00.000Z' }, index);
 
 let forwarding: FakeForwarding;
+/** By network and node, the names of the endpoints; undefined: gone. */
+let told: [string, string, string[] | undefined][];
 let table: RemoteTable;
 
 beforeEach(() => {
@@ -49,7 +51,9 @@ beforeEach(() => {
     holdMs: HOLD_MS,
     settleMs: SETTLE_MS,
     windowMs: WINDOW_MS,
+    onNode: (network, node, found) => told.push([network, node, found?.map(({ name }) => name)]),
   });
+  told = [];
   forwarding.openNetwork({ name: 'blue', vni: 256, tapName: 't', mtuBytes: 1450, learning: true });
   forwarding.calls.length = 0;
   table.open('blue', 256);
@@ -64,6 +68,27 @@ afterEach(() => {
 const isKnown = (name: string) => forwarding.networks.get(256)?.remotes.has(`node/${name}`) === true;
 
 describe('RemoteTable', () => {
+  it('tells what forwarding hears of a node, and when it is gone: also one that is held', () => {
+    table.setEndpoints('blue', [endpoints('b', [MAC]), endpoints('me', [MAC])]);
+    read(me(), node('b', '192.0.2.2'));
+    table.setEndpoints('blue', [{ ...endpoints('b', [MAC], 2), value: 'junk' }]);
+    expect(told).toEqual([['blue', 'b', ['c']]]);
+    table.setEndpoints('blue', []);
+    vi.advanceTimersByTime(SETTLE_MS - 1);
+    expect(told).toHaveLength(1);
+    vi.advanceTimersByTime(1);
+    expect(told.slice(1)).toEqual([['blue', 'b', undefined]]);
+    table.setEndpoints('blue', [endpoints('b', [MAC], 3)]);
+    expect(told.slice(2)).toEqual([['blue', 'b', ['c']]]);
+    // The registry lost its data: this host's own entry is missing as well.
+    read();
+    table.setEndpoints('blue', []);
+    vi.advanceTimersByTime(HOLD_MS - 2);
+    expect(told).toHaveLength(3);
+    vi.advanceTimersByTime(HOLD_MS);
+    expect(told.slice(3)).toEqual([['blue', 'b', undefined]]);
+  });
+
   it('enters a node when both its keys are there, in either order, and skips its own', () => {
     table.setEndpoints('blue', [endpoints('b', [MAC]), endpoints('me', [MAC])]);
     expect(forwarding.calls).toEqual([]);
