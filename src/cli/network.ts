@@ -11,6 +11,7 @@ import {
   networkDetailSchema,
   networkSchema,
 } from '../control/api/schema.js';
+import { endText } from '../control/vtep-address.js';
 import { type ContextOf, collect, given, numberOrText } from './context.js';
 import { endpointTable } from './endpoint.js';
 import { formatFields, formatTable, printable } from './table.js';
@@ -196,7 +197,7 @@ function usageText({ usage }: NetworkDetail, cidr: string): string {
 
 function networkText(network: NetworkDetail): string {
   const { local } = network;
-  const peers = network.peers.map((peer) => `${peer.address}:${peer.port}`);
+  const peers = network.peers.map((peer) => endText(peer.address, peer.port));
   const fields = formatFields([
     ['name', network.name],
     ['id', network.id],
