@@ -21,6 +21,16 @@ export interface ForwardingNetwork {
   readonly mtuBytes: number;
   /** Learn source MACs from the tunnel (for VTEPs that do not publish endpoints). */
   readonly learning: boolean;
+  /** Answer ARP requests and neighbour solicitations for known neighbours. @default false */
+  readonly suppression?: boolean;
+  /** Learnt MACs of this network; 0: no limit of its own. @default 0 */
+  readonly learntMacsMax?: number;
+  /** Frames a second that a source MAC may flood; 0: no limit. @default 0 */
+  readonly stormLimit?: number;
+  /** VXLAN-GBP. @default false */
+  readonly groupPolicy?: boolean;
+  /** Take datagrams with reserved bits set. @default false */
+  readonly tolerant?: boolean;
 }
 
 export type FdbKind = 'local' | 'static' | 'dynamic';

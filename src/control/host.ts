@@ -39,6 +39,7 @@ import { AddressPool } from './ipam/address-pool.js';
 import { Reaper } from './ipam/reaper.js';
 import { NamesService, namedNetwork } from './names/names-service.js';
 import type { Resolver } from './names/resolvers.js';
+import { settingsOf } from './networks/network-settings.js';
 import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
 import type { Pool } from './networks/subnet-pool.js';
@@ -423,14 +424,14 @@ async function hostRoutes(iproute: Iproute): Promise<string[]> {
 }
 
 function toNetwork(value: NetworkValue): Network {
-  const { name, id, vni, internal, mtuBytes, flood, learning, createdAt } = value;
+  const { name, id, vni, internal, mtuBytes, createdAt } = value;
   const subnets = value.subnets.map(({ cidr, gateway, range, reserved }) => ({
     cidr,
     ...(gateway === undefined ? {} : { gateway }),
     ...(range === undefined ? {} : { range }),
     ...(reserved === undefined ? {} : { reserved }),
   }));
-  return { name, id, vni, subnets, internal, mtuBytes, flood, scope: 'global', learning, createdAt };
+  return { name, id, vni, subnets, internal, mtuBytes, ...settingsOf(value), scope: 'global', createdAt };
 }
 
 function secondsSince(ms: number): number {

@@ -195,8 +195,8 @@ describe('what is printed', () => {
     const text = await done('network', 'inspect', 'n');
     for (const part of [
       '10.0.0.0/24, gateway 10.0.0.1, 3 used, 2 spare, 248 free',
-      'vni       256',
-      'mtu       from the underlay',
+      'vni              256',
+      'mtu              from the underlay',
       'bridge vtb-100',
       '192.0.2.9:4789',
       'e-1',

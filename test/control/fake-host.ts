@@ -2,6 +2,7 @@
 
 import type { Endpoint, HostOperations, Network, Status } from '../../src/control/api/schema.js';
 import { VtepError } from '../../src/control/errors.js';
+import { settingsOf } from '../../src/control/networks/network-settings.js';
 
 export const NETWORK: Network = {
   name: 'my_overlay',
@@ -10,9 +11,8 @@ export const NETWORK: Network = {
   subnets: [{ cidr: '10.0.0.0/24', gateway: '10.0.0.1' }],
   internal: false,
   mtuBytes: 0,
-  flood: 'replicate',
+  ...settingsOf({}),
   scope: 'global',
-  learning: true,
   createdAt: '2026-01-01T00:00:00.000Z',
 };
 

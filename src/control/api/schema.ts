@@ -24,7 +24,10 @@
  */
 import { isIP, isIPv4 } from 'node:net';
 import { z } from 'zod';
+import { askedSettings, storedSettings } from '../networks/network-settings.js';
 import { publishedPortSchema, publishSchema } from './publish-schema.js';
+
+export { FLOOD_MODES, RESERVED_BITS_MODES } from '../networks/network-settings.js';
 
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/;
 /** Each is a key of the registry that one transaction must hold. */
@@ -107,7 +110,7 @@ const createNetworkFields = z.strictObject({
   internal: z.boolean(YES_NO_RULE).optional(),
   vni: vniSchema.optional(),
   mtuBytes: z.number(MTU_RULE).int(MTU_RULE).min(576, MTU_RULE).max(65_485, MTU_RULE).optional(),
-  learning: z.boolean(YES_NO_RULE).optional(),
+  ...askedSettings,
 });
 
 export const createNetworkSchema = createNetworkFields
@@ -131,9 +134,8 @@ export const networkSchema = z.object({
   internal: z.boolean(),
   /** 0: from the underlay of each host. */
   mtuBytes: z.number(),
-  flood: z.literal('replicate'),
+  ...storedSettings,
   scope: z.literal('global'),
-  learning: z.boolean(),
   createdAt: z.string(),
 });
 export type Network = z.infer<typeof networkSchema>;

@@ -114,6 +114,11 @@ export class LocalNetworks {
       tapName: tapName(network.vni),
       mtuBytes: this.mtuBytes(network),
       learning: network.learning,
+      suppression: network.arpSuppression,
+      learntMacsMax: network.learntMacsMax,
+      stormLimit: network.stormLimit,
+      groupPolicy: network.groupPolicy,
+      tolerant: network.reservedBits === 'tolerant',
     });
   }
 

@@ -1,10 +1,14 @@
 /** Networks and their members, write side. Main thread only. */
 import { MEMBERSHIP_WORDS, NETWORKS_MAX } from '../layout.js';
 import {
+  NETWORK_FLAG_GROUP_POLICY,
   NETWORK_FLAG_LEARNING,
+  NETWORK_FLAG_SUPPRESSION,
+  NETWORK_FLAG_TOLERANT,
   NETWORK_FLAGS_WORD,
   NETWORK_MTU_WORD,
   NETWORK_ROW_WORDS,
+  NETWORK_STORM_WORD,
   NETWORK_TAP_FDS_WORD,
   NETWORK_VNI_WORD,
 } from '../network-table.js';
@@ -15,6 +19,19 @@ export interface NetworkRow {
   readonly tapFds: readonly number[];
   readonly mtuBytes: number;
   readonly learning: boolean;
+  readonly suppression?: boolean;
+  readonly groupPolicy?: boolean;
+  readonly tolerant?: boolean;
+  readonly stormLimit?: number;
+}
+
+function flagsOf(row: NetworkRow): number {
+  return (
+    (row.learning ? NETWORK_FLAG_LEARNING : 0) |
+    (row.suppression ? NETWORK_FLAG_SUPPRESSION : 0) |
+    (row.groupPolicy ? NETWORK_FLAG_GROUP_POLICY : 0) |
+    (row.tolerant ? NETWORK_FLAG_TOLERANT : 0)
+  );
 }
 
 export class NetworkWriter {
@@ -43,7 +60,8 @@ export class NetworkWriter {
     this.#rows[word + NETWORK_VNI_WORD] = row.vni;
     this.#rows.set(row.tapFds, word + NETWORK_TAP_FDS_WORD);
     this.#rows[word + NETWORK_MTU_WORD] = row.mtuBytes;
-    Atomics.store(this.#rows, word + NETWORK_FLAGS_WORD, row.learning ? NETWORK_FLAG_LEARNING : 0);
+    this.#rows[word + NETWORK_STORM_WORD] = row.stormLimit ?? 0;
+    Atomics.store(this.#rows, word + NETWORK_FLAGS_WORD, flagsOf(row));
     Atomics.store(this.#vnis, row.vni, index);
   }
 
