@@ -56,12 +56,8 @@ export class FrameStream {
   }
 
   with(mark: Uint8Array): Buffer[] {
-    return this.#frames.filter((frame) => frame.includes(mark));
-  }
-
-  /** All that came, from now on with what comes. */
-  get frames(): readonly Buffer[] {
-    return this.#frames;
+    const wanted = Buffer.from(mark);
+    return this.#frames.filter((frame) => frame.includes(wanted));
   }
 
   end(): void {

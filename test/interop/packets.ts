@@ -28,16 +28,23 @@ export function filled(mark: Uint8Array, bytes: number): Uint8Array {
 /** An IP packet with the mark in its payload, from nobody's address, so that no kernel answers it. */
 export function packet({ from, to }: Ends, mark: Uint8Array, spec: Partial<FrameSpec> & { bytes?: number } = {}) {
   const { bytes = 64, ...rest } = spec;
-  const whole = { ...BASE_SPEC, protocol: UDP, source: 77, destination: 78, payload: filled(mark, bytes), ...rest };
+  const whole: FrameSpec = {
+    ...BASE_SPEC,
+    protocol: UDP,
+    source: 77,
+    destination: 78,
+    payload: filled(mark, bytes),
+    ...rest,
+  };
   const frame = emitFrame(whole);
   frame.set(mac(to), 0);
   frame.set(mac(from), 6);
   return frame;
 }
 
-/** A frame whose packet (behind its 14 bytes) has `bytes`. */
-export function sized(ends: Ends, mark: Uint8Array, family: 4 | 6, bytes: number): Uint8Array {
-  return packet(ends, mark, { family, bytes: bytes - (family === 4 ? 28 : 48) });
+/** A frame whose packet (behind its 14 bytes and its tags) has `bytes`. */
+export function sized(ends: Ends, mark: Uint8Array, family: 4 | 6, bytes: number, spec: Partial<FrameSpec> = {}) {
+  return packet(ends, mark, { ...spec, family, bytes: bytes - (family === 4 ? 28 : 48) });
 }
 
 /** A VXLAN header as it should be, unless told otherwise. */

@@ -4,10 +4,22 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Lab } from './lab.js';
+import { BROKEN_PACKETS, ETHERTYPES } from './rows/ethertypes.js';
+import { FRAGMENTS } from './rows/fragments.js';
+import { KERNEL_HEADERS, OUTER_HEADER } from './rows/outer-header.js';
+import { REFUSALS } from './rows/refusals.js';
 import { SIZES } from './rows/sizes.js';
 import { type Case, type Evidence, type Group, playGroup, type Scenario, Wire, type WireClaim } from './table.js';
 
-const GROUPS: readonly Group[] = [SIZES];
+const GROUPS: readonly Group[] = [
+  SIZES,
+  FRAGMENTS,
+  REFUSALS,
+  OUTER_HEADER,
+  ...KERNEL_HEADERS,
+  ETHERTYPES,
+  BROKEN_PACKETS,
+];
 
 let lab: Lab;
 let wire: Wire;

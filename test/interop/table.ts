@@ -46,9 +46,9 @@ export interface Scenario {
 
 export interface Group {
   readonly name: string;
-  readonly setUp?: (lab: Lab) => Promise<void>;
+  readonly setUp?: (lab: Lab) => Promise<unknown>;
   readonly cases: readonly (Case | Scenario)[];
-  readonly tearDown?: (lab: Lab) => Promise<void>;
+  readonly tearDown?: (lab: Lab) => Promise<unknown>;
 }
 
 /** What a case knows of the place where it is played. */
@@ -216,6 +216,6 @@ export class Wire {
 
   /** What is decoded of the frames with this mark in them. */
   with(mark: Uint8Array): Decoded[] {
-    return this.rows.filter((_row, i) => this.frames[i]?.includes(mark));
+    return this.rows.filter((_row, i) => this.frames[i]?.includes(Buffer.from(mark)));
   }
 }

@@ -1,27 +1,35 @@
 /** Sizes at every edge: the overlay's MTU, jumbo frames, an overlay that is larger than its underlay, and the shortest. */
 
+import type { FrameSpec } from '../../dataplane/reference/frame-spec.js';
 import type { NetworkName } from '../lab.js';
 import { ether, filled, packet, sized } from '../packets.js';
-import type { Case, Group } from '../table.js';
+import type { Case, Group, WireClaim } from '../table.js';
 import { inFragments } from './fragments.js';
 
 const FAMILIES = [4, 6] as const;
 
 /** Both ways, both families. */
-function both(network: NetworkName, what: string, bytes: number, more: Partial<Case> = {}): Case[] {
+function both(
+  network: NetworkName,
+  what: string,
+  bytes: number,
+  spec: Partial<FrameSpec> = {},
+  wire?: WireClaim,
+): Case[] {
+  const more = wire === undefined ? {} : { wire };
   return FAMILIES.flatMap((family) => [
     {
       name: `${what}: IPv${family} of ${bytes} bytes from the container`,
       network,
       from: 'container' as const,
-      frames: (scene) => [sized(scene.toKernel, scene.mark, family, bytes)],
+      frames: (scene) => [sized(scene.toKernel, scene.mark, family, bytes, spec)],
       ...more,
     },
     {
       name: `${what}: IPv${family} of ${bytes} bytes from the kernel`,
       network,
       from: 'kernel' as const,
-      frames: (scene) => [sized(scene.toBox, scene.mark, family, bytes)],
+      frames: (scene) => [sized(scene.toBox, scene.mark, family, bytes, spec)],
       ...more,
     },
   ]);
@@ -38,20 +46,25 @@ export const SIZES: Group = {
   cases: [
     ...both('mixed', 'an overlay of 1450', 1449),
     ...both('mixed', 'an overlay of 1450', 1450),
-    {
-      name: 'one byte over the MTU from the kernel is refused',
-      from: 'kernel',
-      frames: (scene) => [sized(scene.toBox, scene.mark, 4, 1451)],
-      arrives: 'nothing',
-      drops: { inner_oversize: 1 },
-    },
+    ...both('mixed', 'an overlay of 1450, one tag,', 1450, { vlanIds: [7] }),
+    // A veth lets only one tag through beyond its MTU, so that the container can't send this.
+    ...both('mixed', 'an overlay of 1450, two tags,', 1450, { vlanIds: [7, 8] }).filter((c) => c.from === 'kernel'),
+    ...[[], [7], [7, 8]].flatMap((vlanIds): Case[] =>
+      [1451, 1455, 1459, 7900].map((bytes) => ({
+        name: `an overlay of 1450: ${bytes} bytes behind ${vlanIds.length} tags from the kernel are refused`,
+        from: 'kernel',
+        frames: (scene) => [sized(scene.toBox, scene.mark, 4, bytes, { vlanIds })],
+        arrives: 'nothing',
+        drops: { inner_oversize: 1 },
+      })),
+    ),
     {
       name: 'a datagram of the MTU and one byte goes as two fragments from the container',
       from: 'container',
       frames: (scene) => inFragments(packet(scene.toKernel, scene.mark, { bytes: 1423 }), 1450, scene.mark),
     },
     ...both('jumbo', 'jumbo frames', 8949),
-    ...both('jumbo', 'jumbo frames', 8950, { wire: { 'ip.len': '9000', 'ip.flags.mf': '0' } }),
+    ...both('jumbo', 'jumbo frames', 8950, {}, { 'ip.len': '9000', 'ip.flags.mf': '0' }),
     ...both('big', 'larger than the underlay', 8951),
     ...both('big', 'larger than the underlay', 9000),
     ...[14, 15, 46, 59, 60].flatMap((bytes): Case[] =>
