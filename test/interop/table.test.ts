@@ -6,6 +6,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Lab } from './lab.js';
 import { BROKEN_PACKETS, ETHERTYPES } from './rows/ethertypes.js';
 import { FRAGMENTS } from './rows/fragments.js';
+import { DEVICES, LEARNING } from './rows/learning.js';
+import { OFFLOADS, OFFLOADS_WITHOUT_CHECKSUM } from './rows/offloads.js';
 import { KERNEL_HEADERS, OUTER_HEADER } from './rows/outer-header.js';
 import { REFUSALS } from './rows/refusals.js';
 import { SIZES } from './rows/sizes.js';
@@ -19,6 +21,10 @@ const GROUPS: readonly Group[] = [
   ...KERNEL_HEADERS,
   ETHERTYPES,
   BROKEN_PACKETS,
+  LEARNING,
+  ...DEVICES,
+  OFFLOADS,
+  OFFLOADS_WITHOUT_CHECKSUM,
 ];
 
 let lab: Lab;
@@ -43,6 +49,7 @@ function judge(group: Group, entry: Case | Scenario): void {
     expect(evidence.drops).toEqual(entry.drops ?? {});
   }
   const { datagrams } = entry;
+  entry.rows?.(wire.with(evidence.mark));
   if (entry.wire !== undefined || datagrams !== undefined) {
     judgeWire(evidence, entry.wire ?? {}, datagrams ?? ('play' in entry ? 1 : evidence.expected.length));
   }

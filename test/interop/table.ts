@@ -34,6 +34,8 @@ export interface Case {
   readonly wire?: WireClaim;
   /** How many datagrams with the mark are on the wire. @default as many as frames, if there is a `wire` */
   readonly datagrams?: number;
+  /** More about them. */
+  readonly rows?: (rows: readonly Decoded[]) => void;
 }
 
 /** A case that is more than frames; it throws what is wrong. */
@@ -42,6 +44,7 @@ export interface Scenario {
   readonly play: (lab: Lab, scene: Scene) => Promise<void>;
   readonly wire?: WireClaim;
   readonly datagrams?: number;
+  readonly rows?: (rows: readonly Decoded[]) => void;
 }
 
 export interface Group {
@@ -179,7 +182,11 @@ function farSide(lab: Lab, entry: Case, network: NetworkName) {
 async function followUp(lab: Lab, entry: Case, network: NetworkName): Promise<void> {
   const scene = new Scene(lab, network, nextMark());
   if (entry.from === 'container') await lab.sendFromContainer(network, packet(scene.toKernel, scene.mark));
-  else for (const frame of scene.tunnel(packet(scene.toBox, scene.mark))) await lab.sendOnWire(frame);
+  else {
+    // From a MAC of its own: the case may be about where the kernel's was last heard.
+    const frame = packet({ from: '02:00:5e:00:00:f0', to: scene.box }, scene.mark);
+    for (const outer of scene.tunnel(frame)) await lab.sendOnWire(outer);
+  }
   await until('the frame that follows', () => farSide(lab, entry, network).with(scene.mark).length > 0);
 }
 
