@@ -24,6 +24,7 @@ import { SEGMENTS_MAX } from './arena.js';
 import { coalesceKind } from './coalesce-kind.js';
 import type { WorkerContext } from './context.js';
 import { headerMaskBytes, headerMaskOffset } from './header-masks.js';
+import { LINK_HEADER_BYTES_MAX } from './tap-header.js';
 import { deliverFrame, flushAggregate } from './tap-tx.js';
 
 const IP_BYTES_MAX = 65_535;
@@ -44,8 +45,13 @@ export function coalesce(context: WorkerContext, networkIndex: number, frameOffs
   const isIpv4 = kind === COALESCE_TCP4 || kind === COALESCE_UDP4;
   const upper = frameOffset + ETHERNET_HEADER_BYTES + (isIpv4 ? IPV4_HEADER_BYTES_MIN : IPV6_HEADER_BYTES);
   const view = context.arena.view;
-  // A PSH ends an aggregate, so nothing may follow it.
-  if (kind === COALESCE_NONE || (isTcp && (view.getUint8(upper + 13) & TCP_PSH) !== 0)) {
+  // A PSH ends an aggregate, so nothing may follow it. What is too long for the network is dropped or goes alone; of the
+  // segments the first is the longest.
+  if (
+    kind === COALESCE_NONE ||
+    (isTcp && (view.getUint8(upper + 13) & TCP_PSH) !== 0) ||
+    frameBytes > context.networks.mtuBytes(networkIndex) + LINK_HEADER_BYTES_MAX
+  ) {
     deliverFrame(context, networkIndex, frameOffset, frameBytes);
     return;
   }

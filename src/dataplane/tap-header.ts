@@ -27,7 +27,7 @@ import { findLayer3Offset, readLayer3Ethertype, VLAN_TAG_BYTES, VLAN_TAGS_MAX } 
 import type { WorkerContext } from './context.js';
 
 /** What a frame may have beyond the MTU and still be one packet. */
-const LINK_HEADER_BYTES_MAX = ETHERNET_HEADER_BYTES + VLAN_TAGS_MAX * VLAN_TAG_BYTES;
+export const LINK_HEADER_BYTES_MAX = ETHERNET_HEADER_BYTES + VLAN_TAGS_MAX * VLAN_TAG_BYTES;
 
 /**
  * Writes the header right before the frame.
