@@ -27,6 +27,7 @@ import { closeOffloads, noteRefusals, type Offloads, probeOffloads } from './off
 import type { PortRange } from './source-ports.js';
 import { Supervisor } from './supervisor.js';
 import { TapQueues } from './tap-queues.js';
+import { UnderlayMulticast } from './underlay-multicast.js';
 import { VtepRegistrar } from './vtep-registrar.js';
 import { makeWarmUpTables } from './warm-up-tables.js';
 import {
@@ -70,6 +71,10 @@ export interface ForwardingOptions {
   readonly spinMicroseconds: number;
   /** -20 to 19. */
   readonly workerNice: number;
+  /** Multicast is sent and received by it. */
+  readonly underlayInterface: string;
+  /** TTL of what is sent to multicast groups. */
+  readonly multicastHops: number;
 }
 
 /** Opens the underlay and starts the workers. @throws VtepError VTEP_ERR_PORT_IN_USE, VTEP_ERR_UNDERLAY, VTEP_ERR_KERNEL */
@@ -100,6 +105,7 @@ class ForwardingTables implements Forwarding {
   readonly #networkWriter: NetworkWriter;
   readonly #epoch: EpochWriter;
   readonly #vteps: VtepRegistrar;
+  readonly #multicast: UnderlayMulticast;
   readonly #supervisor: Supervisor;
   readonly #learning: FdbLearning;
   readonly #clock: NodeJS.Timeout;
@@ -127,6 +133,11 @@ class ForwardingTables implements Forwarding {
       () => this.#settle(),
       (index) => this.#counters.useVtep(index),
     );
+    this.#multicast = new UnderlayMulticast({
+      ...{ workers, vteps: this.#vteps, networks: this.#networkWriter, logger: options.logger },
+      ...{ interfaceName: options.underlayInterface, hops: options.multicastHops, port: options.listen.port },
+      ...{ families: [4], gro: offloads.worker.underlayGro, settle: () => this.#epoch.quiesce() },
+    });
     const startedAt = performance.now();
     this.#clock = setInterval(() => this.#epoch.setClock(Math.floor((performance.now() - startedAt) / 1000)), CLOCK_MS);
     this.#clock.unref();
@@ -134,7 +145,7 @@ class ForwardingTables implements Forwarding {
     const target = { learnt: this.#learnt.bind(this), conflict: this.#conflict.bind(this), age: this.#age.bind(this) };
     this.#learning = new FdbLearning(rings, target);
     this.#supervisor = new Supervisor(this.#epoch, () => this.#learning.drain(), options.logger);
-    // Row SELF_VTEP is this host: datagrams from its own address are known and dropped.
+    // Row SELF_VTEP is this host, the first of all: datagrams from its own address are known and dropped.
     this.#vteps.acquire(options.listen);
   }
 
@@ -186,6 +197,7 @@ class ForwardingTables implements Forwarding {
     // Before the first frame: whoever sends with the gateway's MAC through the tunnel is refused from the start.
     this.setLocal(network.vni, []);
     this.#counters.use(index);
+    this.#multicast.open(index, network);
     this.#networkWriter.publish(index, { ...network, tapFds: taps.fds });
     taps.watch(index);
   }
@@ -219,6 +231,7 @@ class ForwardingTables implements Forwarding {
     // From here on nothing is learnt for it.
     this.#byIndex[open.index] = undefined;
     await this.#sweeper.removeNetwork(open.index);
+    this.#multicast.close(open.index);
     for (const vtepIndex of open.uses.keys()) this.#networkWriter.removeMember(open.index, vtepIndex);
     await this.#settle();
     open.taps.close();
@@ -312,6 +325,11 @@ class ForwardingTables implements Forwarding {
     });
     this.#listen = { address, port };
     this.#vteps.moveSelf(address);
+    this.#multicast.renew();
+  }
+
+  renewUnderlay(): void {
+    this.#multicast.renew();
   }
 
   #learnt(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void {
@@ -361,10 +379,11 @@ class ForwardingTables implements Forwarding {
     const { totals, drops } = this.#counters.totals();
     const frames = {
       totals: { ...totals, mac_conflicts: this.#macConflicts },
-      drops: { ...drops, [OVERFLOW.name]: overflowCounts(this.#workers) },
+      drops: { ...drops, [OVERFLOW.name]: overflowCounts(this.#workers) + this.#multicast.overflows() },
       networks: [...this.#byVni.values()].map(({ index, network }) => ({
         vni: network.vni,
         network: network.name,
+        flood: this.#multicast.status(index),
         counters: this.#counters.network(index),
       })),
       vteps: [...this.#vteps.rows()]
@@ -391,6 +410,7 @@ class ForwardingTables implements Forwarding {
     await this.#sweeper.idle;
     for (const open of this.#byVni.values()) open.taps.close();
     this.#byVni.clear();
+    await this.#multicast.end();
     closeWorkerDescriptors(this.#workers);
     closeOffloads(this.#offloads);
   }

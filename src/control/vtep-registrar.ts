@@ -57,6 +57,11 @@ export class VtepRegistrar {
     return index;
   }
 
+  /** A multicast group of the underlay, which is sent to as a VTEP is. @returns as acquire */
+  acquireGroup(group: VtepAddress): number {
+    return this.acquire(group);
+  }
+
   release(index: number): void {
     const row = this.#byIndex[index];
     if (row === undefined || --row.users > 0) return;

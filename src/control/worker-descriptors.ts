@@ -2,7 +2,7 @@
  * What a worker waits on and sends by: an epoll set of its own, an eventfd that wakes it, and its sockets. Opened and
  * closed by the main thread; a worker that fails leaves them to its successor.
  */
-import { TOKEN_UNDERLAY, TOKEN_WAKE, type WorkerInput } from '../shared/worker-input.js';
+import { TOKEN_WAKE, underlayToken, type WorkerInput } from '../shared/worker-input.js';
 import { closeEventfd, openEventfd, signalEventfd } from '../sys/eventfd.js';
 import { addToEpoll, closeEpoll, openEpoll } from '../sys/poll.js';
 import { overflowCount, replaceUdpSocket } from '../sys/udp-socket.js';
@@ -15,7 +15,7 @@ export function openWorkerDescriptors(options: UnderlaySocketOptions): WorkerDes
   return openUnderlaySockets(options).map(({ rxFd, txFds }) => {
     const descriptors = { epollFd: openEpoll(), wakeFd: openEventfd(), underlayFd: rxFd, txFds };
     addToEpoll(descriptors.epollFd, descriptors.wakeFd, TOKEN_WAKE);
-    addToEpoll(descriptors.epollFd, descriptors.underlayFd, TOKEN_UNDERLAY);
+    addToEpoll(descriptors.epollFd, rxFd, underlayToken(rxFd));
     return descriptors;
   });
 }
@@ -30,7 +30,7 @@ export function moveWorkerDescriptors(workers: readonly WorkerDescriptors[], opt
     for (const [i, fd] of txFds.entries()) replaceUdpSocket(fd, before[i] as number);
     replaceUdpSocket(rxFd, underlayFd);
     // The set forgot the old socket when its last descriptor was closed.
-    addToEpoll(epollFd, underlayFd, TOKEN_UNDERLAY);
+    addToEpoll(epollFd, underlayFd, underlayToken(underlayFd));
   }
 }
 

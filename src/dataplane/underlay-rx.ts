@@ -51,11 +51,11 @@ function makeReady(context: WorkerContext, header: number): void {
   words[header + MSG_FLAGS_WORD] = 0;
 }
 
-/** @returns messages received; RX_MESSAGES means that there may be more */
-export function drainUnderlay(context: WorkerContext): number {
+/** @param fd a receiving socket. @returns messages received; RX_MESSAGES means that there may be more */
+export function drainUnderlay(context: WorkerContext, fd: number): number {
   const arena = context.arena;
   const words = arena.words;
-  const count = recvmmsg(context.underlayFd, arena.addresses.rxHeaders, RX_MESSAGES, MSG_DONTWAIT, 0);
+  const count = recvmmsg(fd, arena.addresses.rxHeaders, RX_MESSAGES, MSG_DONTWAIT, 0);
   // An error is EAGAIN, EINTR, or a pending ICMP error that this call has cleared: in each case the next turn reads on.
   if (count <= 0) return 0;
   for (let i = 0; i < count; i++) {

@@ -12,7 +12,7 @@
 import { NETWORK_ROW_WORDS, NETWORK_TAP_FDS_WORD } from '../shared/network-table.js';
 import { VTEP_ROW_BYTES, VTEP_ROWS_OFFSET } from '../shared/vtep-table.js';
 import { WARM_UP_PEER, WARM_UP_SELF, type WarmUpInput } from '../shared/warm-up.js';
-import { TOKEN_UNDERLAY, type WorkerInput } from '../shared/worker-input.js';
+import { underlayToken, type WorkerInput } from '../shared/worker-input.js';
 import { close, read, write } from '../sys/libc.js';
 import { addressOf } from '../sys/memory.js';
 import { addToEpoll, closeEpoll, openEpoll } from '../sys/poll.js';
@@ -54,7 +54,7 @@ export function warmUp(input: WorkerInput, { tables, networkIndex, peerVtep }: W
     new Int32Array(tables.networks)[networkIndex * NETWORK_ROW_WORDS + NETWORK_TAP_FDS_WORD] = tapFd;
     const rows = new DataView(tables.vteps);
     rows.setUint16(VTEP_ROWS_OFFSET + peerVtep * VTEP_ROW_BYTES + 2, boundPort(peerFd));
-    addToEpoll(epollFd, underlayFd, TOKEN_UNDERLAY);
+    addToEpoll(epollFd, underlayFd, underlayToken(underlayFd));
     addToEpoll(epollFd, tapFd, networkIndex);
     const ends = { epollFd, wakeFd: -1, underlayFd, txFds: input.txFds.map(() => txFd) };
     const own = { ...input, ...ends, tables, workerIndex: 0 };

@@ -31,6 +31,18 @@ export interface WorkerInput {
   readonly nice: number;
 }
 
-/** epoll tokens that are no network index. */
+/**
+ * epoll tokens that are no network index. That of a receiving socket tells its descriptor, so that the main thread may add
+ * others to a worker's set and the worker needs no list: it takes VXLAN from whatever socket is ready.
+ */
 export const TOKEN_WAKE = -1;
-export const TOKEN_UNDERLAY = -2;
+const TOKEN_UNDERLAY_FIRST = -2;
+
+export function underlayToken(fd: number): number {
+  return TOKEN_UNDERLAY_FIRST - fd;
+}
+
+/** @param token below TOKEN_WAKE */
+export function underlayFdOf(token: number): number {
+  return TOKEN_UNDERLAY_FIRST - token;
+}

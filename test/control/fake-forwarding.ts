@@ -56,6 +56,10 @@ export class FakeForwarding implements Forwarding {
     this.calls.push(`move ${address}`);
   }
 
+  renewUnderlay(): void {
+    this.calls.push('renew');
+  }
+
   fdb(): [] {
     return [];
   }

@@ -8,7 +8,7 @@ import {
   openWorkerDescriptors,
   type WorkerDescriptors,
 } from '../../src/control/worker-descriptors.js';
-import { TOKEN_UNDERLAY } from '../../src/shared/worker-input.js';
+import { underlayToken } from '../../src/shared/worker-input.js';
 import { epollWait } from '../../src/sys/libc.js';
 import { addressOf } from '../../src/sys/memory.js';
 import { EPOLL_DATA_WORD } from '../../src/sys/poll.js';
@@ -44,9 +44,9 @@ async function send(address: string, port: number): Promise<void> {
 /** Which workers' sets say that their underlay socket has something. */
 function ready(): number[] {
   const events = new Int32Array(16);
-  return workers.flatMap(({ epollFd }, worker) => {
+  return workers.flatMap(({ epollFd, underlayFd }, worker) => {
     const count = epollWait(epollFd, addressOf(events), 4, 0);
-    return count > 0 && events[EPOLL_DATA_WORD] === TOKEN_UNDERLAY ? [worker] : [];
+    return count > 0 && events[EPOLL_DATA_WORD] === underlayToken(underlayFd) ? [worker] : [];
   });
 }
 

@@ -154,12 +154,12 @@ export class Harness {
    */
   trainsFromPeer(peer: number, trains: readonly (readonly Uint8Array[])[]): void {
     for (const train of trains) this.#send(this.#peers.get(peer) as number, train);
-    while (drainUnderlay(this.context) > 0);
+    while (drainUnderlay(this.context, this.context.underlayFd) > 0);
   }
 
   fromSelf(datagram: Uint8Array): void {
     this.#send(this.context.txFds[0] as number, [datagram]);
-    drainUnderlay(this.context);
+    drainUnderlay(this.context, this.context.underlayFd);
   }
 
   /** What has reached a peer's socket. */

@@ -6,6 +6,7 @@
  *
  * Control plane, main thread; the caller serialises the calls for one network.
  */
+import type { NetworkDetail } from '../api/schema.js';
 import { VtepError } from '../errors.js';
 import type { Forwarding } from '../forwarding.js';
 import type { GatewayManager } from '../gateway/gateway-manager.js';
@@ -55,6 +56,14 @@ export class LocalNetworks {
 
   mtuBytes(network: NetworkValue): number {
     return network.mtuBytes === 0 ? this.options.underlayMtuBytes - VXLAN_OVERHEAD_BYTES : network.mtuBytes;
+  }
+
+  /** What there is of it on this host. */
+  facts(network: NetworkValue): NonNullable<NetworkDetail['local']> {
+    const { vni } = network;
+    const flood = this.options.forwarding.status().networks.find((open) => open.vni === vni)?.flood;
+    const mtuBytes = this.mtuBytes(network);
+    return { bridge: bridgeName(vni), tap: tapName(vni), mtuBytes, ...(flood === undefined ? {} : { flood }) };
   }
 
   /** Idempotent. @throws VtepError of the data plane or the kernel; nothing is left of a network that was not open. */
@@ -114,6 +123,8 @@ export class LocalNetworks {
       tapName: tapName(network.vni),
       mtuBytes: this.mtuBytes(network),
       learning: network.learning,
+      flood: network.flood,
+      group: network.group,
       suppression: network.arpSuppression,
       learntMacsMax: network.learntMacsMax,
       stormLimit: network.stormLimit,
