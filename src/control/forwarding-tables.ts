@@ -13,12 +13,13 @@ import { EpochWriter } from '../shared/writers/epoch-writer.js';
 import { FdbWriter } from '../shared/writers/fdb-writer.js';
 import { NetworkWriter } from '../shared/writers/network-writer.js';
 import { VtepWriter } from '../shared/writers/vtep-writer.js';
-import { formatMac, parseMac } from '../wire/mac.js';
-import { macKeyHigh, macKeyLow, writeMacKey } from '../wire/mac-key.js';
+import { parseMac } from '../wire/mac.js';
+import { macKeyHigh, macKeyLow } from '../wire/mac-key.js';
 import { VtepError } from './errors.js';
 import { FdbLearning } from './fdb-learning.js';
+import { listFdb, macText } from './fdb-listing.js';
 import { FdbSweeper } from './fdb-sweeper.js';
-import type { FdbEntry, FdbKind, Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from './forwarding.js';
+import type { FdbEntry, Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from './forwarding.js';
 import { CounterReader } from './forwarding-counters.js';
 import { gatewayMac } from './ipam/mac.js';
 import { LOCAL_SOURCE, type MacClaim, MacClaims, type MacWinner } from './mac-claims.js';
@@ -28,6 +29,8 @@ import type { PortRange } from './source-ports.js';
 import { Supervisor } from './supervisor.js';
 import { TapQueues } from './tap-queues.js';
 import { UnderlayMulticast } from './underlay-multicast.js';
+import type { UnderlaySocketOptions } from './underlay-sockets.js';
+import { allIps, familyOf, type VtepIps } from './vtep-address.js';
 import { VtepRegistrar } from './vtep-registrar.js';
 import { makeWarmUpTables } from './warm-up-tables.js';
 import {
@@ -80,11 +83,12 @@ export interface ForwardingOptions {
 /** Opens the underlay and starts the workers. @throws VtepError VTEP_ERR_PORT_IN_USE, VTEP_ERR_UNDERLAY, VTEP_ERR_KERNEL */
 export async function createForwarding(options: ForwardingOptions): Promise<Forwarding> {
   const { workers, logger } = options;
-  const offloads = probeOffloads(options.offloads, workers);
+  const ips = ipsOf(options.listen);
+  const offloads = probeOffloads(options.offloads, workers, ips.map(familyOf));
   logger.debug({ event: 'offloads.probed', offloads: offloads.status }, 'offloads are probed');
   let descriptors: WorkerDescriptors[];
   try {
-    descriptors = openWorkerDescriptors({ ...options, gro: offloads.worker.underlayGro });
+    descriptors = openWorkerDescriptors(ips, socketOptions(options, offloads));
   } catch (error) {
     closeOffloads(offloads);
     throw error;
@@ -136,7 +140,11 @@ class ForwardingTables implements Forwarding {
     this.#multicast = new UnderlayMulticast({
       ...{ workers, vteps: this.#vteps, networks: this.#networkWriter, logger: options.logger },
       ...{ interfaceName: options.underlayInterface, hops: options.multicastHops, port: options.listen.port },
-      ...{ families: [4], gro: offloads.worker.underlayGro, settle: () => this.#epoch.quiesce() },
+      ...{
+        families: ipsOf(options.listen).map(familyOf),
+        gro: offloads.worker.underlayGro,
+        settle: () => this.#epoch.quiesce(),
+      },
     });
     const startedAt = performance.now();
     this.#clock = setInterval(() => this.#epoch.setClock(Math.floor((performance.now() - startedAt) / 1000)), CLOCK_MS);
@@ -146,7 +154,7 @@ class ForwardingTables implements Forwarding {
     this.#learning = new FdbLearning(rings, target);
     this.#supervisor = new Supervisor(this.#epoch, () => this.#learning.drain(), options.logger);
     // Row SELF_VTEP is this host, the first of all: datagrams from its own address are known and dropped.
-    this.#vteps.acquire(options.listen);
+    this.#vteps.acquireSelf(options.listen);
   }
 
   async start(): Promise<void> {
@@ -159,7 +167,7 @@ class ForwardingTables implements Forwarding {
         spinMicroseconds: this.#options.spinMicroseconds,
         nice: this.#options.workerNice,
       };
-      this.#supervisor.start({ input, warmUpInput: makeWarmUpTables() });
+      this.#supervisor.start({ input, warmUpInput: makeWarmUpTables(ipsOf(this.#listen).map(familyOf)) });
     }
     await this.#supervisor.running();
   }
@@ -315,16 +323,14 @@ class ForwardingTables implements Forwarding {
     this.#options.logger.warn({ event: 'fdb.local-conflict', network: name, mac, source }, text);
   }
 
-  moveUnderlay(address: string): void {
-    const { port } = this.#listen;
-    if (address === this.#listen.address) return;
-    moveWorkerDescriptors(this.#workers, {
-      ...this.#options,
-      listen: { address, port },
-      gro: this.#offloads.worker.underlayGro,
-    });
-    this.#listen = { address, port };
-    this.#vteps.moveSelf(address);
+  moveUnderlay({ ip, otherIp }: VtepIps): void {
+    const listen = { ...this.#listen, address: ip, otherAddress: otherIp };
+    const before = ipsOf(this.#listen);
+    const moved = ipsOf(listen).filter((own) => !before.includes(own));
+    if (moved.length === 0) return;
+    moveWorkerDescriptors(this.#workers, moved, socketOptions(this.#options, this.#offloads));
+    this.#listen = listen;
+    this.#vteps.moveSelf({ ip, otherIp });
     this.#multicast.renew();
   }
 
@@ -358,21 +364,9 @@ class ForwardingTables implements Forwarding {
   }
 
   fdb(vni?: number): FdbEntry[] {
-    const entries: FdbEntry[] = [];
-    this.#fdb.forEach((keyLow, keyHigh, kind, vtepIndex, seconds) => {
-      const network = this.#byIndex[keyHigh & 0xffff]?.network;
-      if (network === undefined || (vni !== undefined && network.vni !== vni)) return;
-      const vtep = kind === KIND_LOCAL ? undefined : this.#vteps.get(vtepIndex);
-      entries.push({
-        vni: network.vni,
-        network: network.name,
-        mac: macText(keyLow, keyHigh >>> 16),
-        kind: kindName(kind),
-        ...(vtep === undefined ? {} : { vtep: { address: vtep.address, port: vtep.port } }),
-        ...(kind === KIND_DYNAMIC ? { idleSeconds: Math.max(0, this.#epoch.clock() - seconds) } : {}),
-      });
-    });
-    return entries.sort((a, b) => a.vni - b.vni || (a.mac < b.mac ? -1 : 1));
+    const networkOf = (index: number) => this.#byIndex[index]?.network;
+    const vtepOf = (index: number) => this.#vteps.get(index);
+    return listFdb({ fdb: this.#fdb, networkOf, vtepOf, clockSeconds: this.#epoch.clock() }, vni);
   }
 
   status(): ForwardingStatus {
@@ -388,7 +382,10 @@ class ForwardingTables implements Forwarding {
       })),
       vteps: [...this.#vteps.rows()]
         .filter(([index]) => index !== SELF_VTEP)
-        .map(([index, { address, port }]) => ({ address, port, counters: this.#counters.vtep(index) })),
+        .map(([index, { address, port, otherAddress }]) => ({
+          ...{ address, port, ...(otherAddress === undefined ? {} : { otherAddress }) },
+          counters: this.#counters.vtep(index),
+        })),
     };
     return {
       workers: this.#workers.map((_, id) => ({
@@ -416,17 +413,18 @@ class ForwardingTables implements Forwarding {
   }
 }
 
+function ipsOf({ address, otherAddress }: VtepAddress): string[] {
+  return allIps({ ip: address, otherIp: otherAddress });
+}
+
+function socketOptions(
+  { listen, workers, sourcePorts }: ForwardingOptions,
+  { worker }: Offloads,
+): UnderlaySocketOptions {
+  return { port: listen.port, workers, sourcePorts, gro: worker.underlayGro };
+}
+
 function macKey(mac: string): MacKey {
   const bytes = parseMac(mac);
   return { high16: macKeyHigh(bytes, 0), low: macKeyLow(bytes, 0) };
-}
-
-function macText(low: number, high16: number): string {
-  const bytes = new Uint8Array(6);
-  writeMacKey(bytes, 0, high16, low);
-  return formatMac(bytes);
-}
-
-function kindName(kind: number): FdbKind {
-  return kind === KIND_LOCAL ? 'local' : kind === KIND_STATIC ? 'static' : 'dynamic';
 }

@@ -6,12 +6,9 @@
  */
 import type { MacClaim } from './mac-claims.js';
 import type { FLOOD_MODES } from './networks/network-settings.js';
+import type { VtepAddress, VtepIps } from './vtep-address.js';
 
-/** A tunnel end point's underlay address. `address` is textual IPv4 or IPv6. */
-export interface VtepAddress {
-  readonly address: string;
-  readonly port: number;
-}
+export type { VtepAddress } from './vtep-address.js';
 
 export interface ForwardingNetwork {
   readonly name: string;
@@ -70,10 +67,11 @@ export interface Forwarding {
   /** The source leaves the network; its VTEP stays while another source of the network names it. */
   removeRemote(vni: number, source: string): void;
   /**
-   * This host's underlay address has changed: all that is sent and received from now on is by the new one. Frames in the
-   * old sockets' buffers are lost. @throws VtepError VTEP_ERR_UNDERLAY, VTEP_ERR_PORT_IN_USE; then nothing has changed
+   * This host's underlay addresses have changed, one or both: all that is sent and received of the family from now on is by
+   * the new one. Frames in the old sockets' buffers are lost. @param ips of the same families as before
+   * @throws VtepError VTEP_ERR_UNDERLAY, VTEP_ERR_PORT_IN_USE; then nothing has changed
    */
-  moveUnderlay(address: string): void;
+  moveUnderlay(ips: VtepIps): void;
   /** The underlay's link is back after it was down: its multicast groups are joined anew. */
   renewUnderlay(): void;
   fdb(vni?: number): FdbEntry[];

@@ -120,8 +120,8 @@ export class UnderlayMulticast {
     if (interfaceIndex === 0) return;
     const { workers, hops, logger } = this.#options;
     try {
-      for (const { txFds } of workers) {
-        for (const fd of txFds) setMulticastSending(fd, 4, { interfaceIndex, hops });
+      for (const { family, txFds } of workers.flatMap(({ underlay }) => underlay)) {
+        for (const fd of txFds) setMulticastSending(fd, family, { interfaceIndex, hops });
       }
     } catch (error) {
       const text = `the underlay's sockets can't send multicast by ${this.#options.interfaceName}: ${(error as Error).message}`;

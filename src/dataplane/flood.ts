@@ -14,15 +14,15 @@ import { queueFrame } from './underlay-tx.js';
 export function flood(
   context: WorkerContext,
   networkIndex: number,
-  socket: number,
+  place: number,
   frameOffset: number,
   frameBytes: number,
   isSuperframe: boolean,
 ): void {
   const group = context.networks.group(networkIndex);
   if (group !== 0) {
-    if (isSuperframe) splitSuperframe(context, networkIndex, socket, group, frameOffset, frameBytes);
-    else queueFrame(context, socket, group, networkIndex, frameOffset, frameBytes);
+    if (isSuperframe) splitSuperframe(context, networkIndex, place, group, frameOffset, frameBytes);
+    else queueFrame(context, place, group, networkIndex, frameOffset, frameBytes);
     context.counters.add(networkIndex, FLOODED_FRAMES, 1);
     context.counters.add(networkIndex, FLOOD_COPIES, 1);
     context.counters.add(networkIndex, MULTICAST_FRAMES, 1);
@@ -36,8 +36,8 @@ export function flood(
       const bit = 31 - Math.clz32(bits & -bits);
       bits &= bits - 1;
       const vtep = (wordIndex << 5) + bit;
-      if (isSuperframe) splitSuperframe(context, networkIndex, socket, vtep, frameOffset, frameBytes);
-      else queueFrame(context, socket, vtep, networkIndex, frameOffset, frameBytes);
+      if (isSuperframe) splitSuperframe(context, networkIndex, place, vtep, frameOffset, frameBytes);
+      else queueFrame(context, place, vtep, networkIndex, frameOffset, frameBytes);
       copies++;
     }
   }

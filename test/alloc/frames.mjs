@@ -163,7 +163,7 @@ const WAYS = {
   },
   'single datagrams, from the underlay to the TAP': () => {
     for (let i = 0; i < 8; i++) sendFromPeer(singleAddress, 8 + HEADER_BYTES + 10);
-    drainUnderlay(context, context.underlayFd);
+    drainUnderlay(context);
     while (read(containerFd, scratchAddress, scratch.length) > 0);
     return 8;
   },
