@@ -95,7 +95,9 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
 
   const { workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads } = config;
   const listen = { address: vtep.ip, otherAddress: vtep.otherIp, port };
-  const dataPlane = { listen, workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads };
+  const { multicastHops } = config;
+  const multicast = { underlayInterface: underlay.interface, multicastHops };
+  const dataPlane = { listen, workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads, ...multicast };
   const forwarding = await lifecycle
     .start('forwarding', () => createForwarding({ ...dataPlane, logger }))
     .catch(async (error: unknown) => Promise.reject(await explainPortInUse(error, port)));

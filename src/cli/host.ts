@@ -103,6 +103,7 @@ function statusText(status: Status): string {
     ['gateways', gatewaysText(status)],
     ...(status.gateway?.problems ?? []).map((problem) => ['warning', problem] as const),
     ...(status.unreachable ?? []).map(({ reason }) => ['warning', printable(reason)] as const),
+    ['floods', floodsText(status)],
     ['dns', dnsText(status)],
     ['drops', drops === 0 ? '0' : `${drops} (vtep status --drops)`],
   ]);
@@ -120,6 +121,19 @@ function vtepText(vtep: Status['vtep']): string {
 function gatewaysText({ gateway }: Status): string {
   const there = gateway?.networks.filter(({ addresses }) => addresses.length > 0) ?? [];
   return there.map(({ network, addresses }) => `${network} ${addresses.join(' ')}`).join(', ') || 'none';
+}
+
+/** `replicate: a, b; multicast: c (239.0.1.1)`, each with why it is so. */
+function floodsText({ networks }: Status): string | undefined {
+  const texts = (['replicate', 'multicast'] as const).flatMap((via) => {
+    const named = networks.flatMap(({ network, flood }) => {
+      if (flood?.via !== via) return [];
+      const why = [via === 'multicast' ? flood.group : undefined, flood.reason].filter((text) => text !== undefined);
+      return [why.length === 0 ? network : `${network} (${why.join(': ')})`];
+    });
+    return named.length === 0 ? [] : [`${via}: ${named.join(', ')}`];
+  });
+  return texts.length === 0 ? undefined : texts.join('; ');
 }
 
 function conflictsText({ counts }: Status): string {

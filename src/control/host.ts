@@ -46,7 +46,6 @@ import type { Pool } from './networks/subnet-pool.js';
 import { NodeSession } from './nodes/node-session.js';
 import { hostRoutes } from './ports/host-routes.js';
 import { Iproute } from './ports/iproute.js';
-import { bridgeName, tapName } from './ports/names.js';
 import { Reconciler } from './reconcile/reconciler.js';
 import { RegistryKeeper } from './reconcile/registry-keeper.js';
 import type { Registry } from './registry/registry.js';
@@ -244,6 +243,7 @@ export class Host implements HostOperations {
 
   /** The underlay is back after it was down: the registry is asked at once, and told of this host. */
   returnToRegistry(): void {
+    this.options.forwarding.renewUnderlay();
     this.session.republish();
   }
 
@@ -306,9 +306,7 @@ export class Host implements HostOperations {
       endpoints,
       usage,
       peers: peers.map(({ address, port }) => ({ address, port })),
-      ...(local === undefined
-        ? {}
-        : { local: { bridge: bridgeName(local.vni), tap: tapName(local.vni), mtuBytes: this.locals.mtuBytes(local) } }),
+      ...(local === undefined ? {} : { local: this.locals.facts(local) }),
     };
   }
 
