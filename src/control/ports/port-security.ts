@@ -64,7 +64,7 @@ export class PortSecurity {
         if (mac !== undefined) this.ports.set(name, { interface: name, network, mac, addresses });
       }
       for (const port of ports) this.ports.set(port.interface, port);
-      await this.replace(listing).catch(() => undefined);
+      if (listing !== undefined || this.ports.size > 0) await this.replace(listing).catch(() => undefined);
     });
   }
 
@@ -81,7 +81,8 @@ export class PortSecurity {
       this.ports.set(port.interface, port);
       if (this.rules !== undefined && before === undefined && (await this.tries(addPort(port)))) return;
       try {
-        await this.replace(await this.listing().catch(() => undefined));
+        // Before the first port there is nothing to keep.
+        await this.replace(this.ports.size === 1 ? undefined : await this.listing().catch(() => undefined));
       } catch (error) {
         if (!this.hasWorked) return;
         if (before === undefined) this.ports.delete(port.interface);

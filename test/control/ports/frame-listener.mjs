@@ -35,6 +35,8 @@ must('bind', bind(fd, address, SOCKADDR_LL_BYTES));
 writeSync(1, 'ready\n');
 const frame = Buffer.alloc(65536);
 for (;;) {
-  const bytes = must('recvfrom', receive(fd, frame, frame.length, 0, address, [SOCKADDR_LL_BYTES]));
+  const bytes = receive(fd, frame, frame.length, 0, address, [SOCKADDR_LL_BYTES]);
+  // The interface is gone.
+  if (bytes < 0) break;
   if (address[PACKET_TYPE_OFFSET] !== PACKET_OUTGOING) writeSync(1, `${frame.toString('hex', 0, bytes)}\n`);
 }
