@@ -14,7 +14,7 @@ import { DROP_CAUSES } from '../../src/shared/drop-causes.js';
 import { allocateTables } from '../../src/shared/tables.js';
 import type { WorkerOffloads } from '../../src/shared/worker-input.js';
 import { FdbWriter } from '../../src/shared/writers/fdb-writer.js';
-import { NetworkWriter } from '../../src/shared/writers/network-writer.js';
+import { type NetworkRow, NetworkWriter } from '../../src/shared/writers/network-writer.js';
 import { VtepWriter } from '../../src/shared/writers/vtep-writer.js';
 import { CMSG_DATA_WORD, GSO_CONTROL_BYTES, prepareGsoControl } from '../../src/sys/batch-io.js';
 import { close, read, sendmmsg, setsockopt, write } from '../../src/sys/libc.js';
@@ -71,6 +71,8 @@ export interface HarnessOptions {
   sources?: number;
   /** What the TAP's queue and each peer's holds. The default fills up after some hundred frames, as a TAP's does. */
   deepQueues?: boolean;
+  /** More of the network's row. */
+  row?: Partial<NetworkRow>;
 }
 
 export class Harness {
@@ -104,7 +106,7 @@ export class Harness {
     );
     this.vteps.add(SELF, port);
     this.networkIndex = this.networks.reserve();
-    this.networks.publish(this.networkIndex, { vni: VNI, tapFds: [tap], mtuBytes, learning });
+    this.networks.publish(this.networkIndex, { vni: VNI, tapFds: [tap], mtuBytes, learning, ...options.row });
     const epollFd = this.#keep(openEpoll());
     const ends = { epollFd, wakeFd: -1, underlayFd, txFds };
     const input = { workerIndex: 0, tables: this.tables, ...ends, offloads, spinMicroseconds: 0, nice: 0 };
