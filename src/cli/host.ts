@@ -104,6 +104,7 @@ function statusText(status: Status): string {
     ...(status.gateway?.problems ?? []).map((problem) => ['warning', problem] as const),
     ...(status.unreachable ?? []).map(({ reason }) => ['warning', printable(reason)] as const),
     ['floods', floodsText(status)],
+    ['port security', portSecurityText(status)],
     ['dns', dnsText(status)],
     ['drops', drops === 0 ? '0' : `${drops} (vtep status --drops)`],
   ]);
@@ -172,9 +173,22 @@ function dnsText({ dns }: Status): string {
   return [`names of ${served} ${served === 1 ? 'network' : 'networks'} served`, ...waiting].join('; ');
 }
 
+function portSecurityText({ portSecurity: { ports, problem } = { ports: 0 } }: Status): string {
+  const count = `${ports} ${ports === 1 ? 'port' : 'ports'}`;
+  return problem === undefined ? count : `unsupported, ${count} NOT secured: ${problem}`;
+}
+
+/** By cause; then, where there are any, by port. */
 function dropsText(status: Status): string {
   const rows = counterRows(status.drops);
-  return rows.length === 0 ? 'no frame was dropped\n' : formatTable(['CAUSE', 'FRAMES'], rows);
+  if (rows.length === 0) return 'no frame was dropped\n';
+  const ports = (status.ports ?? []).flatMap(({ network, name, interface: port, drops }) =>
+    counterRows(drops).map((row) => [network, name, port, ...row]),
+  );
+  const byCause = formatTable(['CAUSE', 'FRAMES'], rows);
+  return ports.length === 0
+    ? byCause
+    : `${byCause}\n${formatTable(['NETWORK', 'ENDPOINT', 'PORT', 'CAUSE', 'FRAMES'], ports)}`;
 }
 
 /** Those above zero, the largest first. */

@@ -320,6 +320,12 @@ export const statusSchema = z.object({
   totals: counters,
   drops: counters,
   networks: z.array(z.object({ vni: z.number(), network: z.string(), flood: floodSchema.optional(), counters })),
+  /** This host's endpoints: what was dropped at the port of each, by cause. */
+  ports: z
+    .array(z.object({ id: z.string(), name: z.string(), network: z.string(), interface: z.string(), drops: counters }))
+    .optional(),
+  /** How many ports are held to their MAC and addresses; with a problem, none is. */
+  portSecurity: z.object({ ports: z.number(), problem: z.string().optional() }).optional(),
   vteps: z.array(z.object({ address: z.string(), port: z.number(), otherAddress: z.string().optional(), counters })),
   /** VTEPs of this host's networks that share no family of the underlay with it. */
   unreachable: z
