@@ -17,7 +17,7 @@ import { createLogger } from './control/log.js';
 import { createRegistryClient } from './control/registry/client.js';
 import { startEmbeddedRegistry } from './control/registry/embedded/server.js';
 import type { Registry } from './control/registry/registry.js';
-import { readTlsFiles } from './control/registry/tls-files.js';
+import { followTlsFiles } from './control/registry/tls-files.js';
 import { openToken } from './control/registry/token.js';
 import { keepHeapSmall } from './control/small-heap.js';
 import {
@@ -95,7 +95,9 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
 
   const { workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads } = config;
   const listen = { address: vtep.ip, otherAddress: vtep.otherIp, port };
-  const dataPlane = { listen, workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads };
+  const { multicastHops } = config;
+  const multicast = { underlayInterface: underlay.interface, multicastHops };
+  const dataPlane = { listen, workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads, ...multicast };
   const forwarding = await lifecycle
     .start('forwarding', () => createForwarding({ ...dataPlane, logger }))
     .catch(async (error: unknown) => Promise.reject(await explainPortInUse(error, port)));
@@ -143,7 +145,7 @@ function openRegistry(config: DaemonConfig, url: readonly string[]): Registry {
   return createRegistryClient({
     ...{ url, prefix, datacenter, namespace, partition },
     token: openToken({ token: config.token, file: config.registryTokenFile }),
-    tls: readTlsFiles({ ca: config.registryCa, cert: config.registryCert, key: config.registryKey }),
+    tls: followTlsFiles({ ca: config.registryCa, cert: config.registryCert, key: config.registryKey }),
   });
 }
 

@@ -37,6 +37,7 @@ export interface ConfigValues {
   sourcePorts?: PortRange;
   spinUs?: number;
   workerNice?: number;
+  multicastTtl?: number;
   offloadTapTso?: OffloadSwitch;
   offloadTapUso?: OffloadSwitch;
   offloadUnderlayGso?: OffloadSwitch;
@@ -91,6 +92,8 @@ const CONSUL_PORT = 8500;
 export const SPIN_MICROSECONDS_DEFAULT = 0;
 /** Below 0 workers take the cores from the programs that they move frames for: measured with small UDP packets. */
 export const WORKER_NICE_DEFAULT = 0;
+/** As the kernel's VXLAN: not beyond the link. */
+export const MULTICAST_HOPS_DEFAULT = 1;
 const SPIN_MICROSECONDS_MAX = 1000;
 
 /** Consul's least TTL is 10 s, and a session lives for two of them after its last renewal. */
@@ -348,6 +351,12 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
     'nice',
     `the niceness of the threads that move frames, -20 to 19 (default: ${WORKER_NICE_DEFAULT})`,
     wholeNumber(-20, 19, 'must be a whole number from -20 to 19'),
+  ),
+  option(
+    'multicastTtl',
+    'hops',
+    `how many routers multicast on the underlay may pass, and one more, 1 to 255 (default: ${MULTICAST_HOPS_DEFAULT})`,
+    wholeNumber(1, 255, 'must be a whole number from 1 to 255'),
   ),
   offload('offloadTapTso', 'TCP superframes from the containers'),
   offload('offloadTapUso', 'UDP superframes from the containers'),

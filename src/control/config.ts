@@ -15,6 +15,7 @@ import {
   CONFIG_OPTIONS,
   type ConfigKey,
   type ConfigValues,
+  MULTICAST_HOPS_DEFAULT,
   SESSION_TTL_SECONDS,
   SPIN_MICROSECONDS_DEFAULT,
   WORKER_NICE_DEFAULT,
@@ -56,6 +57,7 @@ export interface DaemonConfig {
   readonly sourcePorts: PortRange;
   readonly spinMicroseconds: number;
   readonly workerNice: number;
+  readonly multicastHops: number;
   readonly offloads: OffloadSwitches;
   /** Whether names are served on the networks' gateways. */
   readonly dns: boolean;
@@ -242,6 +244,7 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
     sourcePorts,
     spinMicroseconds: values.spinUs ?? SPIN_MICROSECONDS_DEFAULT,
     workerNice: values.workerNice ?? WORKER_NICE_DEFAULT,
+    multicastHops: values.multicastTtl ?? MULTICAST_HOPS_DEFAULT,
     offloads: {
       'tap-tso': values.offloadTapTso ?? 'auto',
       'tap-uso': values.offloadTapUso ?? 'auto',

@@ -24,8 +24,11 @@
  */
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import { askedSettings, storedSettings } from '../networks/network-settings.js';
 import { canonicalIp, whyNoVtep } from '../vtep-address.js';
 import { publishedPortSchema, publishSchema } from './publish-schema.js';
+
+export { FLOOD_MODES, RESERVED_BITS_MODES } from '../networks/network-settings.js';
 
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/;
 /** Each is a key of the registry that one transaction must hold. */
@@ -100,7 +103,7 @@ const createNetworkFields = z.strictObject({
   internal: z.boolean(YES_NO_RULE).optional(),
   vni: vniSchema.optional(),
   mtuBytes: z.number(MTU_RULE).int(MTU_RULE).min(576, MTU_RULE).max(65_485, MTU_RULE).optional(),
-  learning: z.boolean(YES_NO_RULE).optional(),
+  ...askedSettings,
 });
 
 export const createNetworkSchema = createNetworkFields
@@ -124,9 +127,8 @@ export const networkSchema = z.object({
   internal: z.boolean(),
   /** 0: from the underlay of each host. */
   mtuBytes: z.number(),
-  flood: z.literal('replicate'),
+  ...storedSettings,
   scope: z.literal('global'),
-  learning: z.boolean(),
   createdAt: z.string(),
 });
 export type Network = z.infer<typeof networkSchema>;
@@ -163,6 +165,15 @@ export const endpointSchema = z.object({
 });
 export type Endpoint = z.infer<typeof endpointSchema>;
 
+/** How a network's floods leave this host now. */
+const floodSchema = z.object({
+  via: z.enum(['replicate', 'multicast']),
+  /** The underlay's multicast group that this host receives. */
+  group: z.string().optional(),
+  /** Why it is so, where the network's setting does not say it. */
+  reason: z.string().optional(),
+});
+
 export const networkDetailSchema = networkSchema.extend({
   endpoints: z.array(endpointSchema),
   peers: z.array(z.object({ address: z.string(), port: z.number() })),
@@ -170,7 +181,9 @@ export const networkDetailSchema = networkSchema.extend({
   usage: z.array(z.object({ cidr: z.string(), used: z.number(), spare: z.number(), free: z.number() })).optional(),
   /** Being removed by force: hosts detach their endpoints. */
   removing: z.boolean().optional(),
-  local: z.object({ bridge: z.string(), tap: z.string(), mtuBytes: z.number() }).optional(),
+  local: z
+    .object({ bridge: z.string(), tap: z.string(), mtuBytes: z.number(), flood: floodSchema.optional() })
+    .optional(),
 });
 export type NetworkDetail = z.infer<typeof networkDetailSchema>;
 
@@ -304,7 +317,13 @@ export const statusSchema = z.object({
     .optional(),
   totals: counters,
   drops: counters,
-  networks: z.array(z.object({ vni: z.number(), network: z.string(), counters })),
+  networks: z.array(z.object({ vni: z.number(), network: z.string(), flood: floodSchema.optional(), counters })),
+  /** This host's endpoints: what was dropped at the port of each, by cause. */
+  ports: z
+    .array(z.object({ id: z.string(), name: z.string(), network: z.string(), interface: z.string(), drops: counters }))
+    .optional(),
+  /** How many ports are held to their MAC and addresses; with a problem, none is. */
+  portSecurity: z.object({ ports: z.number(), problem: z.string().optional() }).optional(),
   vteps: z.array(z.object({ address: z.string(), port: z.number(), otherAddress: z.string().optional(), counters })),
   /** VTEPs of this host's networks that share no family of the underlay with it. */
   unreachable: z

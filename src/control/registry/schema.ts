@@ -17,6 +17,7 @@
  */
 import { z } from 'zod';
 import { VtepError } from '../errors.js';
+import { storedSettings } from '../networks/network-settings.js';
 import type { RegistryEntry } from './registry.js';
 
 export const SCHEMA_VERSION = 1;
@@ -75,8 +76,7 @@ export const networkValueSchema = z.looseObject({
   internal: z.boolean().default(false),
   /** 0: from the underlay of each host. */
   mtuBytes: z.union([z.literal(0), z.number().int().min(68).max(65_535)]),
-  flood: z.literal('replicate'),
-  learning: z.boolean(),
+  ...storedSettings,
   /** A network that is `removing` takes no new endpoints. */
   state: z.enum(['active', 'removing']),
   /** Removing: each host detaches what it has on the network. */
