@@ -6,7 +6,7 @@
  * ports, so that a flow stays on one socket and in order.
  */
 import { enableUdpGro } from '../sys/udp-offloads.js';
-import { closeUdpSocket, openUdpSocket, type UdpSocketOptions } from '../sys/udp-socket.js';
+import { closeUdpSocket, openUdpSocket, receiveTos, type UdpSocketOptions } from '../sys/udp-socket.js';
 import { parseIPv4 } from '../wire/ip-address.js';
 import { VtepError } from './errors.js';
 import type { VtepAddress } from './forwarding.js';
@@ -69,6 +69,7 @@ function openReceivers(
   return Array.from({ length: workers }, () => {
     const buffers = { sendBufferBytes: UNREAD_BUFFER_BYTES, receiveBufferBytes: SOCKET_BUFFER_BYTES };
     const fd = keep(open({ address, port: listen.port, reusePort, ...buffers }));
+    receiveTos(fd);
     if (gro) enableUdpGro(fd);
     return fd;
   });

@@ -63,6 +63,10 @@ export class WorkerContext {
   readonly txSegmentBytes: Int32Array;
   readonly txBytes: Int32Array;
   readonly txFirstIovec: Int32Array;
+  /** The outer TOS of its datagrams. */
+  readonly txTos: Int32Array;
+  /** The outer TOS of the frame that is being encapsulated. */
+  frameTos = 0;
   headerBlockCount = 0;
   readonly superframe = new Superframe();
   /** Machine address of the VTEPs' socket addresses, as words. */
@@ -72,7 +76,8 @@ export class WorkerContext {
   readonly gsoBytesMax: Int32Array;
   gsoForgetSeconds = Number.MAX_SAFE_INTEGER;
 
-  // Decapsulation: what is being coalesced.
+  // Decapsulation: the outer TOS of the message at hand, and what is being coalesced.
+  rxTos = 0;
   readonly aggregate = new Aggregate();
   coalesceTcp: boolean;
   coalesceUdp: boolean;
@@ -111,6 +116,7 @@ export class WorkerContext {
     this.txSegmentBytes = new Int32Array(messages);
     this.txBytes = new Int32Array(messages);
     this.txFirstIovec = new Int32Array(messages);
+    this.txTos = new Int32Array(messages);
     const rows = addressOf(this.vteps.words) + VTEP_ROWS_OFFSET;
     this.vtepRowsLow = (rows % 2 ** 32) | 0;
     this.vtepRowsHigh = Math.floor(rows / 2 ** 32);

@@ -27,6 +27,7 @@ import { checkVxlan, readVni, VXLAN_HEADER_BYTES, VXLAN_NO_VNI_FLAG, VXLAN_OK, V
 import { coalesce } from './coalesce.js';
 import type { WorkerContext } from './context.js';
 import { LEARN_ACCEPT, learn } from './learn.js';
+import { hasEcnMark, takeEcnMark } from './outer-tos.js';
 import { isWholeSuperframe } from './tap-header.js';
 import { deliver, flushAggregate } from './tap-tx.js';
 
@@ -63,6 +64,7 @@ export function decapsulateMessage(
   let vni = 0;
   let macHigh = 0;
   let macLow = 0;
+  const isMarked = hasEcnMark(context);
   let datagrams = 0;
   let at = messageOffset;
   do {
@@ -85,7 +87,7 @@ export function decapsulateMessage(
         macLow = view.getUint16(frame + MAC_BYTES + 4);
       }
     }
-    if (network !== NO_NETWORK) {
+    if (network !== NO_NETWORK && (!isMarked || takeEcnMark(context, network, frame, frameBytes))) {
       if (udpSegmentBytes === 0) {
         coalesce(context, network, frame, frameBytes);
       } else {

@@ -13,7 +13,7 @@ import {
 import { FDB_MISS, fdbKeyHigh, fdbKind, fdbVtep, KIND_LOCAL } from '../shared/fdb.js';
 import { GATEWAY_MAC_HIGH16, gatewayMacLow } from '../shared/gateway-mac.js';
 import { isChecksumFieldInside, storeChecksum } from '../wire/checksum.js';
-import { ETHERNET_HEADER_BYTES, ETHERNET_SOURCE_OFFSET } from '../wire/ethernet.js';
+import { ETHERNET_HEADER_BYTES, ETHERNET_SOURCE_OFFSET, ETHERNET_TYPE_OFFSET } from '../wire/ethernet.js';
 import { flowHash } from '../wire/flow-hash.js';
 import { macKeyHigh, macKeyLow } from '../wire/mac.js';
 import {
@@ -30,6 +30,7 @@ import { FRAME_BYTES_MAX } from './arena.js';
 import type { WorkerContext } from './context.js';
 import { flood } from './flood.js';
 import { splitBytes, splitSuperframe } from './gso.js';
+import { outerTos, PLAIN_IPV4_WORD } from './outer-tos.js';
 import { checkSuperframe, SUPERFRAME_OK } from './superframe.js';
 import { queueFrame } from './underlay-tx.js';
 
@@ -79,6 +80,8 @@ export function encapsulate(
     }
   }
 
+  const isPlain = context.arena.view.getInt32(frameOffset + ETHERNET_TYPE_OFFSET) === PLAIN_IPV4_WORD;
+  context.frameTos = isPlain ? 0 : outerTos(context, frameOffset, frameBytes);
   const socket = flowHash(bytes, frameOffset, frameBytes) & context.txMask;
   emitVxlan(bytes, frameOffset - VXLAN_HEADER_BYTES, vni);
   if (isSuperframe) {

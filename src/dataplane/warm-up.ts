@@ -17,7 +17,7 @@ import { close, read, write } from '../sys/libc.js';
 import { addressOf } from '../sys/memory.js';
 import { addToEpoll, closeEpoll, openEpoll } from '../sys/poll.js';
 import { openSocketPair } from '../sys/socket-pair.js';
-import { boundPort, openUdpSocket } from '../sys/udp-socket.js';
+import { boundPort, openUdpSocket, receiveTos } from '../sys/udp-socket.js';
 import type { Arena } from './arena.js';
 import { WorkerContext } from './context.js';
 import { turn } from './loop.js';
@@ -43,6 +43,7 @@ export function warmUp(input: WorkerInput, { tables, networkIndex, peerVtep }: W
     keep(containerFd);
     const gro = input.offloads.underlayGro;
     const underlayFd = keep(openUdpSocket({ address: Uint8Array.from(WARM_UP_SELF), port: 0 }));
+    receiveTos(underlayFd);
     const peerFd = keep(openUdpSocket({ address: Uint8Array.from(WARM_UP_PEER), port: 0 }));
     const txFd = keep(openUdpSocket({ address: Uint8Array.from(WARM_UP_SELF), port: 0 }));
     const peer = new EchoPeer(

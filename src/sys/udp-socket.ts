@@ -22,6 +22,7 @@ const MEMINFO_DROPS = 8;
 const SO_REUSEPORT = 15;
 const IPPROTO_IP = 0;
 const IP_MTU_DISCOVER = 10;
+const IP_RECVTOS = 13;
 /** Never set DF: what the kernel's VXLAN does by default. */
 const IP_PMTUDISC_DONT = 0;
 
@@ -65,6 +66,11 @@ export function openUdpSocket(options: UdpSocketOptions): number {
   if (options.sendBufferBytes !== undefined) setBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, options.sendBufferBytes);
   if (options.receiveBufferBytes !== undefined) setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, options.receiveBufferBytes);
   return fd;
+}
+
+/** From now on a control message says each message's TOS: congestion that it has met. */
+export function receiveTos(fd: number): void {
+  setOption(fd, IPPROTO_IP, IP_RECVTOS, 1);
 }
 
 function setOption(fd: number, level: number, option: number, value: number): boolean {

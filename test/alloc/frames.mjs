@@ -26,7 +26,7 @@ import { VtepWriter } from '../../dist/shared/writers/vtep-writer.js';
 import { read, write } from '../../dist/sys/libc.js';
 import { addressOf, pin } from '../../dist/sys/memory.js';
 import { enableUdpGro } from '../../dist/sys/udp-offloads.js';
-import { openUdpSocket } from '../../dist/sys/udp-socket.js';
+import { openUdpSocket, receiveTos } from '../../dist/sys/udp-socket.js';
 import { completeChecksum, pseudoHeaderSumIpv4 } from '../../dist/wire/checksum.js';
 import { emitVxlan } from '../../dist/wire/vxlan.js';
 
@@ -52,6 +52,7 @@ const [tapFd, containerFd] = pair;
 
 const buffers = { sendBufferBytes: SOCKET_BYTES, receiveBufferBytes: SOCKET_BYTES };
 const underlayFd = openUdpSocket({ address: SELF, port: PORT, ...buffers });
+receiveTos(underlayFd);
 enableUdpGro(underlayFd);
 const txFds = [0, 0].map(() => openUdpSocket({ address: SELF, port: 0, ...buffers }));
 const peerFd = openUdpSocket({ address: PEER, port: PORT, ...buffers });
@@ -75,9 +76,12 @@ const context = new WorkerContext(
 prepareReceive(context);
 const { bytes, view } = context.arena;
 
-/** Ethernet, IPv4, TCP to 02:00:00:00:00:03, from there too: one entry of the FDB serves both directions. */
+/**
+ * Ethernet, IPv4, TCP to 02:00:00:00:00:03, from there too: one entry of the FDB serves both directions. Superframes take
+ * part in ECN, so that their datagrams have an outer TOS.
+ */
 function writeTcp(at, payloadBytes, index, isSuperframe) {
-  bytes.set([2, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 3, 8, 0, 0x45, 0], at);
+  bytes.set([2, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 3, 8, 0, 0x45, isSuperframe ? 2 : 0], at);
   view.setUint16(at + 16, HEADER_BYTES - 14 + payloadBytes);
   view.setUint16(at + 18, index);
   view.setUint32(at + 20, 0x40004006);

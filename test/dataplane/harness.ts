@@ -16,13 +16,20 @@ import type { WorkerOffloads } from '../../src/shared/worker-input.js';
 import { FdbWriter } from '../../src/shared/writers/fdb-writer.js';
 import { NetworkWriter } from '../../src/shared/writers/network-writer.js';
 import { VtepWriter } from '../../src/shared/writers/vtep-writer.js';
-import { CMSG_DATA_WORD, GSO_CONTROL_BYTES, prepareGsoControl } from '../../src/sys/batch-io.js';
-import { close, read, sendmmsg, setsockopt, write } from '../../src/sys/libc.js';
+import {
+  CMSG_DATA_WORD,
+  GSO_CONTROL_BYTES,
+  prepareGsoControl,
+  prepareTosControl,
+  readControl,
+  TOS_CONTROL_BYTES,
+} from '../../src/sys/batch-io.js';
+import { close, read, recvmmsg, sendmmsg, setsockopt, write } from '../../src/sys/libc.js';
 import { addressOf, pin, writePointer } from '../../src/sys/memory.js';
 import { openEpoll } from '../../src/sys/poll.js';
 import { SOCKADDR_IN_BYTES, writeSockaddrIn } from '../../src/sys/sockaddr.js';
 import { enableUdpGro } from '../../src/sys/udp-offloads.js';
-import { openUdpSocket } from '../../src/sys/udp-socket.js';
+import { openUdpSocket, receiveTos } from '../../src/sys/udp-socket.js';
 
 const libc = koffi.load('libc.so.6');
 const socketpair = libc.func('int socketpair(int domain, int type, int protocol, uintptr_t fds)');
@@ -41,7 +48,7 @@ const SENDING = {
   sockaddr: pin(new Uint8Array(SOCKADDR_IN_BYTES)),
   iovec: pin(new Int32Array(4)),
   header: pin(new Int32Array(16)),
-  control: pin(new Int32Array(8)),
+  control: pin(new Int32Array(16)),
   message: pin(new Uint8Array(70_000)),
 };
 
@@ -98,6 +105,7 @@ export class Harness {
     this.#keep(tap);
     if (deepQueues) for (const fd of [tap, container]) deepen(fd);
     const underlayFd = this.#keep(openUdpSocket({ address: SELF, port, ...this.#buffers() }));
+    receiveTos(underlayFd);
     if (offloads.underlayGro) enableUdpGro(underlayFd);
     const txFds = Array.from({ length: sources }, () =>
       this.#keep(openUdpSocket({ address: SELF, port: 0, ...this.#buffers() })),
@@ -117,6 +125,7 @@ export class Harness {
     const address = Uint8Array.of(127, 0, 0, last);
     const fd = this.#keep(openUdpSocket({ address, port: this.#rxPort, ...this.#buffers() }));
     const index = this.vteps.add(address, this.#rxPort);
+    receiveTos(fd);
     this.#peers.set(index, fd);
     if (member) this.networks.addMember(this.networkIndex, index);
     return index;
@@ -144,16 +153,18 @@ export class Harness {
   }
 
   /** A peer's socket sends one datagram to this VTEP; the worker decapsulates. */
-  fromPeer(peer: number, datagram: Uint8Array): void {
-    this.trainsFromPeer(peer, [[datagram]]);
+  fromPeer(peer: number, datagram: Uint8Array, tos = 0): void {
+    this.trainsFromPeer(peer, [[datagram]], tos);
   }
 
   /**
    * A peer's socket sends trains: each some datagrams of one size, the last perhaps shorter. The worker decapsulates; a
    * recvmmsg takes RX_MESSAGES trains.
+   *
+   * @param tos of the outer header
    */
-  trainsFromPeer(peer: number, trains: readonly (readonly Uint8Array[])[]): void {
-    for (const train of trains) this.#send(this.#peers.get(peer) as number, train);
+  trainsFromPeer(peer: number, trains: readonly (readonly Uint8Array[])[], tos = 0): void {
+    for (const train of trains) this.#send(this.#peers.get(peer) as number, train, tos);
     while (drainUnderlay(this.context) > 0);
   }
 
@@ -165,6 +176,24 @@ export class Harness {
   /** What has reached a peer's socket. */
   toPeer(peer: number): Uint8Array[] {
     return drain(this.#peers.get(peer) as number);
+  }
+
+  /** As toPeer, with the outer TOS of each. */
+  toPeerWithTos(peer: number): { tos: number; datagram: Uint8Array }[] {
+    const found: { tos: number; datagram: Uint8Array }[] = [];
+    for (;;) {
+      const { iovec, header, control, message } = SENDING;
+      writePointer(iovec, 0, addressOf(message));
+      iovec[2] = message.length;
+      header.fill(0);
+      writePointer(header, 4, addressOf(iovec));
+      header[6] = 1;
+      writePointer(header, 8, addressOf(control));
+      header[10] = control.byteLength;
+      if (recvmmsg(this.#peers.get(peer) as number, addressOf(header), 1, 0, 0) !== 1) return found;
+      const told = readControl(control, 0, header[10] as number);
+      found.push({ tos: told & 0xff, datagram: message.slice(0, header[14]) });
+    }
   }
 
   /** Drops of the network or of none, by cause, without those that are 0. */
@@ -197,7 +226,7 @@ export class Harness {
     return { receiveBufferBytes: SOCKET_BUFFER_BYTES, sendBufferBytes: SOCKET_BUFFER_BYTES };
   }
 
-  #send(fd: number, train: readonly Uint8Array[]): void {
+  #send(fd: number, train: readonly Uint8Array[], tos = 0): void {
     const { sockaddr, iovec, header, control, message } = SENDING;
     writeSockaddrIn(sockaddr, 0, SELF, this.#rxPort);
     let bytes = 0;
@@ -211,10 +240,13 @@ export class Harness {
     header[2] = SOCKADDR_IN_BYTES;
     writePointer(header, 4, addressOf(iovec));
     header[6] = 1;
-    prepareGsoControl(control, 0);
-    control[CMSG_DATA_WORD] = train[0]?.length ?? 0;
+    prepareTosControl(control, 0);
+    control[CMSG_DATA_WORD] = tos;
+    const gso = TOS_CONTROL_BYTES / 4;
+    prepareGsoControl(control, gso);
+    control[gso + CMSG_DATA_WORD] = train[0]?.length ?? 0;
     writePointer(header, 8, addressOf(control));
-    header[10] = train.length > 1 ? GSO_CONTROL_BYTES : 0;
+    header[10] = TOS_CONTROL_BYTES + (train.length > 1 ? GSO_CONTROL_BYTES : 0);
     if (sendmmsg(fd, addressOf(header), 1, 0) !== 1) throw new Error('the test could not send its datagrams');
   }
 }
