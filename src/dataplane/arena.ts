@@ -24,7 +24,6 @@ import {
   MMSGHDR_BYTES,
   MSG_CONTROL_WORD,
   prepareGsoControl,
-  prepareTosControl,
   TOS_CONTROL_BYTES,
 } from '../sys/batch-io.js';
 import { addressOf, writePointer } from '../sys/memory.js';
@@ -48,9 +47,12 @@ export const SLOT_FRAME_OFFSET = 66;
 export const TAP_STEP_SHIFT = 8;
 export const TAP_STEP_BYTES = 1 << TAP_STEP_SHIFT;
 export const TAP_AREA_BYTES = BURST_SUPERFRAMES * SLOT_BYTES;
-/** Largest payload of one UDP datagram over IPv4, and of one message with UDP_SEGMENT: 65,535 - 20 - 8. */
+/**
+ * Largest payload of one UDP datagram over IPv4, and of one message with UDP_SEGMENT: 65,535 - 20 - 8. Over IPv6, whose
+ * length does not count its header, it would be 20 more; one limit serves both.
+ */
 export const DATAGRAM_BYTES_MAX = 65_507;
-/** Largest frame that fits with its VXLAN header into one UDP datagram over IPv4. */
+/** Largest frame that fits with its VXLAN header into one UDP datagram. */
 export const FRAME_BYTES_MAX = DATAGRAM_BYTES_MAX - 8;
 
 /** Messages that wait for one sendmmsg of a socket. */
@@ -60,7 +62,7 @@ export const SEGMENTS_MAX = 64;
 /** iovecs of a socket's waiting messages; a message needs at most two a segment. */
 export const TX_IOVECS_MAX = 1024;
 export const MESSAGE_IOVECS_MAX = SEGMENTS_MAX * 2;
-/** The control messages of a message, of which one, both or none count: IP_TOS, then UDP_SEGMENT. */
+/** The control messages of a message, of which one, both or none count: IP_TOS or IPV6_TCLASS, then UDP_SEGMENT. */
 export const TX_CONTROL_BYTES = TOS_CONTROL_BYTES + GSO_CONTROL_BYTES;
 
 export const HEADER_BLOCK_BYTES = 256;
@@ -148,7 +150,6 @@ export class Arena {
     layoutMessages(this.words, this.base, this.rxHeaders, this.rxIovecs, RX_MESSAGES);
     for (let i = 0; i < txMessages; i++) {
       const control = this.txControls + i * TX_CONTROL_BYTES;
-      prepareTosControl(this.words, control >> 2);
       prepareGsoControl(this.words, (control + TOS_CONTROL_BYTES) >> 2);
       const header = (this.txHeaders + i * MMSGHDR_BYTES) >> 2;
       writePointer(this.words, header + MSG_CONTROL_WORD, this.base + control);

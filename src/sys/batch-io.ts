@@ -37,6 +37,8 @@ export const UDP_SEGMENT = 103;
 export const UDP_GRO = 104;
 const IPPROTO_IP = 0;
 const IP_TOS = 1;
+const IPPROTO_IPV6 = 41;
+const IPV6_TCLASS = 67;
 /** CMSG_LEN and CMSG_SPACE of a u16. */
 const GSO_CMSG_LEN = 18;
 export const GSO_CONTROL_BYTES = 24;
@@ -73,11 +75,11 @@ export function prepareGsoControl(words: Int32Array, word: number): void {
   words[word + CMSG_TYPE_WORD] = UDP_SEGMENT;
 }
 
-/** The control message IP_TOS at a word index, but for the TOS, the int at CMSG_DATA_WORD. Cold. */
-export function prepareTosControl(words: Int32Array, word: number): void {
+/** The control message IP_TOS or IPV6_TCLASS at a word index, but for the value, the int at CMSG_DATA_WORD. */
+export function prepareTosControl(words: Int32Array, word: number, isIpv6: boolean): void {
   words[word] = TOS_CMSG_LEN;
-  words[word + CMSG_LEVEL_WORD] = IPPROTO_IP;
-  words[word + CMSG_TYPE_WORD] = IP_TOS;
+  words[word + CMSG_LEVEL_WORD] = isIpv6 ? IPPROTO_IPV6 : IPPROTO_IP;
+  words[word + CMSG_TYPE_WORD] = isIpv6 ? IPV6_TCLASS : IP_TOS;
 }
 
 /**
@@ -85,7 +87,7 @@ export function prepareTosControl(words: Int32Array, word: number): void {
  * in whatever order the kernel has put them, and stops at a length that can't be true.
  *
  * @param words the arena as int32, @param word where the control area begins, @param controlBytes msg_controllen
- * @returns UDP_GRO's segment size times 256, plus the TOS of IP_TOS; each 0 if it is not told
+ * @returns UDP_GRO's segment size times 256, plus the TOS of IP_TOS or the class of IPV6_TCLASS; each 0 if it is not told
  */
 export function readControl(words: Int32Array, word: number, controlBytes: number): number {
   const end = word + (controlBytes >> 2);
@@ -99,8 +101,9 @@ export function readControl(words: Int32Array, word: number, controlBytes: numbe
     const type = words[at + CMSG_TYPE_WORD];
     const data = words[at + CMSG_DATA_WORD] as number;
     if (level === SOL_UDP && type === UDP_GRO) segmentBytes = data & 0xffff;
-    // One byte, in a machine of little-endian order the lowest.
+    // A byte and an int; of either, in a machine of little-endian order, the lowest byte.
     else if (level === IPPROTO_IP && type === IP_TOS) tos = data & 0xff;
+    else if (level === IPPROTO_IPV6 && type === IPV6_TCLASS) tos = data & 0xff;
     at += ((cmsgBytes + 7) >> 3) << 1;
   }
   return (segmentBytes << 8) | tos;

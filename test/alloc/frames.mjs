@@ -26,7 +26,7 @@ import { VtepWriter } from '../../dist/shared/writers/vtep-writer.js';
 import { read, write } from '../../dist/sys/libc.js';
 import { addressOf, pin } from '../../dist/sys/memory.js';
 import { enableUdpGro } from '../../dist/sys/udp-offloads.js';
-import { openUdpSocket, receiveTos } from '../../dist/sys/udp-socket.js';
+import { openUdpSocket } from '../../dist/sys/udp-socket.js';
 import { completeChecksum, pseudoHeaderSumIpv4 } from '../../dist/wire/checksum.js';
 import { emitVxlan } from '../../dist/wire/vxlan.js';
 
@@ -51,8 +51,7 @@ if (socketpair(1, 2 | 0o4000, 0, addressOf(pair)) !== 0) throw new Error('socket
 const [tapFd, containerFd] = pair;
 
 const buffers = { sendBufferBytes: SOCKET_BYTES, receiveBufferBytes: SOCKET_BYTES };
-const underlayFd = openUdpSocket({ address: SELF, port: PORT, ...buffers });
-receiveTos(underlayFd);
+const underlayFd = openUdpSocket({ address: SELF, port: PORT, receiveTos: true, ...buffers });
 enableUdpGro(underlayFd);
 const txFds = [0, 0].map(() => openUdpSocket({ address: SELF, port: 0, ...buffers }));
 const peerFd = openUdpSocket({ address: PEER, port: PORT, ...buffers });

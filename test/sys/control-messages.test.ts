@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { readControl } from '../../src/sys/batch-io.js';
 
 const [IPPROTO_IP, IP_TTL, IP_TOS, SOL_UDP, UDP_GRO] = [0, 2, 1, 17, 104];
+const [IPPROTO_IPV6, IPV6_TCLASS] = [41, 67];
 
 interface Told {
   level: number;
@@ -16,6 +17,7 @@ interface Told {
 const int = (value: number) => [...new Uint8Array(Int32Array.of(value).buffer)];
 const tos = (value: number): Told => ({ level: IPPROTO_IP, type: IP_TOS, data: [value] });
 const gro = (bytes: number): Told => ({ level: SOL_UDP, type: UDP_GRO, data: int(bytes) });
+const tclass = (value: number): Told => ({ level: IPPROTO_IPV6, type: IPV6_TCLASS, data: int(value) });
 const ttl = (value: number): Told => ({ level: IPPROTO_IP, type: IP_TTL, data: int(value) });
 
 /** Laid out as put_cmsg() does; what is not written holds 0xa5. @returns words and msg_controllen */
@@ -45,6 +47,7 @@ describe('readControl', () => {
     ['the size', [gro(1458)], { segmentBytes: 1458, tos: 0 }],
     ['the TOS, one byte', [tos(0xb9)], { segmentBytes: 0, tos: 0xb9 }],
     ['both', [gro(65_507), tos(3)], { segmentBytes: 65_507, tos: 3 }],
+    ['the class of IPv6', [gro(1000), tclass(0xbb)], { segmentBytes: 1000, tos: 0xbb }],
     ['both, the other way round', [tos(3), gro(100)], { segmentBytes: 100, tos: 3 }],
     ['others between', [ttl(64), gro(100), ttl(1), tos(2)], { segmentBytes: 100, tos: 2 }],
     ['the same type of another level', [{ level: 41, type: IP_TOS, data: [3] }], { segmentBytes: 0, tos: 0 }],
