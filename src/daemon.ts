@@ -92,9 +92,9 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
   }
   const registry = openRegistry(config, registryUrls ?? []);
 
-  const { workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads } = config;
+  const { workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads, outer } = config;
   const listen = { address: vtep.ip, port };
-  const dataPlane = { listen, workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads };
+  const dataPlane = { listen, workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads, outer };
   const forwarding = await lifecycle
     .start('forwarding', () => createForwarding({ ...dataPlane, logger }))
     .catch(async (error: unknown) => Promise.reject(await explainPortInUse(error, port)));

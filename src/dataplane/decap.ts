@@ -27,7 +27,7 @@ import { checkVxlan, readVni, VXLAN_HEADER_BYTES, VXLAN_NO_VNI_FLAG, VXLAN_OK, V
 import { coalesce } from './coalesce.js';
 import type { WorkerContext } from './context.js';
 import { LEARN_ACCEPT, learn } from './learn.js';
-import { hasEcnMark, takeEcnMark } from './outer-tos.js';
+import { hasEcnMark, takeEcnMark } from './outer-header.js';
 import { isWholeSuperframe } from './tap-header.js';
 import { deliver, flushAggregate } from './tap-tx.js';
 

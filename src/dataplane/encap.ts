@@ -30,7 +30,7 @@ import { FRAME_BYTES_MAX } from './arena.js';
 import type { WorkerContext } from './context.js';
 import { flood } from './flood.js';
 import { splitBytes, splitSuperframe } from './gso.js';
-import { outerTos, PLAIN_IPV4_WORD } from './outer-tos.js';
+import { outerTos, PLAIN_IPV4_WORD, placeByDf } from './outer-header.js';
 import { checkSuperframe, SUPERFRAME_OK } from './superframe.js';
 import { queueFrame } from './underlay-tx.js';
 
@@ -81,8 +81,9 @@ export function encapsulate(
   }
 
   const isPlain = context.arena.view.getInt32(frameOffset + ETHERNET_TYPE_OFFSET) === PLAIN_IPV4_WORD;
-  context.frameTos = isPlain ? 0 : outerTos(context, frameOffset, frameBytes);
-  const place = flowHash(bytes, frameOffset, frameBytes) & context.txMask;
+  context.frameTos = isPlain ? context.outerTos : outerTos(context, frameOffset, frameBytes);
+  let place = flowHash(bytes, frameOffset, frameBytes) & context.txMask;
+  if (context.inheritsDf) place = placeByDf(context, place, frameOffset, frameBytes);
   emitVxlan(bytes, frameOffset - VXLAN_HEADER_BYTES, vni);
   if (isSuperframe) {
     counters.add(networkIndex, SUPERFRAMES_SPLIT, 1);

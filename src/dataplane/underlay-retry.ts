@@ -50,7 +50,7 @@ export function sendOneByOne(context: WorkerContext, fd: number, message: number
   // The segments' TOS, without their size.
   words[retry + MSG_CONTROL_WORD] = words[header + MSG_CONTROL_WORD] as number;
   words[retry + MSG_CONTROL_WORD + 1] = words[header + MSG_CONTROL_WORD + 1] as number;
-  words[retry + MSG_CONTROLLEN_WORD] = context.txTos[message] === 0 ? 0 : TOS_CONTROL_BYTES;
+  words[retry + MSG_CONTROLLEN_WORD] = context.txTos[message] === context.outerTos ? 0 : TOS_CONTROL_BYTES;
   const iovecsLow = words[header + MSG_IOV_WORD] as number;
   const firstIovec = (iovecsLow - arena.baseLow) >> 2;
   const iovecCount = words[header + MSG_IOVLEN_WORD] as number;

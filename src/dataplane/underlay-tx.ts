@@ -134,7 +134,7 @@ export function openMessage(
   arena.writePointer(header + MSG_IOV_WORD, arena.txIovecs + (socket * TX_IOVECS_MAX + firstIovec) * IOVEC_BYTES);
   words[header + MSG_CONTROLLEN_WORD] = 0;
   context.txTos[message] = context.frameTos;
-  if (context.frameTos !== 0) requestTos(context, message);
+  if (context.frameTos !== context.outerTos) requestTos(context, message);
   context.txVteps[message] = vtepIndex;
   context.txNetworks[message] = networkIndex;
   context.txSegmentBytes[message] = segmentBytes;
@@ -171,7 +171,7 @@ function requestGso(context: WorkerContext, message: number): void {
   const header = (arena.txHeaders >> 2) + message * MMSGHDR_WORDS;
   const gso = arena.txControls + message * TX_CONTROL_BYTES + TOS_CONTROL_BYTES;
   arena.words[(gso >> 2) + CMSG_DATA_WORD] = context.txSegmentBytes[message] as number;
-  if (context.txTos[message] !== 0) {
+  if (context.txTos[message] !== context.outerTos) {
     arena.words[header + MSG_CONTROLLEN_WORD] = TX_CONTROL_BYTES;
     return;
   }

@@ -12,7 +12,7 @@ import { drainUnderlay, prepareReceive } from '../../src/dataplane/underlay-rx.j
 import { DROP_COUNTERS_START, NETWORK_COUNTERS } from '../../src/shared/counters.js';
 import { DROP_CAUSES } from '../../src/shared/drop-causes.js';
 import { allocateTables } from '../../src/shared/tables.js';
-import type { UnderlaySockets, WorkerOffloads } from '../../src/shared/worker-input.js';
+import type { UnderlaySockets, WorkerOffloads, WorkerOuterHeader } from '../../src/shared/worker-input.js';
 import { FdbWriter } from '../../src/shared/writers/fdb-writer.js';
 import { NetworkWriter } from '../../src/shared/writers/network-writer.js';
 import { VtepWriter } from '../../src/shared/writers/vtep-writer.js';
@@ -79,6 +79,8 @@ export interface HarnessOptions {
   sources?: number;
   /** What the TAP's queue and each peer's holds. The default fills up after some hundred frames, as a TAP's does. */
   deepQueues?: boolean;
+  /** @default TOS 0, nothing inherited */
+  outer?: WorkerOuterHeader;
   /** Sockets of both families. @default IPv4 alone */
   ipv6?: boolean;
 }
@@ -108,6 +110,7 @@ export class Harness {
       sources = 2,
       deepQueues = false,
       ipv6 = false,
+      outer,
     } = options;
     this.#rxPort = port;
     this.#deepQueues = deepQueues;
@@ -121,7 +124,7 @@ export class Harness {
     this.#rxFd = underlayFd;
     if (offloads.underlayGro) enableUdpGro(underlayFd);
     const txFds = Array.from({ length: sources }, () =>
-      this.#keep(openUdpSocket({ address: SELF, port: 0, ...this.#buffers() })),
+      this.#keep(openUdpSocket({ address: SELF, port: 0, tos: outer?.tos ?? 0, ...this.#buffers() })),
     );
     this.vteps.add(SELF, port);
     this.networkIndex = this.networks.reserve();
@@ -130,7 +133,15 @@ export class Harness {
     const underlay: UnderlaySockets[] = [{ family: 4, rxFd: underlayFd, txFds }];
     if (ipv6) underlay.push(this.#openIpv6(sources, offloads.underlayGro));
     const ends = { epollFd, wakeFd: -1, underlay };
-    const input = { workerIndex: 0, tables: this.tables, ...ends, offloads, spinMicroseconds: 0, nice: 0 };
+    const input = {
+      workerIndex: 0,
+      tables: this.tables,
+      ...ends,
+      offloads,
+      spinMicroseconds: 0,
+      nice: 0,
+      ...(outer && { outer }),
+    };
     this.context = new WorkerContext(input, () => {});
     prepareReceive(this.context);
   }
