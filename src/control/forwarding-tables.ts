@@ -25,6 +25,13 @@ import { gatewayMac } from './ipam/mac.js';
 import { LOCAL_SOURCE, type MacClaim, MacClaims, type MacWinner } from './mac-claims.js';
 import type { OffloadSwitches } from './offload-switches.js';
 import { closeOffloads, noteRefusals, type Offloads, probeOffloads } from './offloads.js';
+import {
+  allowedOffloads,
+  explainOffloads,
+  OUTER_HEADER_DEFAULT,
+  type OuterHeader,
+  workerOuterHeader,
+} from './outer-header.js';
 import type { PortRange } from './source-ports.js';
 import { Supervisor } from './supervisor.js';
 import { TapQueues } from './tap-queues.js';
@@ -71,6 +78,8 @@ export interface ForwardingOptions {
   /** At least SOURCE_PORTS_PER_WORKER for each worker. */
   readonly sourcePorts: PortRange;
   readonly offloads: OffloadSwitches;
+  /** @default OUTER_HEADER_DEFAULT */
+  readonly outer?: OuterHeader;
   readonly spinMicroseconds: number;
   /** -20 to 19. */
   readonly workerNice: number;
@@ -84,7 +93,9 @@ export interface ForwardingOptions {
 export async function createForwarding(options: ForwardingOptions): Promise<Forwarding> {
   const { workers, logger } = options;
   const ips = ipsOf(options.listen);
-  const offloads = probeOffloads(options.offloads, workers, ips.map(familyOf));
+  const outer = options.outer ?? OUTER_HEADER_DEFAULT;
+  const probed = probeOffloads(allowedOffloads(options.offloads, outer), workers, ips.map(familyOf));
+  const offloads = { ...probed, status: explainOffloads(probed.status, options.offloads, outer) };
   logger.debug({ event: 'offloads.probed', offloads: offloads.status }, 'offloads are probed');
   let descriptors: WorkerDescriptors[];
   try {
@@ -166,6 +177,7 @@ class ForwardingTables implements Forwarding {
         offloads: this.#offloads.worker,
         spinMicroseconds: this.#options.spinMicroseconds,
         nice: this.#options.workerNice,
+        outer: workerOuterHeader(this.#options.outer ?? OUTER_HEADER_DEFAULT),
       };
       this.#supervisor.start({ input, warmUpInput: makeWarmUpTables(ipsOf(this.#listen).map(familyOf)) });
     }
@@ -418,10 +430,10 @@ function ipsOf({ address, otherAddress }: VtepAddress): string[] {
 }
 
 function socketOptions(
-  { listen, workers, sourcePorts }: ForwardingOptions,
+  { listen, workers, sourcePorts, outer }: ForwardingOptions,
   { worker }: Offloads,
 ): UnderlaySocketOptions {
-  return { port: listen.port, workers, sourcePorts, gro: worker.underlayGro };
+  return { port: listen.port, workers, sourcePorts, gro: worker.underlayGro, ...(outer && { outer }) };
 }
 
 function macKey(mac: string): MacKey {

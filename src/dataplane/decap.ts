@@ -40,6 +40,7 @@ import { coalesce } from './coalesce.js';
 import type { WorkerContext } from './context.js';
 import { isLetIn } from './group-policy.js';
 import { LEARN_ACCEPT, learn } from './learn.js';
+import { hasEcnMark, takeEcnMark } from './outer-header.js';
 import { isWholeSuperframe } from './tap-header.js';
 import { deliver, flushAggregate } from './tap-tx.js';
 
@@ -78,6 +79,7 @@ export function decapsulateMessage(
   let hasRules = false;
   let receiverHigh = 0;
   let receiverLow = 0;
+  const isMarked = hasEcnMark(context);
   let datagrams = 0;
   let at = messageOffset;
   do {
@@ -104,7 +106,7 @@ export function decapsulateMessage(
         receiverLow = view.getUint16(frame + 4);
       }
     }
-    if (network !== NO_NETWORK) {
+    if (network !== NO_NETWORK && (!isMarked || takeEcnMark(context, network, frame, frameBytes))) {
       if (udpSegmentBytes === 0) {
         coalesce(context, network, frame, frameBytes);
       } else {

@@ -41,8 +41,6 @@ const SELF = Uint8Array.of(127, 0, 0, 1);
 const PEER = Uint8Array.of(127, 0, 0, 2);
 /** This host's and the peer's, by port. */
 const LOOPBACK6 = Uint8Array.from({ length: 16 }, (_, i) => (i === 15 ? 1 : 0));
-/** 127.0.0.2 as it lies in struct sockaddr_in. */
-const PEER_WORD = 0x0200007f;
 const VIRTIO_BYTES = 10;
 const HEADER_BYTES = 54;
 const FRAME = arenaLayout.SLOT_FRAME_OFFSET;
@@ -55,7 +53,7 @@ if (socketpair(1, 2 | 0o4000, 0, addressOf(pair)) !== 0) throw new Error('socket
 const [tapFd, containerFd] = pair;
 
 const buffers = { sendBufferBytes: SOCKET_BYTES, receiveBufferBytes: SOCKET_BYTES };
-const underlayFd = openUdpSocket({ address: SELF, port: PORT, ...buffers });
+const underlayFd = openUdpSocket({ address: SELF, port: PORT, receiveTos: true, ...buffers });
 enableUdpGro(underlayFd);
 const txFds = [0, 0].map(() => openUdpSocket({ address: SELF, port: 0, ...buffers }));
 const peerFd = openUdpSocket({ address: PEER, port: PORT, ...buffers });
@@ -93,9 +91,12 @@ const context = new WorkerContext(
 prepareReceive(context);
 const { bytes, view } = context.arena;
 
-/** Ethernet, IPv4, TCP to 02:00:00:00:00:03, from there too: one entry of the FDB serves both directions. */
+/**
+ * Ethernet, IPv4, TCP to 02:00:00:00:00:03, from there too: one entry of the FDB serves both directions. Superframes take
+ * part in ECN, so that their datagrams have an outer TOS.
+ */
 function writeTcp(at, payloadBytes, index, isSuperframe) {
-  bytes.set([2, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 3, 8, 0, 0x45, 0], at);
+  bytes.set([2, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 3, 8, 0, 0x45, isSuperframe ? 2 : 0], at);
   view.setUint16(at + 16, HEADER_BYTES - 14 + payloadBytes);
   view.setUint16(at + 18, index);
   view.setUint32(at + 20, 0x40004006);
@@ -178,7 +179,7 @@ const WAYS = {
     const slot = context.arena.rxSlots + FRAME - 8;
     const stepBytes = 8 + HEADER_BYTES + MSS;
     bytes.set(trainBytes, slot);
-    decapsulateMessage(context, slot, SEGMENTS * stepBytes, stepBytes, context.vteps.indexOfSource(PEER_WORD), false);
+    decapsulateMessage(context, slot, SEGMENTS * stepBytes, stepBytes, peer, false);
     flushAggregate(context);
     while (read(containerFd, scratchAddress, scratch.length) > 0);
     return SEGMENTS;
