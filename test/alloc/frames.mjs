@@ -1,7 +1,7 @@
 /**
  * A million frames a way through the compiled data plane, and what they leave on the heap. Test support; no part of vtep.
  *
- *   node --expose-gc --min-semi-space-size=128 --max-semi-space-size=128 frames.mjs
+ *   node --expose-gc --no-memory-reducer --min-semi-space-size=128 --max-semi-space-size=128 frames.mjs
  *
  * A young generation of 128 MiB takes all garbage of a run without one collection: what the heap has grown by is what was
  * made. Prints one JSON object a line: {"way", "frames", "bytes", "collections"}. Where each frame is two system calls of
