@@ -14,6 +14,7 @@ import { DROP_CAUSES } from '../../src/shared/drop-causes.js';
 import { allocateTables } from '../../src/shared/tables.js';
 import type { WorkerOffloads } from '../../src/shared/worker-input.js';
 import { FdbWriter } from '../../src/shared/writers/fdb-writer.js';
+import { NeighbourWriter } from '../../src/shared/writers/neighbour-writer.js';
 import { NetworkWriter } from '../../src/shared/writers/network-writer.js';
 import { VtepWriter } from '../../src/shared/writers/vtep-writer.js';
 import { CMSG_DATA_WORD, GSO_CONTROL_BYTES, prepareGsoControl } from '../../src/sys/batch-io.js';
@@ -67,6 +68,10 @@ export interface HarnessOptions {
   offloads?: WorkerOffloads;
   /** @default 1450 */
   mtuBytes?: number;
+  /** Known neighbours are answered. @default false */
+  suppression?: boolean;
+  /** @default 0 */
+  stormLimit?: number;
   /** Sending sockets; with one, all that leaves is in order. @default 2 */
   sources?: number;
   /** What the TAP's queue and each peer's holds. The default fills up after some hundred frames, as a TAP's does. */
@@ -78,6 +83,7 @@ export class Harness {
   readonly fdb = new FdbWriter(this.tables.fdb);
   readonly networks = new NetworkWriter(this.tables.networks, this.tables.vnis, this.tables.membership);
   readonly vteps = new VtepWriter(this.tables.vteps);
+  readonly neighbours = new NeighbourWriter(this.tables.neighbours);
   readonly context: WorkerContext;
   readonly networkIndex: number;
   readonly #fds: number[] = [];
@@ -89,6 +95,7 @@ export class Harness {
 
   constructor(port: number, options: HarnessOptions = {}) {
     const { learning = true, offloads = NO_OFFLOADS, mtuBytes = 1450, sources = 2, deepQueues = false } = options;
+    const { suppression = false, stormLimit = 0 } = options;
     this.#rxPort = port;
     this.#deepQueues = deepQueues;
     const pair = new Int32Array(2);
@@ -104,7 +111,7 @@ export class Harness {
     );
     this.vteps.add(SELF, port);
     this.networkIndex = this.networks.reserve();
-    this.networks.publish(this.networkIndex, { vni: VNI, tapFds: [tap], mtuBytes, learning });
+    this.networks.publish(this.networkIndex, { vni: VNI, tapFds: [tap], mtuBytes, learning, suppression, stormLimit });
     const epollFd = this.#keep(openEpoll());
     const ends = { epollFd, wakeFd: -1, underlayFd, txFds };
     const input = { workerIndex: 0, tables: this.tables, ...ends, offloads, spinMicroseconds: 0, nice: 0 };
