@@ -1,6 +1,6 @@
 /**
  * Forwarding over the shared tables: each call of the reconciler becomes rows, bits and entries, in the order that keeps
- * readers right (docs/shared-memory.md): VTEP, member bit, FDB entry; and the reverse on removal. Main thread.
+ * readers right (docs/shared-memory.md): VTEP, member bit, FDB entry, neighbour; and the reverse on removal. Main thread.
  */
 import type { Logger } from 'pino';
 import { DROP_CAUSES, DROP_UNDERLAY_OVERFLOW, type DropCause } from '../shared/drop-causes.js';
@@ -18,10 +18,19 @@ import { macKeyHigh, macKeyLow, writeMacKey } from '../wire/mac-key.js';
 import { VtepError } from './errors.js';
 import { FdbLearning } from './fdb-learning.js';
 import { FdbSweeper } from './fdb-sweeper.js';
-import type { FdbEntry, FdbKind, Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from './forwarding.js';
+import type {
+  FdbEntry,
+  FdbKind,
+  Forwarding,
+  ForwardingNetwork,
+  ForwardingStatus,
+  NeighbourEntry,
+  VtepAddress,
+} from './forwarding.js';
 import { CounterReader } from './forwarding-counters.js';
 import { gatewayMac } from './ipam/mac.js';
 import { LOCAL_SOURCE, type MacClaim, MacClaims, type MacWinner } from './mac-claims.js';
+import { Neighbours } from './neighbours.js';
 import type { OffloadSwitches } from './offload-switches.js';
 import { closeOffloads, noteRefusals, type Offloads, probeOffloads } from './offloads.js';
 import type { PortRange } from './source-ports.js';
@@ -97,6 +106,7 @@ class ForwardingTables implements Forwarding {
   readonly #tables: SharedTables;
   readonly #fdb: FdbWriter;
   readonly #sweeper: FdbSweeper;
+  readonly #neighbours: Neighbours;
   readonly #networkWriter: NetworkWriter;
   readonly #epoch: EpochWriter;
   readonly #vteps: VtepRegistrar;
@@ -119,6 +129,7 @@ class ForwardingTables implements Forwarding {
     this.#tables = tables;
     this.#fdb = new FdbWriter(tables.fdb);
     this.#sweeper = new FdbSweeper(this.#fdb);
+    this.#neighbours = new Neighbours(tables.neighbours, options.logger);
     this.#networkWriter = new NetworkWriter(tables.networks, tables.vnis, tables.membership);
     this.#epoch = new EpochWriter(tables.epoch, workers.length, () => wakeAll(workers));
     this.#counters = new CounterReader(tables.counters);
@@ -179,6 +190,7 @@ class ForwardingTables implements Forwarding {
     const claims = new MacClaims({
       won: (mac, winner) => this.#writeEntry(open, mac, winner),
       conflict: (mac, source) => this.#localConflict(open, mac, source),
+      addressWon: (address, winner) => this.#neighbours.write(open, address, winner),
     });
     const open: OpenNetwork = { index, network, taps, sources: new Map(), uses: new Map(), claims };
     this.#byVni.set(network.vni, open);
@@ -218,6 +230,7 @@ class ForwardingTables implements Forwarding {
     this.#networkWriter.unpublish(vni);
     // From here on nothing is learnt for it.
     this.#byIndex[open.index] = undefined;
+    await this.#neighbours.removeNetwork(open);
     await this.#sweeper.removeNetwork(open.index);
     for (const vtepIndex of open.uses.keys()) this.#networkWriter.removeMember(open.index, vtepIndex);
     await this.#settle();
@@ -233,9 +246,10 @@ class ForwardingTables implements Forwarding {
     this.#learning.drain();
   }
 
-  setLocal(vni: number, macs: readonly string[]): void {
-    const claims = [...new Set([gatewayMac(vni), ...macs])].map((mac) => ({ mac, since: 0 }));
-    this.#byVni.get(vni)?.claims.replace(LOCAL_SOURCE, SELF_VTEP, claims);
+  setLocal(vni: number, macs: readonly MacClaim[]): void {
+    const open = this.#byVni.get(vni);
+    const gateway = { mac: gatewayMac(vni), since: 0, addresses: open?.network.gateways ?? [] };
+    open?.claims.replace(LOCAL_SOURCE, SELF_VTEP, [...macs, gateway]);
   }
 
   setRemote(vni: number, source: string, vtep: VtepAddress, macs: readonly MacClaim[]): void {
@@ -355,6 +369,14 @@ class ForwardingTables implements Forwarding {
       });
     });
     return entries.sort((a, b) => a.vni - b.vni || (a.mac < b.mac ? -1 : 1));
+  }
+
+  neighbours(vni?: number): NeighbourEntry[] {
+    const networkAt = (index: number) => {
+      const open = this.#byIndex[index];
+      return vni === undefined || open?.network.vni === vni ? open : undefined;
+    };
+    return this.#neighbours.list(networkAt, (index) => this.#vteps.get(index));
   }
 
   status(): ForwardingStatus {

@@ -33,7 +33,7 @@ import { LocalNetworks } from './endpoints/local-networks.js';
 import { Publisher } from './endpoints/publisher.js';
 import { isUnreachable, RegistryReach } from './endpoints/registry-reach.js';
 import { VtepError } from './errors.js';
-import type { FdbEntry, Forwarding } from './forwarding.js';
+import type { FdbEntry, Forwarding, NeighbourEntry } from './forwarding.js';
 import { GatewayManager } from './gateway/gateway-manager.js';
 import { AddressPool } from './ipam/address-pool.js';
 import { Reaper } from './ipam/reaper.js';
@@ -44,8 +44,9 @@ import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
 import type { Pool } from './networks/subnet-pool.js';
 import { NodeSession } from './nodes/node-session.js';
+import { hostRoutes } from './ports/host-routes.js';
 import { Iproute } from './ports/iproute.js';
-import { bridgeName, INTERFACE_PREFIX, tapName } from './ports/names.js';
+import { bridgeName, tapName } from './ports/names.js';
 import { Reconciler } from './reconcile/reconciler.js';
 import { RegistryKeeper } from './reconcile/registry-keeper.js';
 import type { Registry } from './registry/registry.js';
@@ -381,10 +382,18 @@ export class Host implements HostOperations {
     return this.peers.remove(input.network, input.address);
   }
 
-  async fdb(network?: string): Promise<FdbEntry[]> {
-    if (network === undefined) return this.options.forwarding.fdb();
-    const local = this.locals.get(network);
-    if (local !== undefined) return this.options.forwarding.fdb(local.vni);
+  fdb(network?: string): Promise<FdbEntry[]> {
+    return this.entriesOf(network, (vni) => this.options.forwarding.fdb(vni));
+  }
+
+  neighbours(network?: string): Promise<NeighbourEntry[]> {
+    return this.entriesOf(network, (vni) => this.options.forwarding.neighbours(vni));
+  }
+
+  /** None of a network that has no container here. */
+  private async entriesOf<T>(network: string | undefined, read: (vni?: number) => T[]): Promise<T[]> {
+    const vni = network === undefined ? undefined : this.locals.get(network)?.vni;
+    if (network === undefined || vni !== undefined) return read(vni);
     await this.networks.require(network);
     return [];
   }
@@ -409,18 +418,6 @@ export class Host implements HostOperations {
       this.contact = { ...this.contact, error: message, away: isUnreachable(error) };
     }
   }
-}
-
-/** Destinations that a new subnet must not hide; those of vtep's own bridges do not count. */
-async function hostRoutes(iproute: Iproute): Promise<string[]> {
-  const routes = await iproute.routes();
-  return (
-    routes
-      .filter((route) => /^[0-9a-f.:]+(\/[0-9]+)?$/i.test(route.dst) && !route.dev?.startsWith(INTERFACE_PREFIX))
-      // Link-local is on every interface and in no pool.
-      .filter((route) => !/^(fe80|ff00):/i.test(route.dst))
-      .map((route) => route.dst)
-  );
 }
 
 function toNetwork(value: NetworkValue): Network {

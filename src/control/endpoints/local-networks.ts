@@ -8,6 +8,7 @@
  */
 import { VtepError } from '../errors.js';
 import type { Forwarding } from '../forwarding.js';
+import { bridgeAddresses } from '../gateway/address-plan.js';
 import type { GatewayManager } from '../gateway/gateway-manager.js';
 import { ensureBridge, removeBridge } from '../ports/bridge.js';
 import type { Iproute, Link } from '../ports/iproute.js';
@@ -115,6 +116,7 @@ export class LocalNetworks {
       mtuBytes: this.mtuBytes(network),
       learning: network.learning,
       suppression: network.arpSuppression,
+      gateways: bridgeAddresses(network),
       learntMacsMax: network.learntMacsMax,
       stormLimit: network.stormLimit,
       groupPolicy: network.groupPolicy,
