@@ -1,3 +1,7 @@
+/**
+ * Forwarding over the shared tables: each call of the reconciler becomes rows, bits and entries, in the order that keeps
+ * readers right (docs/shared-memory.md): VTEP, member bit, FDB entry, neighbour; and the reverse on removal. Main thread.
+ */
 import { DROP_CAUSES, DROP_UNDERLAY_OVERFLOW, type DropCause } from '../shared/drop-causes.js';
 import { EventRing } from '../shared/event-ring.js';
 import { fdbKeyHigh, fdbKind, KIND_DYNAMIC, KIND_LOCAL, KIND_STATIC } from '../shared/fdb.js';
