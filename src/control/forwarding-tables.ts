@@ -13,12 +13,13 @@ import { EpochWriter } from '../shared/writers/epoch-writer.js';
 import { FdbWriter } from '../shared/writers/fdb-writer.js';
 import { NetworkWriter } from '../shared/writers/network-writer.js';
 import { VtepWriter } from '../shared/writers/vtep-writer.js';
-import { formatMac, parseMac } from '../wire/mac.js';
-import { macKeyHigh, macKeyLow, writeMacKey } from '../wire/mac-key.js';
+import { parseMac } from '../wire/mac.js';
+import { macKeyHigh, macKeyLow } from '../wire/mac-key.js';
 import { VtepError } from './errors.js';
 import { FdbLearning } from './fdb-learning.js';
+import { listFdb, macText } from './fdb-listing.js';
 import { FdbSweeper } from './fdb-sweeper.js';
-import type { FdbEntry, FdbKind, Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from './forwarding.js';
+import type { FdbEntry, Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from './forwarding.js';
 import { CounterReader } from './forwarding-counters.js';
 import { gatewayMac } from './ipam/mac.js';
 import { LOCAL_SOURCE, type MacClaim, MacClaims, type MacWinner } from './mac-claims.js';
@@ -34,6 +35,7 @@ import {
 import type { PortRange } from './source-ports.js';
 import { Supervisor } from './supervisor.js';
 import { TapQueues } from './tap-queues.js';
+import { UnderlayMulticast } from './underlay-multicast.js';
 import type { UnderlaySocketOptions } from './underlay-sockets.js';
 import { allIps, familyOf, type VtepIps } from './vtep-address.js';
 import { VtepRegistrar } from './vtep-registrar.js';
@@ -81,6 +83,10 @@ export interface ForwardingOptions {
   readonly spinMicroseconds: number;
   /** -20 to 19. */
   readonly workerNice: number;
+  /** Multicast is sent and received by it. */
+  readonly underlayInterface: string;
+  /** TTL of what is sent to multicast groups. */
+  readonly multicastHops: number;
 }
 
 /** Opens the underlay and starts the workers. @throws VtepError VTEP_ERR_PORT_IN_USE, VTEP_ERR_UNDERLAY, VTEP_ERR_KERNEL */
@@ -114,6 +120,7 @@ class ForwardingTables implements Forwarding {
   readonly #networkWriter: NetworkWriter;
   readonly #epoch: EpochWriter;
   readonly #vteps: VtepRegistrar;
+  readonly #multicast: UnderlayMulticast;
   readonly #supervisor: Supervisor;
   readonly #learning: FdbLearning;
   readonly #clock: NodeJS.Timeout;
@@ -141,6 +148,15 @@ class ForwardingTables implements Forwarding {
       () => this.#settle(),
       (index) => this.#counters.useVtep(index),
     );
+    this.#multicast = new UnderlayMulticast({
+      ...{ workers, vteps: this.#vteps, networks: this.#networkWriter, logger: options.logger },
+      ...{ interfaceName: options.underlayInterface, hops: options.multicastHops, port: options.listen.port },
+      ...{
+        families: ipsOf(options.listen).map(familyOf),
+        gro: offloads.worker.underlayGro,
+        settle: () => this.#epoch.quiesce(),
+      },
+    });
     const startedAt = performance.now();
     this.#clock = setInterval(() => this.#epoch.setClock(Math.floor((performance.now() - startedAt) / 1000)), CLOCK_MS);
     this.#clock.unref();
@@ -148,7 +164,7 @@ class ForwardingTables implements Forwarding {
     const target = { learnt: this.#learnt.bind(this), conflict: this.#conflict.bind(this), age: this.#age.bind(this) };
     this.#learning = new FdbLearning(rings, target);
     this.#supervisor = new Supervisor(this.#epoch, () => this.#learning.drain(), options.logger);
-    // Row SELF_VTEP is this host: datagrams from its own address are known and dropped.
+    // Row SELF_VTEP is this host, the first of all: datagrams from its own address are known and dropped.
     this.#vteps.acquireSelf(options.listen);
   }
 
@@ -201,6 +217,7 @@ class ForwardingTables implements Forwarding {
     // Before the first frame: whoever sends with the gateway's MAC through the tunnel is refused from the start.
     this.setLocal(network.vni, []);
     this.#counters.use(index);
+    this.#multicast.open(index, network);
     this.#networkWriter.publish(index, { ...network, tapFds: taps.fds });
     taps.watch(index);
   }
@@ -234,6 +251,7 @@ class ForwardingTables implements Forwarding {
     // From here on nothing is learnt for it.
     this.#byIndex[open.index] = undefined;
     await this.#sweeper.removeNetwork(open.index);
+    this.#multicast.close(open.index);
     for (const vtepIndex of open.uses.keys()) this.#networkWriter.removeMember(open.index, vtepIndex);
     await this.#settle();
     open.taps.close();
@@ -325,6 +343,11 @@ class ForwardingTables implements Forwarding {
     moveWorkerDescriptors(this.#workers, moved, socketOptions(this.#options, this.#offloads));
     this.#listen = listen;
     this.#vteps.moveSelf({ ip, otherIp });
+    this.#multicast.renew();
+  }
+
+  renewUnderlay(): void {
+    this.#multicast.renew();
   }
 
   #learnt(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void {
@@ -353,31 +376,20 @@ class ForwardingTables implements Forwarding {
   }
 
   fdb(vni?: number): FdbEntry[] {
-    const entries: FdbEntry[] = [];
-    this.#fdb.forEach((keyLow, keyHigh, kind, vtepIndex, seconds) => {
-      const network = this.#byIndex[keyHigh & 0xffff]?.network;
-      if (network === undefined || (vni !== undefined && network.vni !== vni)) return;
-      const vtep = kind === KIND_LOCAL ? undefined : this.#vteps.get(vtepIndex);
-      entries.push({
-        vni: network.vni,
-        network: network.name,
-        mac: macText(keyLow, keyHigh >>> 16),
-        kind: kindName(kind),
-        ...(vtep === undefined ? {} : { vtep: { address: vtep.address, port: vtep.port } }),
-        ...(kind === KIND_DYNAMIC ? { idleSeconds: Math.max(0, this.#epoch.clock() - seconds) } : {}),
-      });
-    });
-    return entries.sort((a, b) => a.vni - b.vni || (a.mac < b.mac ? -1 : 1));
+    const networkOf = (index: number) => this.#byIndex[index]?.network;
+    const vtepOf = (index: number) => this.#vteps.get(index);
+    return listFdb({ fdb: this.#fdb, networkOf, vtepOf, clockSeconds: this.#epoch.clock() }, vni);
   }
 
   status(): ForwardingStatus {
     const { totals, drops } = this.#counters.totals();
     const frames = {
       totals: { ...totals, mac_conflicts: this.#macConflicts },
-      drops: { ...drops, [OVERFLOW.name]: overflowCounts(this.#workers) },
+      drops: { ...drops, [OVERFLOW.name]: overflowCounts(this.#workers) + this.#multicast.overflows() },
       networks: [...this.#byVni.values()].map(({ index, network }) => ({
         vni: network.vni,
         network: network.name,
+        flood: this.#multicast.status(index),
         counters: this.#counters.network(index),
       })),
       vteps: [...this.#vteps.rows()]
@@ -407,6 +419,7 @@ class ForwardingTables implements Forwarding {
     await this.#sweeper.idle;
     for (const open of this.#byVni.values()) open.taps.close();
     this.#byVni.clear();
+    await this.#multicast.end();
     closeWorkerDescriptors(this.#workers);
     closeOffloads(this.#offloads);
   }
@@ -426,14 +439,4 @@ function socketOptions(
 function macKey(mac: string): MacKey {
   const bytes = parseMac(mac);
   return { high16: macKeyHigh(bytes, 0), low: macKeyLow(bytes, 0) };
-}
-
-function macText(low: number, high16: number): string {
-  const bytes = new Uint8Array(6);
-  writeMacKey(bytes, 0, high16, low);
-  return formatMac(bytes);
-}
-
-function kindName(kind: number): FdbKind {
-  return kind === KIND_LOCAL ? 'local' : kind === KIND_STATIC ? 'static' : 'dynamic';
 }

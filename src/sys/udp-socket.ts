@@ -11,6 +11,7 @@ const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 
 const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
 const SO_SNDBUF = 7;
 const SO_NO_CHECK = 11;
 const SO_RCVBUF = 8;
@@ -74,6 +75,8 @@ export interface UdpSocketOptions {
   readonly noChecksum?: boolean;
   /** IPv6: datagrams without a UDP checksum are taken. @default false */
   readonly acceptZeroChecksum6?: boolean;
+  /** For a multicast group: every socket that is bound to it gets its own copy of each datagram. */
+  readonly reuseAddress?: boolean;
 }
 
 /** @returns a bound, non-blocking fd. @throws SystemCallError: EADDRINUSE, EADDRNOTAVAIL, EACCES */
@@ -88,6 +91,7 @@ export function openUdpSocket(options: UdpSocketOptions): number {
     throw new SystemCallError('setsockopt SO_REUSEPORT', errno);
   }
   if (!isIpv4) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  if (options.reuseAddress === true) setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   const sockaddrBytes = writeSockaddr(sockaddr, 0, options.address, options.port);
   if (bind(fd, sockaddrAddress, sockaddrBytes) < 0) {
     const errno = lastErrno();

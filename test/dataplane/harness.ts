@@ -14,7 +14,7 @@ import { DROP_CAUSES } from '../../src/shared/drop-causes.js';
 import { allocateTables } from '../../src/shared/tables.js';
 import type { UnderlaySockets, WorkerOffloads, WorkerOuterHeader } from '../../src/shared/worker-input.js';
 import { FdbWriter } from '../../src/shared/writers/fdb-writer.js';
-import { NetworkWriter } from '../../src/shared/writers/network-writer.js';
+import { type NetworkRow, NetworkWriter } from '../../src/shared/writers/network-writer.js';
 import { VtepWriter } from '../../src/shared/writers/vtep-writer.js';
 import {
   CMSG_DATA_WORD,
@@ -83,6 +83,8 @@ export interface HarnessOptions {
   outer?: WorkerOuterHeader;
   /** Sockets of both families. @default IPv4 alone */
   ipv6?: boolean;
+  /** More of the network's row. */
+  row?: Partial<NetworkRow>;
 }
 
 export class Harness {
@@ -128,7 +130,7 @@ export class Harness {
     );
     this.vteps.add(SELF, port);
     this.networkIndex = this.networks.reserve();
-    this.networks.publish(this.networkIndex, { vni: VNI, tapFds: [tap], mtuBytes, learning });
+    this.networks.publish(this.networkIndex, { vni: VNI, tapFds: [tap], mtuBytes, learning, ...options.row });
     const epollFd = this.#keep(openEpoll());
     const underlay: UnderlaySockets[] = [{ family: 4, rxFd: underlayFd, txFds }];
     if (ipv6) underlay.push(this.#openIpv6(sources, offloads.underlayGro));
