@@ -96,9 +96,8 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
   const { workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads, outer } = config;
   const listen = { address: vtep.ip, otherAddress: vtep.otherIp, port };
   const { multicastHops } = config;
-  const multicast = { underlayInterface: underlay.interface, multicastHops };
-  const own = { listen, workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads, outer };
-  const dataPlane = { ...own, ...multicast };
+  const own = { outer, underlayInterface: underlay.interface, multicastHops };
+  const dataPlane = { listen, workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads, ...own };
   const forwarding = await lifecycle
     .start('forwarding', () => createForwarding({ ...dataPlane, logger }))
     .catch(async (error: unknown) => Promise.reject(await explainPortInUse(error, port)));

@@ -38,12 +38,12 @@ export interface ConfigValues {
   sourcePorts?: PortRange;
   spinUs?: number;
   workerNice?: number;
+  multicastTtl?: number;
   outerTos?: OuterHeader['tos'];
   outerTtl?: number;
   outerDf?: DfPolicy;
   outerChecksum?: OnOff;
   acceptZeroChecksum6?: OnOff;
-  multicastTtl?: number;
   offloadTapTso?: OffloadSwitch;
   offloadTapUso?: OffloadSwitch;
   offloadUnderlayGso?: OffloadSwitch;

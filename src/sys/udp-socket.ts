@@ -63,6 +63,8 @@ export interface UdpSocketOptions {
   readonly receiveBufferBytes?: number;
   /** Shares the port with the user's other sockets that say so: the kernel keeps each sender's flow on one of them. */
   readonly reusePort?: boolean;
+  /** For a multicast group: every socket that is bound to it gets its own copy of each datagram. */
+  readonly reuseAddress?: boolean;
   /** A control message says each message's TOS or traffic class: congestion that it has met. */
   readonly receiveTos?: boolean;
   /** TOS or traffic class of what is sent. @default 0 */
@@ -75,8 +77,6 @@ export interface UdpSocketOptions {
   readonly noChecksum?: boolean;
   /** IPv6: datagrams without a UDP checksum are taken. @default false */
   readonly acceptZeroChecksum6?: boolean;
-  /** For a multicast group: every socket that is bound to it gets its own copy of each datagram. */
-  readonly reuseAddress?: boolean;
 }
 
 /** @returns a bound, non-blocking fd. @throws SystemCallError: EADDRINUSE, EADDRNOTAVAIL, EACCES */
