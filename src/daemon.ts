@@ -17,7 +17,7 @@ import { createLogger } from './control/log.js';
 import { createRegistryClient } from './control/registry/client.js';
 import { startEmbeddedRegistry } from './control/registry/embedded/server.js';
 import type { Registry } from './control/registry/registry.js';
-import { readTlsFiles } from './control/registry/tls-files.js';
+import { followTlsFiles } from './control/registry/tls-files.js';
 import { openToken } from './control/registry/token.js';
 import { keepHeapSmall } from './control/small-heap.js';
 import {
@@ -140,7 +140,7 @@ function openRegistry(config: DaemonConfig, url: readonly string[]): Registry {
   return createRegistryClient({
     ...{ url, prefix, datacenter, namespace, partition },
     token: openToken({ token: config.token, file: config.registryTokenFile }),
-    tls: readTlsFiles({ ca: config.registryCa, cert: config.registryCert, key: config.registryKey }),
+    tls: followTlsFiles({ ca: config.registryCa, cert: config.registryCert, key: config.registryKey }),
   });
 }
 

@@ -27,6 +27,8 @@ import { closeOffloads, noteRefusals, type Offloads, probeOffloads } from './off
 import type { PortRange } from './source-ports.js';
 import { Supervisor } from './supervisor.js';
 import { TapQueues } from './tap-queues.js';
+import type { UnderlaySocketOptions } from './underlay-sockets.js';
+import { allIps, familyOf, type VtepIps } from './vtep-address.js';
 import { VtepRegistrar } from './vtep-registrar.js';
 import { makeWarmUpTables } from './warm-up-tables.js';
 import {
@@ -75,11 +77,12 @@ export interface ForwardingOptions {
 /** Opens the underlay and starts the workers. @throws VtepError VTEP_ERR_PORT_IN_USE, VTEP_ERR_UNDERLAY, VTEP_ERR_KERNEL */
 export async function createForwarding(options: ForwardingOptions): Promise<Forwarding> {
   const { workers, logger } = options;
-  const offloads = probeOffloads(options.offloads, workers);
+  const ips = ipsOf(options.listen);
+  const offloads = probeOffloads(options.offloads, workers, ips.map(familyOf));
   logger.debug({ event: 'offloads.probed', offloads: offloads.status }, 'offloads are probed');
   let descriptors: WorkerDescriptors[];
   try {
-    descriptors = openWorkerDescriptors({ ...options, gro: offloads.worker.underlayGro });
+    descriptors = openWorkerDescriptors(ips, socketOptions(options, offloads));
   } catch (error) {
     closeOffloads(offloads);
     throw error;
@@ -135,7 +138,7 @@ class ForwardingTables implements Forwarding {
     this.#learning = new FdbLearning(rings, target);
     this.#supervisor = new Supervisor(this.#epoch, () => this.#learning.drain(), options.logger);
     // Row SELF_VTEP is this host: datagrams from its own address are known and dropped.
-    this.#vteps.acquire(options.listen);
+    this.#vteps.acquireSelf(options.listen);
   }
 
   async start(): Promise<void> {
@@ -148,7 +151,7 @@ class ForwardingTables implements Forwarding {
         spinMicroseconds: this.#options.spinMicroseconds,
         nice: this.#options.workerNice,
       };
-      this.#supervisor.start({ input, warmUpInput: makeWarmUpTables() });
+      this.#supervisor.start({ input, warmUpInput: makeWarmUpTables(ipsOf(this.#listen).map(familyOf)) });
     }
     await this.#supervisor.running();
   }
@@ -302,16 +305,14 @@ class ForwardingTables implements Forwarding {
     this.#options.logger.warn({ event: 'fdb.local-conflict', network: name, mac, source }, text);
   }
 
-  moveUnderlay(address: string): void {
-    const { port } = this.#listen;
-    if (address === this.#listen.address) return;
-    moveWorkerDescriptors(this.#workers, {
-      ...this.#options,
-      listen: { address, port },
-      gro: this.#offloads.worker.underlayGro,
-    });
-    this.#listen = { address, port };
-    this.#vteps.moveSelf(address);
+  moveUnderlay({ ip, otherIp }: VtepIps): void {
+    const listen = { ...this.#listen, address: ip, otherAddress: otherIp };
+    const before = ipsOf(this.#listen);
+    const moved = ipsOf(listen).filter((own) => !before.includes(own));
+    if (moved.length === 0) return;
+    moveWorkerDescriptors(this.#workers, moved, socketOptions(this.#options, this.#offloads));
+    this.#listen = listen;
+    this.#vteps.moveSelf({ ip, otherIp });
   }
 
   #learnt(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void {
@@ -369,7 +370,10 @@ class ForwardingTables implements Forwarding {
       })),
       vteps: [...this.#vteps.rows()]
         .filter(([index]) => index !== SELF_VTEP)
-        .map(([index, { address, port }]) => ({ address, port, counters: this.#counters.vtep(index) })),
+        .map(([index, { address, port, otherAddress }]) => ({
+          ...{ address, port, ...(otherAddress === undefined ? {} : { otherAddress }) },
+          counters: this.#counters.vtep(index),
+        })),
     };
     return {
       workers: this.#workers.map((_, id) => ({
@@ -394,6 +398,17 @@ class ForwardingTables implements Forwarding {
     closeWorkerDescriptors(this.#workers);
     closeOffloads(this.#offloads);
   }
+}
+
+function ipsOf({ address, otherAddress }: VtepAddress): string[] {
+  return allIps({ ip: address, otherIp: otherAddress });
+}
+
+function socketOptions(
+  { listen, workers, sourcePorts }: ForwardingOptions,
+  { worker }: Offloads,
+): UnderlaySocketOptions {
+  return { port: listen.port, workers, sourcePorts, gro: worker.underlayGro };
 }
 
 function macKey(mac: string): MacKey {

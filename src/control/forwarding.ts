@@ -5,12 +5,9 @@
  * Main thread only. All calls are idempotent: the same call twice changes nothing.
  */
 import type { MacClaim } from './mac-claims.js';
+import type { VtepAddress, VtepIps } from './vtep-address.js';
 
-/** A tunnel end point's underlay address. `address` is textual IPv4 or IPv6. */
-export interface VtepAddress {
-  readonly address: string;
-  readonly port: number;
-}
+export type { VtepAddress } from './vtep-address.js';
 
 export interface ForwardingNetwork {
   readonly name: string;
@@ -65,10 +62,11 @@ export interface Forwarding {
   /** The source leaves the network; its VTEP stays while another source of the network names it. */
   removeRemote(vni: number, source: string): void;
   /**
-   * This host's underlay address has changed: all that is sent and received from now on is by the new one. Frames in the
-   * old sockets' buffers are lost. @throws VtepError VTEP_ERR_UNDERLAY, VTEP_ERR_PORT_IN_USE; then nothing has changed
+   * This host's underlay addresses have changed, one or both: all that is sent and received of the family from now on is by
+   * the new one. Frames in the old sockets' buffers are lost. @param ips of the same families as before
+   * @throws VtepError VTEP_ERR_UNDERLAY, VTEP_ERR_PORT_IN_USE; then nothing has changed
    */
-  moveUnderlay(address: string): void;
+  moveUnderlay(ips: VtepIps): void;
   fdb(vni?: number): FdbEntry[];
   status(): ForwardingStatus;
   /** Stops the workers and waits for them. Kernel objects stay. */

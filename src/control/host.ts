@@ -51,6 +51,7 @@ import { RegistryKeeper } from './reconcile/registry-keeper.js';
 import type { Registry } from './registry/registry.js';
 import { type NetworkValue, NODES_PREFIX, parseNode, parseNodeKey } from './registry/schema.js';
 import { type LocalEndpoint, LocalState } from './state/local-state.js';
+import { familiesOf } from './vtep-address.js';
 
 export interface HostOptions {
   /** This host's name in the registry. */
@@ -181,7 +182,7 @@ export class Host implements HostOperations {
     const underlayMtuBytes = options.underlay.mtuBytes;
     const parts = { iproute, forwarding, state, gateway };
     this.locals = new LocalNetworks({
-      ...{ ...parts, reconciler: this.reconciler, underlayMtuBytes },
+      ...{ ...parts, reconciler: this.reconciler, underlayMtuBytes, families: familiesOf(options.vtep) },
       onOpened: (network) => names?.networkOpened(namedNetwork(network)),
       onClosed: async (name) => names?.networkClosed(name),
     });
@@ -233,7 +234,7 @@ export class Host implements HostOperations {
    */
   moveUnderlay(ip: string): void {
     if (ip === this.vtep.ip) return;
-    this.options.forwarding.moveUnderlay(ip);
+    this.options.forwarding.moveUnderlay({ ip });
     this.vtep = { ...this.vtep, ip };
     this.session.move(this.vtep);
     this.reconciler.applyAgain();

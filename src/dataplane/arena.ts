@@ -39,9 +39,12 @@ export const SLOT_FRAME_OFFSET = 66;
 export const TAP_STEP_SHIFT = 8;
 export const TAP_STEP_BYTES = 1 << TAP_STEP_SHIFT;
 export const TAP_AREA_BYTES = BURST_SUPERFRAMES * SLOT_BYTES;
-/** Largest payload of one UDP datagram over IPv4, and of one message with UDP_SEGMENT: 65,535 - 20 - 8. */
+/**
+ * Largest payload of one UDP datagram over IPv4, and of one message with UDP_SEGMENT: 65,535 - 20 - 8. Over IPv6, whose
+ * length does not count its header, it would be 20 more; one limit serves both.
+ */
 export const DATAGRAM_BYTES_MAX = 65_507;
-/** Largest frame that fits with its VXLAN header into one UDP datagram over IPv4. */
+/** Largest frame that fits with its VXLAN header into one UDP datagram. */
 export const FRAME_BYTES_MAX = DATAGRAM_BYTES_MAX - 8;
 
 /** Messages that wait for one sendmmsg of a socket. */

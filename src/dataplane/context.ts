@@ -33,7 +33,6 @@ export class WorkerContext {
   readonly arena: Arena;
   readonly epollFd: number;
   readonly wakeFd: number;
-  readonly underlayFd: number;
   readonly offloads: WorkerOffloads;
   readonly spinMs: number;
   readonly sum: SumFunction;
@@ -50,8 +49,12 @@ export class WorkerContext {
   tapBurst = 1;
 
   // Encapsulation: what waits to be sent.
+  /** The sending sockets of all families, a pool of equal size each. */
   readonly txFds: Int32Array;
+  /** Picks within a pool. */
   readonly txMask: number;
+  /** Where the IPv6 pool begins. Without one, what is for IPv6 fails on the sockets of IPv4, and is counted there. */
+  readonly tx6Start: number;
   /** Of each sending socket: messages and iovecs that wait, and the message that may take another datagram. */
   readonly txCounts: Int32Array;
   readonly txIovecCounts: Int32Array;
@@ -79,7 +82,8 @@ export class WorkerContext {
 
   /** @param arena for as many sending sockets as `input` has. @default one of its own */
   constructor(input: WorkerInput, wakeMain: () => void, arena = makeArena(input)) {
-    const { tables, workerIndex, offloads, txFds } = input;
+    const { tables, workerIndex, offloads, underlay } = input;
+    const txFds = underlay.flatMap((sockets) => sockets.txFds);
     this.wakeMain = wakeMain;
     this.workerIndex = workerIndex;
     this.epoch = new Int32Array(tables.epoch);
@@ -92,7 +96,6 @@ export class WorkerContext {
     this.arena = arena;
     this.epollFd = input.epollFd;
     this.wakeFd = input.wakeFd;
-    this.underlayFd = input.underlayFd;
     this.offloads = offloads;
     this.spinMs = input.spinMicroseconds / 1000;
     this.sum = this.arena.sum;
@@ -101,7 +104,13 @@ export class WorkerContext {
 
     const messages = txFds.length * TX_MESSAGES_MAX;
     this.txFds = Int32Array.from(txFds);
-    this.txMask = txFds.length - 1;
+    const poolSize = txFds.length / underlay.length;
+    this.txMask = poolSize - 1;
+    this.tx6Start =
+      Math.max(
+        0,
+        underlay.findIndex(({ family }) => family === 6),
+      ) * poolSize;
     this.txCounts = new Int32Array(txFds.length);
     this.txIovecCounts = new Int32Array(txFds.length);
     this.txOpen = new Int32Array(txFds.length).fill(NO_OPEN_MESSAGE);
@@ -128,5 +137,6 @@ export class WorkerContext {
 }
 
 export function makeArena(input: WorkerInput): Arena {
-  return new Arena(input.txFds.length, input.offloads.simdChecksum);
+  const sockets = input.underlay.reduce((sum, { txFds }) => sum + txFds.length, 0);
+  return new Arena(sockets, input.offloads.simdChecksum);
 }

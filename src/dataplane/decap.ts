@@ -35,18 +35,17 @@ const MAC_BYTES = 6;
 /**
  * @param messageOffset of the first VXLAN header in the arena; borrowed until the aggregate is flushed
  * @param segmentBytes of each datagram but the last, or 0 for a message that is one datagram
- * @param sourceWord the outer source address as it lies in struct sockaddr_in
+ * @param vtep whose address the outer source is, or VTEP_MISS
  */
 export function decapsulateMessage(
   context: WorkerContext,
   messageOffset: number,
   messageBytes: number,
   segmentBytes: number,
-  sourceWord: number,
+  vtep: number,
   isTruncated: boolean,
 ): void {
   const view = context.arena.view;
-  const vtep = context.vteps.indexOfSource(sourceWord);
   const end = messageOffset + messageBytes;
   let stepBytes = segmentBytes > 0 ? segmentBytes : messageBytes;
   let udpSegmentBytes = 0;

@@ -79,7 +79,7 @@ export function encapsulate(
     }
   }
 
-  const socket = flowHash(bytes, frameOffset, frameBytes) & context.txMask;
+  const place = flowHash(bytes, frameOffset, frameBytes) & context.txMask;
   emitVxlan(bytes, frameOffset - VXLAN_HEADER_BYTES, vni);
   if (isSuperframe) {
     counters.add(networkIndex, SUPERFRAMES_SPLIT, 1);
@@ -92,19 +92,19 @@ export function encapsulate(
 
   // The group bit of the destination: broadcast and multicast always flood.
   if (((bytes[frameOffset] as number) & 1) !== 0) {
-    flood(context, networkIndex, socket, frameOffset, frameBytes, isSuperframe);
+    flood(context, networkIndex, place, frameOffset, frameBytes, isSuperframe);
     return;
   }
   const keyHigh = fdbKeyHigh(macKeyHigh(bytes, frameOffset), networkIndex);
   const value = context.fdb.lookup(macKeyLow(bytes, frameOffset), keyHigh);
   if (value === FDB_MISS) {
-    flood(context, networkIndex, socket, frameOffset, frameBytes, isSuperframe);
+    flood(context, networkIndex, place, frameOffset, frameBytes, isSuperframe);
     return;
   }
   if (fdbKind(value) === KIND_LOCAL) {
     counters.drop(networkIndex, DROP_LOCAL_DESTINATION);
     return;
   }
-  if (isSuperframe) splitSuperframe(context, networkIndex, socket, fdbVtep(value), frameOffset, frameBytes);
-  else queueFrame(context, socket, fdbVtep(value), networkIndex, frameOffset, frameBytes);
+  if (isSuperframe) splitSuperframe(context, networkIndex, place, fdbVtep(value), frameOffset, frameBytes);
+  else queueFrame(context, place, fdbVtep(value), networkIndex, frameOffset, frameBytes);
 }

@@ -12,7 +12,7 @@ import { queueFrame } from './underlay-tx.js';
 export function flood(
   context: WorkerContext,
   networkIndex: number,
-  socket: number,
+  place: number,
   frameOffset: number,
   frameBytes: number,
   isSuperframe: boolean,
@@ -25,8 +25,8 @@ export function flood(
       const bit = 31 - Math.clz32(bits & -bits);
       bits &= bits - 1;
       const vtep = (wordIndex << 5) + bit;
-      if (isSuperframe) splitSuperframe(context, networkIndex, socket, vtep, frameOffset, frameBytes);
-      else queueFrame(context, socket, vtep, networkIndex, frameOffset, frameBytes);
+      if (isSuperframe) splitSuperframe(context, networkIndex, place, vtep, frameOffset, frameBytes);
+      else queueFrame(context, place, vtep, networkIndex, frameOffset, frameBytes);
       copies++;
     }
   }

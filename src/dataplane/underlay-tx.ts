@@ -14,7 +14,7 @@
  */
 import { VTEP_TX_BYTES, VTEP_TX_DATAGRAMS } from '../shared/counters.js';
 import { DROP_UNDERLAY_BUSY, DROP_UNDERLAY_ERROR } from '../shared/drop-causes.js';
-import { VTEP_ROW_BYTES } from '../shared/vtep-table.js';
+import { VTEP_ROW_BYTES, VTEP_SOCKADDR_IN6_BYTES } from '../shared/vtep-table.js';
 import {
   CMSG_DATA_WORD,
   GSO_CONTROL_BYTES,
@@ -32,7 +32,6 @@ import {
 } from '../sys/batch-io.js';
 import { EAGAIN, EINTR, ENOBUFS, lastErrno } from '../sys/errno.js';
 import { sendmmsg } from '../sys/libc.js';
-import { SOCKADDR_IN_BYTES } from '../sys/sockaddr.js';
 import { VXLAN_HEADER_BYTES } from '../wire/vxlan.js';
 import {
   DATAGRAM_BYTES_MAX,
@@ -45,16 +44,22 @@ import {
 import { NO_OPEN_MESSAGE, type WorkerContext } from './context.js';
 import { canRetry, countRefused, sendOneByOne } from './underlay-retry.js';
 
-/** The frame's bytes, VXLAN header before them, are borrowed until the next flush. */
+/** The socket, at `place` of the pool of the VTEP's family. */
+export function socketFor(context: WorkerContext, place: number, vtepIndex: number): number {
+  return context.vteps.sockaddrBytes(vtepIndex) === VTEP_SOCKADDR_IN6_BYTES ? context.tx6Start + place : place;
+}
+
+/** The frame's bytes, VXLAN header before them, are borrowed until the next flush. @param place of the socket in its pool */
 export function queueFrame(
   context: WorkerContext,
-  socket: number,
+  place: number,
   vtepIndex: number,
   networkIndex: number,
   frameOffset: number,
   frameBytes: number,
 ): void {
   const arena = context.arena;
+  const socket = socketFor(context, place, vtepIndex);
   const datagramBytes = frameBytes + VXLAN_HEADER_BYTES;
   const open = context.txOpen[socket] as number;
   if (
@@ -121,7 +126,7 @@ export function openMessage(
   const nameLow = (context.vtepRowsLow >>> 0) + vtepIndex * VTEP_ROW_BYTES;
   words[header + MSG_NAME_WORD] = nameLow | 0;
   words[header + MSG_NAME_WORD + 1] = context.vtepRowsHigh + (nameLow > 0xffffffff ? 1 : 0);
-  words[header + MSG_NAMELEN_WORD] = SOCKADDR_IN_BYTES;
+  words[header + MSG_NAMELEN_WORD] = context.vteps.sockaddrBytes(vtepIndex);
   arena.writePointer(header + MSG_IOV_WORD, arena.txIovecs + (socket * TX_IOVECS_MAX + firstIovec) * IOVEC_BYTES);
   words[header + MSG_CONTROLLEN_WORD] = 0;
   context.txVteps[message] = vtepIndex;
@@ -165,7 +170,8 @@ function requestGso(context: WorkerContext, message: number): void {
 
 /** Sends all that waits. From here on nothing that was queued is borrowed, and the header blocks are free again. */
 export function flushUnderlay(context: WorkerContext): void {
-  for (let socket = 0; socket <= context.txMask; socket++) {
+  const socketCount = context.txFds.length;
+  for (let socket = 0; socket < socketCount; socket++) {
     if (context.txCounts[socket] !== 0) flushSocket(context, socket);
   }
   context.headerBlockCount = 0;

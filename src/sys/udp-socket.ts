@@ -1,10 +1,10 @@
 /**
- * UDP sockets of the underlay. Non-blocking; opened by the main thread, used by a worker. Source: socket(7), udp(7), ip(7).
+ * UDP sockets of the underlay. Non-blocking; opened by the main thread, used by a worker. Sources: socket(7), udp(7), ip(7), ipv6(7).
  */
 import { lastErrno, SystemCallError } from './errno.js';
 import { bind, close, dup3, getsockname, getsockopt, setsockopt, socket } from './libc.js';
 import { addressOf, pin } from './memory.js';
-import { AF_INET, SOCKADDR_IN_BYTES, writeSockaddrIn } from './sockaddr.js';
+import { AF_INET, AF_INET6, SOCKADDR_BYTES_MAX, writeSockaddr } from './sockaddr.js';
 
 const SOCK_DGRAM = 2;
 const SOCK_NONBLOCK = 0o4000;
@@ -24,9 +24,15 @@ const IPPROTO_IP = 0;
 const IP_MTU_DISCOVER = 10;
 /** Never set DF: what the kernel's VXLAN does by default. */
 const IP_PMTUDISC_DONT = 0;
+const IPPROTO_IPV6 = 41;
+/** The same for IPv6: what does not fit is fragmented here. */
+const IPV6_MTU_DISCOVER = 23;
+const IPV6_PMTUDISC_DONT = 0;
+/** Nothing of IPv4: a socket of its own has the port there. */
+const IPV6_V6ONLY = 26;
 
 /** Arguments of bind and setsockopt. */
-const sockaddr = pin(new Uint8Array(SOCKADDR_IN_BYTES));
+const sockaddr = pin(new Uint8Array(SOCKADDR_BYTES_MAX));
 const sockaddrAddress = addressOf(sockaddr);
 const optionValue = pin(new Int32Array(1));
 const optionValueAddress = addressOf(optionValue);
@@ -35,7 +41,7 @@ const meminfo = pin(new Uint32Array(MEMINFO_WORDS));
 const meminfoAddress = addressOf(meminfo);
 
 export interface UdpSocketOptions {
-  /** Four bytes. */
+  /** Four bytes, or sixteen. */
   readonly address: Uint8Array;
   /** 0: the kernel picks one. */
   readonly port: number;
@@ -47,7 +53,8 @@ export interface UdpSocketOptions {
 
 /** @returns a bound, non-blocking fd. @throws SystemCallError: EADDRINUSE, EADDRNOTAVAIL, EACCES */
 export function openUdpSocket(options: UdpSocketOptions): number {
-  const fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const isIpv4 = options.address.length === 4;
+  const fd = socket(isIpv4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) throw new SystemCallError('socket', lastErrno());
   // Before bind, which looks at it.
   if (options.reusePort === true && !setOption(fd, SOL_SOCKET, SO_REUSEPORT, 1)) {
@@ -55,16 +62,27 @@ export function openUdpSocket(options: UdpSocketOptions): number {
     close(fd);
     throw new SystemCallError('setsockopt SO_REUSEPORT', errno);
   }
-  writeSockaddrIn(sockaddr, 0, options.address, options.port);
-  if (bind(fd, sockaddrAddress, SOCKADDR_IN_BYTES) < 0) {
+  if (!isIpv4) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  const sockaddrBytes = writeSockaddr(sockaddr, 0, options.address, options.port);
+  if (bind(fd, sockaddrAddress, sockaddrBytes) < 0) {
     const errno = lastErrno();
     close(fd);
-    throw new SystemCallError('bind', errno, `${options.address.join('.')}:${options.port}`);
+    throw new SystemCallError('bind', errno, endText(options.address, options.port));
   }
-  setOption(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
+  if (isIpv4) setOption(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
+  else setOption(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
   if (options.sendBufferBytes !== undefined) setBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, options.sendBufferBytes);
   if (options.receiveBufferBytes !== undefined) setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, options.receiveBufferBytes);
   return fd;
+}
+
+/** For messages: `192.0.2.1:4789`, or the sixteen bytes in hexadecimal groups. */
+function endText(address: Uint8Array, port: number): string {
+  if (address.length === 4) return `${address.join('.')}:${port}`;
+  const groups = Array.from({ length: 8 }, (_, i) =>
+    (((address[2 * i] as number) << 8) | (address[2 * i + 1] as number)).toString(16),
+  );
+  return `[${groups.join(':')}]:${port}`;
 }
 
 function setOption(fd: number, level: number, option: number, value: number): boolean {
@@ -86,7 +104,7 @@ export function overflowCount(fd: number): number {
 
 /** The port that the fd is bound to. @throws SystemCallError */
 export function boundPort(fd: number): number {
-  optionValue[0] = SOCKADDR_IN_BYTES;
+  optionValue[0] = SOCKADDR_BYTES_MAX;
   if (getsockname(fd, sockaddrAddress, optionValueAddress) < 0) throw new SystemCallError('getsockname', lastErrno());
   return ((sockaddr[2] as number) << 8) | (sockaddr[3] as number);
 }

@@ -63,7 +63,8 @@ class Machine {
       ...{ publish: nothing, unpublish: nothing, gateways: () => [], checkSoon: () => undefined },
     } as unknown as GatewayManager;
     const reconciler = { openNetwork: () => undefined, closeNetwork: nothing } as unknown as Reconciler;
-    const locals = new LocalNetworks({ iproute, forwarding, reconciler, state, gateway, underlayMtuBytes: 1500 });
+    const parts = { iproute, forwarding, reconciler, state, gateway };
+    const locals = new LocalNetworks({ ...parts, underlayMtuBytes: 1500, families: [4] });
     this.manager = new EndpointManager({
       ...{ registry, node, networks, locals, addresses, iproute, gateway, forwarding, state, logger },
       publisher: new Publisher({ registry, node, networks, addresses, logger, session }),
