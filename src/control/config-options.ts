@@ -15,12 +15,15 @@ import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './log.js
 import { DEFAULT_POOLS_TEXT, type Pool, parsePools, withDefaults } from './networks/subnet-pool.js';
 import { OFFLOAD_SWITCHES, type OffloadSwitch } from './offload-switches.js';
 import { type PortRange, SOURCE_PORT_MIN, SOURCE_PORTS_DEFAULT } from './source-ports.js';
+import { UNDERLAY_FAMILIES, type UnderlayFamily } from './underlay.js';
+import { canonicalIp, familyOf, whyNoVtep } from './vtep-address.js';
 
 export interface ConfigValues {
   registry?: readonly string[];
   embeddedRegistry?: string;
   underlay?: string;
-  advertise?: string;
+  advertise?: readonly string[];
+  underlayFamily?: UnderlayFamily;
   port?: number;
   node?: string;
   socket?: string;
@@ -110,7 +113,7 @@ function option<K extends ConfigKey>(
     env: `VTEP_${name.replace(/-/g, '_').toUpperCase()}`,
     argument,
     help,
-    isList: key === 'registry',
+    isList: key === 'registry' || key === 'advertise',
     read(text, where, into) {
       const value = parse(text);
       if (!(value instanceof Refusal)) {
@@ -198,11 +201,17 @@ function parsePrefix(text: string): string | Refusal {
   return right ? `${path}/` : new Refusal('must be a key prefix of letters, digits, "_", "." and "-", such as vtep/v1');
 }
 
-function parseAdvertise(text: string): string | Refusal {
-  if (isIP(text) === 6) return new Refusal('must be an IPv4 address: an IPv6 underlay is not supported');
-  const first = Number(text.split('.')[0]);
-  const usable = isIPv4(text) && first >= 1 && first <= 223;
-  return usable ? text : new Refusal('must be an IPv4 address of this host, such as 10.30.10.111');
+/** IP[,IP], one of each family. */
+function parseAdvertise(text: string): readonly string[] | Refusal {
+  const ips = text.split(',').map((part) => part.trim());
+  for (const ip of ips) {
+    const why = whyNoVtep(ip);
+    if (why !== undefined) return new Refusal(why);
+  }
+  const own = ips.map(canonicalIp);
+  return new Set(own.map(familyOf)).size === own.length
+    ? own
+    : new Refusal('must be at most one address of each family');
 }
 
 /** FIRST-LAST. That it holds enough for the workers is config.ts's to see. */
@@ -252,10 +261,21 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
   option(
     'underlay',
     'interface',
-    'the interface to the other hosts; its first global IPv4 address is used',
+    'the interface to the other hosts; its first global address is used',
     matching(/^[^\s/:]{1,15}$/, 'must be the name of a network interface, such as eth0'),
   ),
-  option('advertise', 'ip', "this host's address for the other hosts; its interface is found by it", parseAdvertise),
+  option(
+    'underlayFamily',
+    'family',
+    'ipv4, ipv6, both (IPv4 first), or auto: IPv4 if the interface has it, else IPv6 (default: auto)',
+    oneOf(UNDERLAY_FAMILIES),
+  ),
+  option(
+    'advertise',
+    'ip',
+    "this host's address for the other hosts, or one of each family: commas, or twice; its interface is found by it",
+    parseAdvertise,
+  ),
   option(
     'port',
     'port',

@@ -44,21 +44,22 @@ import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
 import type { Pool } from './networks/subnet-pool.js';
 import { NodeSession } from './nodes/node-session.js';
+import { hostRoutes } from './ports/host-routes.js';
 import { Iproute } from './ports/iproute.js';
-import { bridgeName, INTERFACE_PREFIX, tapName } from './ports/names.js';
+import { bridgeName, tapName } from './ports/names.js';
 import { Reconciler } from './reconcile/reconciler.js';
 import { RegistryKeeper } from './reconcile/registry-keeper.js';
 import type { Registry } from './registry/registry.js';
 import { type NetworkValue, NODES_PREFIX, parseNode, parseNodeKey } from './registry/schema.js';
 import { type LocalEndpoint, LocalState } from './state/local-state.js';
-import { familiesOf } from './vtep-address.js';
+import { allIps, familiesOf, type VtepIps } from './vtep-address.js';
 
 export interface HostOptions {
   /** This host's name in the registry. */
   readonly node: string;
   readonly registry: Registry;
-  /** The underlay address that other hosts send to. */
-  readonly vtep: { readonly ip: string; readonly port: number };
+  /** The underlay addresses that other hosts send to. */
+  readonly vtep: VtepIps & { readonly port: number };
   readonly underlay: { readonly interface: string; readonly mtuBytes: number };
   readonly stateDirectory: string;
   readonly forwarding: Forwarding;
@@ -159,10 +160,11 @@ export class Host implements HostOperations {
     });
     this.keeper = new RegistryKeeper({ registry, state, networks: this.networks, logger });
     const { dns, holdMs } = options;
+    const families = familiesOf(options.vtep);
     const names = dns && new NamesService({ node, logger, upstream: dns.upstream });
     this.names = names;
     this.reconciler = new Reconciler({
-      ...{ registry, node, forwarding, state, logger, onContact, keeper: this.keeper, holdMs },
+      ...{ registry, node, families, forwarding, state, logger, onContact, keeper: this.keeper, holdMs },
       onNode: (network, other, endpoints) => names?.setRemoteEndpoints(network, other, endpoints),
       onOwnNodeMissing: () => this.session.republish(),
       onOwnEndpointsMissing: (network) => {
@@ -182,7 +184,7 @@ export class Host implements HostOperations {
     const underlayMtuBytes = options.underlay.mtuBytes;
     const parts = { iproute, forwarding, state, gateway };
     this.locals = new LocalNetworks({
-      ...{ ...parts, reconciler: this.reconciler, underlayMtuBytes, families: familiesOf(options.vtep) },
+      ...{ ...parts, reconciler: this.reconciler, underlayMtuBytes, families },
       onOpened: (network) => names?.networkOpened(namedNetwork(network)),
       onClosed: async (name) => names?.networkClosed(name),
     });
@@ -229,13 +231,13 @@ export class Host implements HostOperations {
   }
 
   /**
-   * This host's underlay address is another one: the data plane's sockets move, and peers are told. Containers see nothing
-   * of it. @throws VtepError as Forwarding.moveUnderlay; nothing has changed then
+   * An underlay address of this host is another one: the data plane's sockets move, and peers are told. Containers see
+   * nothing of it. @throws VtepError as Forwarding.moveUnderlay; nothing has changed then
    */
-  moveUnderlay(ip: string): void {
-    if (ip === this.vtep.ip) return;
-    this.options.forwarding.moveUnderlay({ ip });
-    this.vtep = { ...this.vtep, ip };
+  moveUnderlay({ ip, otherIp }: VtepIps): void {
+    if (ip === this.vtep.ip && otherIp === this.vtep.otherIp) return;
+    this.options.forwarding.moveUnderlay({ ip, otherIp });
+    this.vtep = { ...this.vtep, ip, otherIp };
     this.session.move(this.vtep);
     this.reconciler.applyAgain();
   }
@@ -274,6 +276,7 @@ export class Host implements HostOperations {
       totals: { ...totals },
       drops: { ...drops },
       networks: networks.map((network) => ({ ...network, counters: { ...network.counters } })),
+      unreachable: this.reconciler.unreachable().map((one) => ({ ...one, addresses: [...one.addresses] })),
       vteps: vteps.map((remote) => ({ ...remote, counters: { ...remote.counters } })),
     };
   }
@@ -357,7 +360,12 @@ export class Host implements HostOperations {
         this.options.logger.warn({ event: 'registry.bad-value', err: error }, error.message),
       );
       if (name === undefined || value === undefined) continue;
-      nodes.push({ name, vtep: { ip: value.vtep.ip, port: value.vtep.port }, self: name === this.options.node });
+      const { ip, otherIp, port } = value.vtep;
+      nodes.push({
+        name,
+        vtep: { ip, port, ...(otherIp === undefined ? {} : { otherIp }) },
+        self: name === this.options.node,
+      });
     }
     return nodes.sort((a, b) => compare(a.name, b.name));
   }
@@ -368,7 +376,7 @@ export class Host implements HostOperations {
   }
 
   async addPeer(input: Peer): Promise<Peer> {
-    if (input.address === this.vtep.ip) {
+    if (allIps(this.vtep).includes(input.address)) {
       throw new VtepError(
         'VTEP_ERR_INVALID',
         `peer ${input.address} is this host's own VTEP: give the address of a VTEP without vtepd`,
@@ -410,18 +418,6 @@ export class Host implements HostOperations {
       this.contact = { ...this.contact, error: message, away: isUnreachable(error) };
     }
   }
-}
-
-/** Destinations that a new subnet must not hide; those of vtep's own bridges do not count. */
-async function hostRoutes(iproute: Iproute): Promise<string[]> {
-  const routes = await iproute.routes();
-  return (
-    routes
-      .filter((route) => /^[0-9a-f.:]+(\/[0-9]+)?$/i.test(route.dst) && !route.dev?.startsWith(INTERFACE_PREFIX))
-      // Link-local is on every interface and in no pool.
-      .filter((route) => !/^(fe80|ff00):/i.test(route.dst))
-      .map((route) => route.dst)
-  );
 }
 
 function toNetwork(value: NetworkValue): Network {

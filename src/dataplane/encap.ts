@@ -102,7 +102,7 @@ export function encapsulate(
     return;
   }
   if (fdbKind(value) === KIND_LOCAL) {
-    counters.drop(networkIndex, DROP_LOCAL_DESTINATION);
+    counters.dropMany(networkIndex, DROP_LOCAL_DESTINATION, isSuperframe ? context.superframe.segmentCount : 1);
     return;
   }
   if (isSuperframe) splitSuperframe(context, networkIndex, place, fdbVtep(value), frameOffset, frameBytes);

@@ -8,7 +8,7 @@ import { BROKEN_PACKETS, ETHERTYPES } from './rows/ethertypes.js';
 import { FRAGMENTS } from './rows/fragments.js';
 import { DEVICES, LEARNING } from './rows/learning.js';
 import { OFFLOADS, OFFLOADS_WITHOUT_CHECKSUM } from './rows/offloads.js';
-import { KERNEL_HEADERS, OUTER_HEADER } from './rows/outer-header.js';
+import { CHECKSUMS, KERNEL_HEADERS, OUTER_HEADER } from './rows/outer-header.js';
 import { REFUSALS } from './rows/refusals.js';
 import { SIZES } from './rows/sizes.js';
 import { type Case, type Evidence, type Group, playGroup, type Scenario, Wire, type WireClaim } from './table.js';
@@ -18,6 +18,7 @@ const GROUPS: readonly Group[] = [
   FRAGMENTS,
   REFUSALS,
   OUTER_HEADER,
+  CHECKSUMS,
   ...KERNEL_HEADERS,
   ETHERTYPES,
   BROKEN_PACKETS,

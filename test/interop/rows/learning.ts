@@ -1,6 +1,16 @@
 /** Who is behind which VTEP: what vtepd learns of the kernel, and the kernel of vtepd. */
 import { expect } from 'vitest';
-import { GHOST_MAC, KERNEL_MAC, type Lab, STRANGER, VTEP_A, VTEP_GHOST, VTEP_KERNEL, VTEP_SECOND } from '../lab.js';
+import {
+  GHOST_MAC,
+  KERNEL_MAC,
+  type Lab,
+  PLACES,
+  STRANGER,
+  VTEP_A,
+  VTEP_GHOST,
+  VTEP_KERNEL,
+  VTEP_SECOND,
+} from '../lab.js';
 import { packet } from '../packets.js';
 import { type Case, type Decoded, type Group, type Scenario, type Scene, until } from '../table.js';
 
@@ -15,8 +25,11 @@ const isBehind = (lab: Lab, mac: string, address: string) =>
 
 async function hear(lab: Lab, scene: Scene, mac: string, source: string): Promise<void> {
   const frame = packet({ from: mac, to: scene.box }, Uint8Array.of(0, 1, 2, 3));
-  for (const outer of scene.tunnel(frame, { source })) await lab.sendOnWire(outer);
-  await isBehind(lab, mac, source);
+  // Until it is heard: a peer that has just been added may not be in the tables yet.
+  await until(`${mac} behind ${source}`, async () => {
+    for (const outer of scene.tunnel(frame, { source })) await lab.sendOnWire(outer);
+    return (await entryOf(lab, mac))?.vtep?.address === source;
+  });
 }
 
 /** After it was heard from there, frames for the MAC go there, and nowhere else. */
@@ -171,5 +184,33 @@ export const DEVICES: readonly Group[] = [
     [fromKernel('its frames arrive'), fromContainer],
     `bridge fdb del 00:00:00:00:00:00 dev vx0 dst ${VTEP_A}; bridge fdb add BOX dev vx0 dst ${VTEP_A}`,
   ),
+  device('with remote checksum offload', { vxlan: 'learning remcsumtx remcsumrx udpcsum' }, [
+    fromKernel('a finished frame has nothing to be offloaded, and arrives'),
+    {
+      name: 'what its host leaves undone has a flag that nobody here knows, and is refused',
+      play: async (lab, scene) => {
+        const before = (await lab.status()).drops.reserved_bits as number;
+        const text = [...scene.mark].map((byte) => `\\x${byte.toString(16)}`).join('');
+        await lab.shell('b', `printf '${text}' > /dev/udp/${PLACES.mixed.subnet}.2/9`);
+        await until('the drop', async () => (await lab.status()).drops.reserved_bits === before + 1);
+        expect(lab.atContainer.mixed.with(scene.mark)).toEqual([]);
+      },
+      datagrams: 1,
+      rows: ([row]) => expect(row?.['vxlan.flags']).not.toEqual(['0x0800']),
+    },
+    fromContainer,
+  ]),
+  device('that answers ARP itself (proxy, rsc)', { vxlan: 'learning proxy rsc' }, [
+    fromKernel('its frames arrive'),
+    fromContainer,
+  ]),
+  device('with group policy, of a frame without a mark', { vxlan: 'learning gbp' }, [
+    fromKernel('its frames arrive, since the flag is not set', { wire: { 'vxlan.flags': '0x0800' } }),
+    fromContainer,
+  ]),
+  device('that would take zero checksums over IPv6', { vxlan: 'learning udp6zerocsumtx udp6zerocsumrx' }, [
+    fromKernel('its frames arrive'),
+    fromContainer,
+  ]),
   device('with a small table', { vxlan: 'learning maxaddress 1' }, [fromKernel('its frames arrive'), fromContainer]),
 ];
