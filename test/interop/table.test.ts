@@ -6,8 +6,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Lab } from './lab.js';
 import { BROKEN_PACKETS, ETHERTYPES } from './rows/ethertypes.js';
 import { FRAGMENTS } from './rows/fragments.js';
+import { IPV6_KERNEL_HEADERS, IPV6_UNDERLAY } from './rows/ipv6-underlay.js';
 import { DEVICES, LEARNING } from './rows/learning.js';
-import { OFFLOADS, OFFLOADS_WITHOUT_CHECKSUM } from './rows/offloads.js';
+import { OFFLOADS } from './rows/offloads.js';
 import { CHECKSUMS, KERNEL_HEADERS, OUTER_HEADER } from './rows/outer-header.js';
 import { REFUSALS } from './rows/refusals.js';
 import { SIZES } from './rows/sizes.js';
@@ -24,8 +25,9 @@ const GROUPS: readonly Group[] = [
   BROKEN_PACKETS,
   LEARNING,
   ...DEVICES,
-  OFFLOADS,
-  OFFLOADS_WITHOUT_CHECKSUM,
+  ...OFFLOADS,
+  IPV6_UNDERLAY,
+  ...IPV6_KERNEL_HEADERS,
 ];
 
 let lab: Lab;

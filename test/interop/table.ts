@@ -9,7 +9,7 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from '../e2e/host-pair.js';
 import { readCapture } from './frame-stream.js';
-import { KERNEL_MAC, type Lab, type NetworkName, PLACES, VTEP_A, VTEP_KERNEL } from './lab.js';
+import { KERNEL_MAC, type Lab, type NetworkName, PLACES, VTEP_A, VTEP_A6, VTEP_KERNEL, VTEP_KERNEL6 } from './lab.js';
 import { type Ends, packet, type Underlay, underlay, vxlan } from './packets.js';
 
 const WAIT_MS = 5000;
@@ -81,8 +81,9 @@ export class Scene {
   /** From the kernel's address to vtepd's, as from a VTEP, unless told otherwise. */
   datagram(payload: Uint8Array, options: Partial<Underlay> = {}): Uint8Array[] {
     const { a, b } = this.lab.underlayMac;
-    const ends = { sourceMac: b, destinationMac: a, source: VTEP_KERNEL, destination: VTEP_A };
-    return underlay({ ...ends, ...options }, payload);
+    const isIpv4 = PLACES[this.network].family === 4;
+    const [source, destination] = isIpv4 ? [VTEP_KERNEL, VTEP_A] : [VTEP_KERNEL6, VTEP_A6];
+    return underlay({ sourceMac: b, destinationMac: a, source, destination, ...options }, payload);
   }
 
   /** The same with the network's VXLAN header before the frame. */

@@ -64,12 +64,11 @@ export const LEARNING: Group = {
       name: 'it goes with the peer that it was learnt from, and frames for it are flooded to the others',
       play: async (lab, scene) => {
         await hear(lab, scene, ROAMER, VTEP_SECOND);
-        const second = ['--network', 'mixed', '--address', VTEP_SECOND];
-        await lab.pair.mustVtep('a', 'peer', 'rm', ...second);
+        await lab.call('DELETE', `/v1/peers?network=mixed&address=${VTEP_SECOND}&port=4789`);
         await until('it to be forgotten', async () => (await entryOf(lab, ROAMER)) === undefined);
         await lab.sendFromContainer('mixed', packet({ from: scene.box, to: ROAMER }, scene.mark));
         await until('the copies', () => lab.atKernel.mixed.with(scene.mark).length === 2);
-        await lab.pair.mustVtep('a', 'peer', 'add', ...second);
+        await lab.call('POST', '/v1/peers', { network: 'mixed', address: VTEP_SECOND });
         await hear(lab, scene, QUIET, VTEP_SECOND);
       },
       datagrams: 2,
