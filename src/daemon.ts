@@ -93,9 +93,11 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
   }
   const registry = openRegistry(config, registryUrls ?? []);
 
-  const { workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads } = config;
+  const { workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads, outer } = config;
   const listen = { address: vtep.ip, otherAddress: vtep.otherIp, port };
-  const dataPlane = { listen, workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads };
+  const { multicastHops } = config;
+  const own = { outer, underlayInterface: underlay.interface, multicastHops };
+  const dataPlane = { listen, workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads, ...own };
   const forwarding = await lifecycle
     .start('forwarding', () => createForwarding({ ...dataPlane, logger }))
     .catch(async (error: unknown) => Promise.reject(await explainPortInUse(error, port)));

@@ -103,6 +103,8 @@ function statusText(status: Status): string {
     ['gateways', gatewaysText(status)],
     ...(status.gateway?.problems ?? []).map((problem) => ['warning', problem] as const),
     ...(status.unreachable ?? []).map(({ reason }) => ['warning', printable(reason)] as const),
+    ['floods', floodsText(status)],
+    ['port security', portSecurityText(status)],
     ['dns', dnsText(status)],
     ['drops', drops === 0 ? '0' : `${drops} (vtep status --drops)`],
   ]);
@@ -120,6 +122,19 @@ function vtepText(vtep: Status['vtep']): string {
 function gatewaysText({ gateway }: Status): string {
   const there = gateway?.networks.filter(({ addresses }) => addresses.length > 0) ?? [];
   return there.map(({ network, addresses }) => `${network} ${addresses.join(' ')}`).join(', ') || 'none';
+}
+
+/** `replicate: a, b; multicast: c (239.0.1.1)`, each with why it is so. */
+function floodsText({ networks }: Status): string | undefined {
+  const texts = (['replicate', 'multicast'] as const).flatMap((via) => {
+    const named = networks.flatMap(({ network, flood }) => {
+      if (flood?.via !== via) return [];
+      const why = [via === 'multicast' ? flood.group : undefined, flood.reason].filter((text) => text !== undefined);
+      return [why.length === 0 ? network : `${network} (${why.join(': ')})`];
+    });
+    return named.length === 0 ? [] : [`${via}: ${named.join(', ')}`];
+  });
+  return texts.length === 0 ? undefined : texts.join('; ');
 }
 
 function conflictsText({ counts }: Status): string {
@@ -158,9 +173,22 @@ function dnsText({ dns }: Status): string {
   return [`names of ${served} ${served === 1 ? 'network' : 'networks'} served`, ...waiting].join('; ');
 }
 
+function portSecurityText({ portSecurity: { ports, problem } = { ports: 0 } }: Status): string {
+  const count = `${ports} ${ports === 1 ? 'port' : 'ports'}`;
+  return problem === undefined ? count : `unsupported, ${count} NOT secured: ${problem}`;
+}
+
+/** By cause; then, where there are any, by port. */
 function dropsText(status: Status): string {
   const rows = counterRows(status.drops);
-  return rows.length === 0 ? 'no frame was dropped\n' : formatTable(['CAUSE', 'FRAMES'], rows);
+  if (rows.length === 0) return 'no frame was dropped\n';
+  const ports = (status.ports ?? []).flatMap(({ network, name, interface: port, drops }) =>
+    counterRows(drops).map((row) => [network, name, port, ...row]),
+  );
+  const byCause = formatTable(['CAUSE', 'FRAMES'], rows);
+  return ports.length === 0
+    ? byCause
+    : `${byCause}\n${formatTable(['NETWORK', 'ENDPOINT', 'PORT', 'CAUSE', 'FRAMES'], ports)}`;
 }
 
 /** Those above zero, the largest first. */

@@ -235,6 +235,11 @@ function learningText({ learning, learntMacsMax }: NetworkDetail): string {
   return learning && learntMacsMax > 0 ? `on, ${learntMacsMax} MACs at most` : onOff(learning);
 }
 
+function floodText({ via, group, reason }: NonNullable<NonNullable<NetworkDetail['local']>['flood']>): string {
+  const how = via === 'multicast' ? `by multicast to ${group}` : 'by a copy to each host';
+  return reason === undefined ? how : `${how}: ${reason}`;
+}
+
 function networkText(network: NetworkDetail): string {
   const { local } = network;
   const peers = network.peers.map((peer) => endText(peer.address, peer.port));
@@ -256,6 +261,7 @@ function networkText(network: NetworkDetail): string {
     ['scope', network.scope],
     ['created', network.createdAt],
     ['here', local && `bridge ${local.bridge}, tap ${local.tap}, mtu ${local.mtuBytes} bytes`],
+    ['floods here', local?.flood && floodText(local.flood)],
     ['peers', peers.join(', ')],
   ]);
   return network.endpoints.length === 0 ? fields : `${fields}\n${endpointTable(network.endpoints)}`;

@@ -15,6 +15,7 @@ import {
   CONFIG_OPTIONS,
   type ConfigKey,
   type ConfigValues,
+  MULTICAST_HOPS_DEFAULT,
   SESSION_TTL_SECONDS,
   SPIN_MICROSECONDS_DEFAULT,
   WORKER_NICE_DEFAULT,
@@ -24,6 +25,7 @@ import { REAP_AFTER_SECONDS_DEFAULT } from './ipam/reaper.js';
 import type { LogFormat, LogLevel } from './log.js';
 import { DEFAULT_POOLS, type Pool } from './networks/subnet-pool.js';
 import type { OffloadSwitches } from './offload-switches.js';
+import { OUTER_HEADER_DEFAULT, type OuterHeader } from './outer-header.js';
 import { type PortRange, portCount, SOURCE_PORTS_DEFAULT, SOURCE_PORTS_PER_WORKER } from './source-ports.js';
 import type { UnderlayFamily } from './underlay.js';
 import { usageMessage } from './usage-message.js';
@@ -56,7 +58,9 @@ export interface DaemonConfig {
   readonly sourcePorts: PortRange;
   readonly spinMicroseconds: number;
   readonly workerNice: number;
+  readonly multicastHops: number;
   readonly offloads: OffloadSwitches;
+  readonly outer: OuterHeader;
   /** Whether names are served on the networks' gateways. */
   readonly dns: boolean;
   /** Absent: those of /etc/resolv.conf. */
@@ -242,6 +246,7 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
     sourcePorts,
     spinMicroseconds: values.spinUs ?? SPIN_MICROSECONDS_DEFAULT,
     workerNice: values.workerNice ?? WORKER_NICE_DEFAULT,
+    multicastHops: values.multicastTtl ?? MULTICAST_HOPS_DEFAULT,
     offloads: {
       'tap-tso': values.offloadTapTso ?? 'auto',
       'tap-uso': values.offloadTapUso ?? 'auto',
@@ -250,6 +255,13 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
       'coalesce-tcp': values.offloadCoalesceTcp ?? 'auto',
       'coalesce-udp': values.offloadCoalesceUdp ?? 'auto',
       'simd-checksum': values.offloadSimdChecksum ?? 'auto',
+    },
+    outer: {
+      tos: values.outerTos ?? OUTER_HEADER_DEFAULT.tos,
+      ttl: values.outerTtl ?? OUTER_HEADER_DEFAULT.ttl,
+      df: values.outerDf ?? OUTER_HEADER_DEFAULT.df,
+      checksum: values.outerChecksum !== 'off',
+      acceptZeroChecksum6: values.acceptZeroChecksum6 === 'on',
     },
     dns: values.dns !== 'off',
     ...(values.dnsUpstream !== undefined && { dnsUpstream: values.dnsUpstream }),

@@ -5,6 +5,7 @@
  * Main thread only. All calls are idempotent: the same call twice changes nothing.
  */
 import type { MacClaim } from './mac-claims.js';
+import type { FLOOD_MODES } from './networks/network-settings.js';
 import type { VtepAddress, VtepIps } from './vtep-address.js';
 
 export type { VtepAddress } from './vtep-address.js';
@@ -18,6 +19,10 @@ export interface ForwardingNetwork {
   readonly mtuBytes: number;
   /** Learn source MACs from the tunnel (for VTEPs that do not publish endpoints). */
   readonly learning: boolean;
+  /** How broadcast, unknown and multicast frames reach the other VTEPs. @default replicate */
+  readonly flood?: (typeof FLOOD_MODES)[number];
+  /** The underlay's multicast group. @default by the VNI (networks/multicast-group.ts) */
+  readonly group?: string | undefined;
   /** Answer ARP requests and neighbour solicitations for known neighbours. @default false */
   readonly suppression?: boolean;
   /** Learnt MACs of this network; 0: no limit of its own. @default 0 */
@@ -67,15 +72,27 @@ export interface Forwarding {
    * @throws VtepError VTEP_ERR_UNDERLAY, VTEP_ERR_PORT_IN_USE; then nothing has changed
    */
   moveUnderlay(ips: VtepIps): void;
+  /** The underlay's link is back after it was down: its multicast groups are joined anew. */
+  renewUnderlay(): void;
   fdb(vni?: number): FdbEntry[];
   status(): ForwardingStatus;
   /** Stops the workers and waits for them. Kernel objects stay. */
   close(): Promise<void>;
 }
 
+/** How a network's floods leave this host now. */
+export interface FloodStatus {
+  readonly via: 'replicate' | 'multicast';
+  /** That this host receives. */
+  readonly group?: string;
+  /** Why it is so, where that is not what the network's setting says already. */
+  readonly reason?: string;
+}
+
 export interface NetworkCounters {
   readonly vni: number;
   readonly network: string;
+  readonly flood?: FloodStatus;
   readonly counters: Readonly<Record<string, number>>;
 }
 

@@ -26,6 +26,7 @@ import type {
   Status,
 } from './api/schema.js';
 import { SESSION_TTL_SECONDS } from './config-options.js';
+import { reportDrops } from './drop-report.js';
 import { EndpointListing } from './endpoints/endpoint-listing.js';
 import { EndpointManager } from './endpoints/endpoint-manager.js';
 import { LatestRun } from './endpoints/latest-run.js';
@@ -35,18 +36,20 @@ import { isUnreachable, RegistryReach } from './endpoints/registry-reach.js';
 import { VtepError } from './errors.js';
 import type { FdbEntry, Forwarding } from './forwarding.js';
 import { GatewayManager } from './gateway/gateway-manager.js';
+import { Nftables } from './gateway/nftables.js';
 import { AddressPool } from './ipam/address-pool.js';
 import { Reaper } from './ipam/reaper.js';
 import { NamesService, namedNetwork } from './names/names-service.js';
 import type { Resolver } from './names/resolvers.js';
+import { hostRoutes } from './networks/host-routes.js';
 import { settingsOf } from './networks/network-settings.js';
 import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
 import type { Pool } from './networks/subnet-pool.js';
 import { NodeSession } from './nodes/node-session.js';
-import { hostRoutes } from './ports/host-routes.js';
 import { Iproute } from './ports/iproute.js';
-import { bridgeName, tapName } from './ports/names.js';
+import { PORT_TABLE } from './ports/port-ruleset.js';
+import { PortSecurity, type PortTable } from './ports/port-security.js';
 import { Reconciler } from './reconcile/reconciler.js';
 import { RegistryKeeper } from './reconcile/registry-keeper.js';
 import type { Registry } from './registry/registry.js';
@@ -77,6 +80,8 @@ export interface HostOptions {
   readonly spareAddresses?: number | undefined;
   /** For tests: the kernel's stand-in. @default iproute2, by ipCommandPrefix */
   readonly iproute?: Iproute | undefined;
+  /** For tests: the same of the table of port security. */
+  readonly portTable?: PortTable | undefined;
   /** For tests: opens the local copy. */
   readonly openState?: ((directory: string) => LocalState) | undefined;
   /** How long a node stays away before its addresses are given to others. @default 60 000 */
@@ -103,6 +108,7 @@ export class Host implements HostOperations {
   private readonly addresses: AddressPool;
   private readonly reaper: Reaper;
   private readonly gateway: GatewayManager;
+  private readonly ports: PortSecurity;
   private monitor: { close(): Promise<void> } | undefined;
   private readonly linkChecks = new LatestRun(() => this.endpoints.checkLinks());
   private readonly startedMs = performance.now();
@@ -143,6 +149,8 @@ export class Host implements HostOperations {
     this.iproute = iproute;
     const gateway = new GatewayManager({ iproute, logger, tunnel: () => this.vtep, nftProgram: options.nftProgram });
     this.gateway = gateway;
+    const { portTable = new Nftables(iproute.prefix, options.nftProgram, PORT_TABLE) } = options;
+    this.ports = new PortSecurity(portTable, logger);
     this.networks = new NetworkStore(registry, () => hostRoutes(iproute), options.pools);
     this.peers = new PeerStore(registry, this.networks);
     this.session = new NodeSession({
@@ -182,7 +190,7 @@ export class Host implements HostOperations {
       },
     });
     const underlayMtuBytes = options.underlay.mtuBytes;
-    const parts = { iproute, forwarding, state, gateway };
+    const parts = { iproute, forwarding, state, gateway, ports: this.ports };
     this.locals = new LocalNetworks({
       ...{ ...parts, reconciler: this.reconciler, underlayMtuBytes, families },
       onOpened: (network) => names?.networkOpened(namedNetwork(network)),
@@ -221,6 +229,7 @@ export class Host implements HostOperations {
     await this.monitor?.close();
     await this.linkChecks.idle();
     await this.gateway.close();
+    await this.ports.close();
     await this.reaper.close();
     await this.session.close();
     await this.endpoints.close();
@@ -244,13 +253,15 @@ export class Host implements HostOperations {
 
   /** The underlay is back after it was down: the registry is asked at once, and told of this host. */
   returnToRegistry(): void {
+    this.options.forwarding.renewUnderlay();
     this.session.republish();
   }
 
   async status(): Promise<Status> {
     const { vtep } = this;
     const { version, node, underlay, forwarding, registry } = this.options;
-    const { workers, offloads, totals, drops, networks, vteps } = forwarding.status();
+    const security = await this.ports.status();
+    const { workers, offloads, totals, vteps, ...frames } = forwarding.status();
     const { answeredMs, error } = this.contact;
     return {
       ...{ version, node, vtep: { ...vtep }, underlay: { ...underlay } },
@@ -274,8 +285,7 @@ export class Host implements HostOperations {
         ? {}
         : { dns: this.names.status().map((served) => ({ ...served, addresses: [...served.addresses] })) }),
       totals: { ...totals },
-      drops: { ...drops },
-      networks: networks.map((network) => ({ ...network, counters: { ...network.counters } })),
+      ...reportDrops(frames, security, this.endpoints.all()),
       unreachable: this.reconciler.unreachable().map((one) => ({ ...one, addresses: [...one.addresses] })),
       vteps: vteps.map((remote) => ({ ...remote, counters: { ...remote.counters } })),
     };
@@ -306,9 +316,7 @@ export class Host implements HostOperations {
       endpoints,
       usage,
       peers: peers.map(({ address, port }) => ({ address, port })),
-      ...(local === undefined
-        ? {}
-        : { local: { bridge: bridgeName(local.vni), tap: tapName(local.vni), mtuBytes: this.locals.mtuBytes(local) } }),
+      ...(local === undefined ? {} : { local: this.locals.facts(local) }),
     };
   }
 

@@ -46,10 +46,7 @@ export class VtepRegistrar {
 
   /** @returns the VTEP's index, one user more. @throws VtepError VTEP_ERR_INVALID, VTEP_ERR_TABLE_FULL */
   acquire(vtep: VtepAddress): number {
-    const bytes = addressBytes(vtep.address);
-    const address = formatIp(bytes);
-    const row = this.#byAddress.get(address) ?? this.#add(bytes, address, vtep.port);
-    row.users++;
+    const row = this.#use(addressBytes(vtep.address), vtep.port);
     if (row.index === SELF_VTEP) return row.index;
     if (row.port !== vtep.port) {
       this.#writer.setPort(row.index, vtep.port);
@@ -57,6 +54,13 @@ export class VtepRegistrar {
     }
     this.#setOther(row, vtep.otherAddress);
     return row.index;
+  }
+
+  #use(bytes: Uint8Array, port: number): Row {
+    const address = formatIp(bytes);
+    const row = this.#byAddress.get(address) ?? this.#add(bytes, address, port);
+    row.users++;
+    return row;
   }
 
   #add(bytes: Uint8Array, address: string, port: number): Row {
@@ -91,6 +95,11 @@ export class VtepRegistrar {
   #clearOther(row: Row): void {
     this.#writer.clearSource(row.index, familyOf(row.otherAddress as string));
     row.otherAddress = undefined;
+  }
+
+  /** A multicast group of the underlay, which is sent to as a VTEP is. @returns as acquire */
+  acquireGroup({ address, port }: VtepAddress): number {
+    return this.#use(parseIp(address), port).index;
   }
 
   release(index: number): void {

@@ -67,7 +67,9 @@ describe('values', () => {
       sourcePorts: { first: 49_152, last: 65_535 },
       spinMicroseconds: 0,
       workerNice: 0,
+      multicastHops: 1,
       offloads: OFFLOADS_AUTO,
+      outer: { tos: 0, ttl: 0, df: 'unset', checksum: true, acceptZeroChecksum6: false },
       dns: true,
       logLevel: 'info',
       logFormat: 'json',
@@ -110,6 +112,9 @@ describe('values', () => {
       ],
       ...['--session-ttl', '3600', '--workers', '16', '--token', 's3cret', '--datacenter', 'dc1'],
       ...['--fdb-entries', '4000000', '--source-ports', '1024-1151', '--spin-us', '0', '--worker-nice', '5'],
+      ...['--multicast-ttl', '8'],
+      ...['--outer-tos', 'inherit', '--outer-ttl', '12', '--outer-df', 'inherit', '--outer-checksum', 'off'],
+      ...['--accept-zero-checksum6', 'on'],
       ...['--offload-tap-uso', 'off', '--dns', 'off', '--dns-upstream', '192.0.2.53, 2001:db8::53'],
       ...['--registry-prefix', '/lab/vtep/', '--log-level', 'debug', '--log-format', 'text'],
     ];
@@ -135,7 +140,9 @@ describe('values', () => {
       sourcePorts: { first: 1024, last: 1151 },
       spinMicroseconds: 0,
       workerNice: 5,
+      multicastHops: 8,
       offloads: { ...OFFLOADS_AUTO, 'tap-uso': 'off' },
+      outer: { tos: 'inherit', ttl: 12, df: 'inherit', checksum: false, acceptZeroChecksum6: true },
       dns: false,
       dnsUpstream: ['192.0.2.53', '2001:db8::53'],
       token: 's3cret',
@@ -177,6 +184,12 @@ describe('values', () => {
       sourcePorts: '50000-50999',
       spinUs: '1000',
       workerNice: '-20',
+      multicastTtl: '255',
+      outerTos: '0xb8',
+      outerTtl: '64',
+      outerDf: 'set',
+      outerChecksum: 'off',
+      acceptZeroChecksum6: 'on',
       offloadTapTso: 'off',
       offloadTapUso: 'auto',
       offloadUnderlayGso: 'off',
@@ -330,8 +343,18 @@ describe('wrong values: one line that names the option, the value and what would
     ['--worker-nice', '-21', 'from -20 to 19'],
     ['--worker-nice', '20', 'from -20 to 19'],
     ['--worker-nice', 'low', 'from -20 to 19'],
+    ['--multicast-ttl', '0', 'from 1 to 255'],
+    ['--multicast-ttl', '256', 'from 1 to 255'],
     ['--offload-tap-tso', 'on', 'one of auto, off'],
     ['--offload-simd-checksum', '', 'one of auto, off'],
+    ['--outer-tos', '256', 'must be 0 to 252 without the two ECN bits'],
+    ['--outer-tos', '0xb9', 'without the two ECN bits'],
+    ['--outer-tos', 'copy', 'or inherit'],
+    ['--outer-ttl', '256', 'from 1 to 255, or auto'],
+    ['--outer-ttl', '-1', 'from 1 to 255, or auto'],
+    ['--outer-df', 'on', 'one of unset, set, inherit'],
+    ['--outer-checksum', 'auto', 'one of on, off'],
+    ['--accept-zero-checksum6', 'yes', 'one of on, off'],
     ['--dns', 'yes', 'one of on, off'],
     ['--dns-upstream', 'dns.example', 'must be IP addresses'],
     ['--dns-upstream', '192.0.2.53,', 'must be IP addresses'],
@@ -359,6 +382,20 @@ describe('wrong values: one line that names the option, the value and what would
       '--source-ports "50000-50014" must hold at least 16 ports: 8 for each worker',
     );
     expect(load([...LEAST, ...two, '--source-ports', '50000-50015'])?.workers).toBe(2);
+  });
+
+  it.each([
+    ['0', 0],
+    ['184', 184],
+    ['0xb8', 184],
+    ['0xFC', 252],
+    ['inherit', 'inherit'],
+  ] as const)('--outer-tos %s', (text, tos) => {
+    expect(load([...LEAST, '--outer-tos', text])?.outer.tos).toBe(tos);
+  });
+
+  it('--outer-ttl auto is the default', () => {
+    expect(load([...LEAST, '--outer-ttl', 'auto'])?.outer.ttl).toBe(0);
   });
 
   it('each offload has a switch of its own', () => {

@@ -57,6 +57,10 @@ export class FakeForwarding implements Forwarding {
     this.calls.push(`move ${[ip, ...(otherIp === undefined ? [] : [otherIp])].join(' ')}`);
   }
 
+  renewUnderlay(): void {
+    this.calls.push('renew');
+  }
+
   fdb(): [] {
     return [];
   }

@@ -143,7 +143,8 @@ describe.each([
 describe('attach', () => {
   it('names what is wrong and leaves nothing behind', async () => {
     const registry = new MemoryRegistry();
-    const a = await boot(registry, 'cdh1', '10.30.10.111');
+    // Not renewed, and so not missed, while the test lasts.
+    const a = await boot(registry, 'cdh1', '10.30.10.111', 600);
     const container = await namespaces.add();
     await expect(a.host.attach({ network: 'none', netns: container })).rejects.toMatchObject({
       code: 'VTEP_ERR_NETWORK_UNKNOWN',

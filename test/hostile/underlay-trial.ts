@@ -18,15 +18,25 @@ import { findPartialChecksum } from '../../src/wire/partial-checksum.js';
 import { chance, type Entropy } from './entropy.js';
 import { faultOfPlain, faultOfSuperframe } from './superframe-check.js';
 import type { UnderlayBatch } from './underlay-batch.js';
-import { macNumber, NETWORKS, type Network, ROWS, TAP_FD, VTEPS, type World } from './world.js';
+import { macNumber, NETWORKS, type Network, ROWS, TAP_FD, UNDERLAY_FD, VTEPS, type World } from './world.js';
 
 const ENTRIES_MAX = 60_000;
 const CAUSES = drops.DROP_CAUSES.length;
 const VIRTIO_BYTES = 10;
-const LINK_BYTES_MAX = 22;
 /** The whole reference for one delivery in so many. */
 const SAMPLE = 32;
 const ACCEPTED = -1;
+
+/** Ethernet and at most two tags, as far as the frame goes. */
+function linkBytes(bytes: Uint8Array, frame: number, frameBytes: number): number {
+  let link = 14;
+  while (link < 22 && link + 4 <= frameBytes) {
+    const type = (bytes[frame + link - 2] as number) * 256 + (bytes[frame + link - 1] as number);
+    if (type !== 0x8100 && type !== 0x88a8) break;
+    link += 4;
+  }
+  return link;
+}
 
 export class UnderlayTrial {
   /** Where judge() leaves its network. */
@@ -70,7 +80,7 @@ export class UnderlayTrial {
     this.#fault = undefined;
     this.#faults = faults;
     this.#expect();
-    drainUnderlay(this.world.context);
+    drainUnderlay(this.world.context, UNDERLAY_FD);
     this.#faults = undefined;
     const wrong = this.#fault ?? this.#settle();
     if (faults !== undefined) this.world.permitAll();
@@ -281,7 +291,7 @@ export class UnderlayTrial {
 
   /** A frame beyond the MTU is a TCP superframe that has been left whole, or too long. */
   #fits(frame: number, frameBytes: number, mtuBytes: number): boolean {
-    if (frameBytes <= mtuBytes + LINK_BYTES_MAX) return true;
+    if (frameBytes <= mtuBytes + linkBytes(this.batch.bytes, frame, frameBytes)) return true;
     const partial = findPartialChecksum(this.batch.bytes, frame, frameBytes);
     if ((partial & 0xff) !== 16) return false;
     const start = partial >> 8;

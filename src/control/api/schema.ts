@@ -167,6 +167,15 @@ export const endpointSchema = z.object({
 });
 export type Endpoint = z.infer<typeof endpointSchema>;
 
+/** How a network's floods leave this host now. */
+const floodSchema = z.object({
+  via: z.enum(['replicate', 'multicast']),
+  /** The underlay's multicast group that this host receives. */
+  group: z.string().optional(),
+  /** Why it is so, where the network's setting does not say it. */
+  reason: z.string().optional(),
+});
+
 export const networkDetailSchema = networkSchema.extend({
   endpoints: z.array(endpointSchema),
   peers: z.array(z.object({ address: z.string(), port: z.number() })),
@@ -174,7 +183,9 @@ export const networkDetailSchema = networkSchema.extend({
   usage: z.array(z.object({ cidr: z.string(), used: z.number(), spare: z.number(), free: z.number() })).optional(),
   /** Being removed by force: hosts detach their endpoints. */
   removing: z.boolean().optional(),
-  local: z.object({ bridge: z.string(), tap: z.string(), mtuBytes: z.number() }).optional(),
+  local: z
+    .object({ bridge: z.string(), tap: z.string(), mtuBytes: z.number(), flood: floodSchema.optional() })
+    .optional(),
 });
 export type NetworkDetail = z.infer<typeof networkDetailSchema>;
 
@@ -308,7 +319,13 @@ export const statusSchema = z.object({
     .optional(),
   totals: counters,
   drops: counters,
-  networks: z.array(z.object({ vni: z.number(), network: z.string(), counters })),
+  networks: z.array(z.object({ vni: z.number(), network: z.string(), flood: floodSchema.optional(), counters })),
+  /** This host's endpoints: what was dropped at the port of each, by cause. */
+  ports: z
+    .array(z.object({ id: z.string(), name: z.string(), network: z.string(), interface: z.string(), drops: counters }))
+    .optional(),
+  /** How many ports are held to their MAC and addresses; with a problem, none is. */
+  portSecurity: z.object({ ports: z.number(), problem: z.string().optional() }).optional(),
   vteps: z.array(z.object({ address: z.string(), port: z.number(), otherAddress: z.string().optional(), counters })),
   /** VTEPs of this host's networks that share no family of the underlay with it. */
   unreachable: z

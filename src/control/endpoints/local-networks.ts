@@ -6,7 +6,9 @@
  *
  * Control plane, main thread; the caller serialises the calls for one network.
  */
+
 import type { IpFamily } from '../../wire/ip-address.js';
+import type { NetworkDetail } from '../api/schema.js';
 import { VtepError } from '../errors.js';
 import type { Forwarding } from '../forwarding.js';
 import type { GatewayManager } from '../gateway/gateway-manager.js';
@@ -56,6 +58,14 @@ export class LocalNetworks {
   mtuBytes(network: NetworkValue): number {
     const { underlayMtuBytes, families } = this.options;
     return network.mtuBytes === 0 ? overlayMtuBytes(underlayMtuBytes, families) : network.mtuBytes;
+  }
+
+  /** What there is of it on this host. */
+  facts(network: NetworkValue): NonNullable<NetworkDetail['local']> {
+    const { vni } = network;
+    const flood = this.options.forwarding.status().networks.find((open) => open.vni === vni)?.flood;
+    const mtuBytes = this.mtuBytes(network);
+    return { bridge: bridgeName(vni), tap: tapName(vni), mtuBytes, ...(flood === undefined ? {} : { flood }) };
   }
 
   /** Idempotent. @throws VtepError of the data plane or the kernel; nothing is left of a network that was not open. */
@@ -115,6 +125,8 @@ export class LocalNetworks {
       tapName: tapName(network.vni),
       mtuBytes: this.mtuBytes(network),
       learning: network.learning,
+      flood: network.flood,
+      group: network.group,
       suppression: network.arpSuppression,
       learntMacsMax: network.learntMacsMax,
       stormLimit: network.stormLimit,
