@@ -64,7 +64,7 @@ export const LEARNING: Group = {
       name: 'it goes with the peer that it was learnt from, and frames for it are flooded to the others',
       play: async (lab, scene) => {
         await hear(lab, scene, ROAMER, VTEP_SECOND);
-        await lab.call('DELETE', `/v1/peers?network=mixed&address=${VTEP_SECOND}&port=4789`);
+        await lab.call('POST', '/v1/peers/remove', { network: 'mixed', address: VTEP_SECOND });
         await until('it to be forgotten', async () => (await entryOf(lab, ROAMER)) === undefined);
         await lab.sendFromContainer('mixed', packet({ from: scene.box, to: ROAMER }, scene.mark));
         await until('the copies', () => lab.atKernel.mixed.with(scene.mark).length === 2);
