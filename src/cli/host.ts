@@ -1,7 +1,7 @@
-/** `vtep node ls`, `vtep fdb` and `vtep status`: what this host knows and does. */
+/** `vtep node ls`, `vtep fdb`, `vtep neigh` and `vtep status`: what this host knows and does. */
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { fdbSchema, nodeSchema, type Status, statusSchema } from '../control/api/schema.js';
+import { fdbSchema, neighbourSchema, nodeSchema, type Status, statusSchema } from '../control/api/schema.js';
 import { allIps, endText } from '../control/vtep-address.js';
 import type { ContextOf } from './context.js';
 import { withNetwork } from './endpoint.js';
@@ -63,6 +63,33 @@ Examples:
           e.idleSeconds === undefined ? '-' : formatDuration(e.idleSeconds),
         ]);
         return formatTable(['NETWORK', 'VNI', 'MAC', 'KIND', 'VTEP', 'IDLE'], rows);
+      });
+    });
+
+  program
+    .command('neigh')
+    .description('show which ARP requests and neighbour solicitations this host answers: IP address to MAC address')
+    .option('--network <name>', 'of this network only')
+    .addHelpText(
+      'after',
+      `
+Kinds: remote (a container on another host: answered here), local and gateway (on this host: the request stays here).
+What is not listed is flooded. A network with --arp-suppression off floods all.
+
+Examples:
+  vtep neigh
+  vtep neigh --network my_overlay --json`,
+    )
+    .action(async (options: { network?: string }, command: Command) => {
+      const { client, print } = contextOf(command);
+      const path = withNetwork('/v1/neighbours', options.network);
+      const { raw, value } = await client.call(z.array(neighbourSchema), 'GET', path);
+      print(raw, () => {
+        const rows = value.map((n) => [
+          ...[n.network, n.address, n.mac, n.kind, n.node ?? '-'],
+          n.vtep ? `${n.vtep.address}:${n.vtep.port}` : '-',
+        ]);
+        return formatTable(['NETWORK', 'ADDRESS', 'MAC', 'KIND', 'NODE', 'VTEP'], rows);
       });
     });
 

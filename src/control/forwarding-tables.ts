@@ -1,8 +1,3 @@
-/**
- * Forwarding over the shared tables: each call of the reconciler becomes rows, bits and entries, in the order that keeps
- * readers right (docs/shared-memory.md): VTEP, member bit, FDB entry; and the reverse on removal. Main thread.
- */
-import type { Logger } from 'pino';
 import { DROP_CAUSES, DROP_UNDERLAY_OVERFLOW, type DropCause } from '../shared/drop-causes.js';
 import { EventRing } from '../shared/event-ring.js';
 import { fdbKeyHigh, fdbKind, KIND_DYNAMIC, KIND_LOCAL, KIND_STATIC } from '../shared/fdb.js';
@@ -19,25 +14,25 @@ import { VtepError } from './errors.js';
 import { FdbLearning } from './fdb-learning.js';
 import { listFdb, macText } from './fdb-listing.js';
 import { FdbSweeper } from './fdb-sweeper.js';
-import type { FdbEntry, Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from './forwarding.js';
+import type {
+  FdbEntry,
+  Forwarding,
+  ForwardingNetwork,
+  ForwardingStatus,
+  NeighbourEntry,
+  VtepAddress,
+} from './forwarding.js';
 import { CounterReader } from './forwarding-counters.js';
+import { type ForwardingOptions, ipsOf, socketOptions } from './forwarding-options.js';
 import { gatewayMac } from './ipam/mac.js';
 import { LOCAL_SOURCE, type MacClaim, MacClaims, type MacWinner } from './mac-claims.js';
-import type { OffloadSwitches } from './offload-switches.js';
+import { Neighbours } from './neighbours.js';
 import { closeOffloads, noteRefusals, type Offloads, probeOffloads } from './offloads.js';
-import {
-  allowedOffloads,
-  explainOffloads,
-  OUTER_HEADER_DEFAULT,
-  type OuterHeader,
-  workerOuterHeader,
-} from './outer-header.js';
-import type { PortRange } from './source-ports.js';
+import { allowedOffloads, explainOffloads, OUTER_HEADER_DEFAULT, workerOuterHeader } from './outer-header.js';
 import { Supervisor } from './supervisor.js';
 import { TapQueues } from './tap-queues.js';
 import { UnderlayMulticast } from './underlay-multicast.js';
-import type { UnderlaySocketOptions } from './underlay-sockets.js';
-import { allIps, familyOf, type VtepIps } from './vtep-address.js';
+import { familyOf, type VtepIps } from './vtep-address.js';
 import { VtepRegistrar } from './vtep-registrar.js';
 import { makeWarmUpTables } from './warm-up-tables.js';
 import {
@@ -68,27 +63,6 @@ interface OpenNetwork {
   readonly claims: MacClaims;
 }
 
-export interface ForwardingOptions {
-  readonly listen: VtepAddress;
-  readonly logger: Logger;
-  /** 1 to WORKERS_MAX. */
-  readonly workers: number;
-  /** How many (network, MAC) pairs the FDB is to hold. */
-  readonly fdbEntries: number;
-  /** At least SOURCE_PORTS_PER_WORKER for each worker. */
-  readonly sourcePorts: PortRange;
-  readonly offloads: OffloadSwitches;
-  /** @default OUTER_HEADER_DEFAULT */
-  readonly outer?: OuterHeader;
-  readonly spinMicroseconds: number;
-  /** -20 to 19. */
-  readonly workerNice: number;
-  /** Multicast is sent and received by it. */
-  readonly underlayInterface: string;
-  /** TTL of what is sent to multicast groups. */
-  readonly multicastHops: number;
-}
-
 /** Opens the underlay and starts the workers. @throws VtepError VTEP_ERR_PORT_IN_USE, VTEP_ERR_UNDERLAY, VTEP_ERR_KERNEL */
 export async function createForwarding(options: ForwardingOptions): Promise<Forwarding> {
   const { workers, logger } = options;
@@ -117,6 +91,7 @@ class ForwardingTables implements Forwarding {
   readonly #tables: SharedTables;
   readonly #fdb: FdbWriter;
   readonly #sweeper: FdbSweeper;
+  readonly #neighbours: Neighbours;
   readonly #networkWriter: NetworkWriter;
   readonly #epoch: EpochWriter;
   readonly #vteps: VtepRegistrar;
@@ -140,6 +115,7 @@ class ForwardingTables implements Forwarding {
     this.#tables = tables;
     this.#fdb = new FdbWriter(tables.fdb);
     this.#sweeper = new FdbSweeper(this.#fdb);
+    this.#neighbours = new Neighbours(tables.neighbours, options.logger);
     this.#networkWriter = new NetworkWriter(tables.networks, tables.vnis, tables.membership);
     this.#epoch = new EpochWriter(tables.epoch, workers.length, () => wakeAll(workers));
     this.#counters = new CounterReader(tables.counters);
@@ -210,6 +186,7 @@ class ForwardingTables implements Forwarding {
     const claims = new MacClaims({
       won: (mac, winner) => this.#writeEntry(open, mac, winner),
       conflict: (mac, source) => this.#localConflict(open, mac, source),
+      addressWon: (address, winner) => this.#neighbours.write(open, address, winner),
     });
     const open: OpenNetwork = { index, network, taps, sources: new Map(), uses: new Map(), claims };
     this.#byVni.set(network.vni, open);
@@ -250,6 +227,7 @@ class ForwardingTables implements Forwarding {
     this.#networkWriter.unpublish(vni);
     // From here on nothing is learnt for it.
     this.#byIndex[open.index] = undefined;
+    await this.#neighbours.removeNetwork(open);
     await this.#sweeper.removeNetwork(open.index);
     this.#multicast.close(open.index);
     for (const vtepIndex of open.uses.keys()) this.#networkWriter.removeMember(open.index, vtepIndex);
@@ -266,9 +244,10 @@ class ForwardingTables implements Forwarding {
     this.#learning.drain();
   }
 
-  setLocal(vni: number, macs: readonly string[]): void {
-    const claims = [...new Set([gatewayMac(vni), ...macs])].map((mac) => ({ mac, since: 0 }));
-    this.#byVni.get(vni)?.claims.replace(LOCAL_SOURCE, SELF_VTEP, claims);
+  setLocal(vni: number, macs: readonly MacClaim[]): void {
+    const open = this.#byVni.get(vni);
+    const gateway = { mac: gatewayMac(vni), since: 0, addresses: open?.network.gateways ?? [] };
+    open?.claims.replace(LOCAL_SOURCE, SELF_VTEP, [...macs, gateway]);
   }
 
   setRemote(vni: number, source: string, vtep: VtepAddress, macs: readonly MacClaim[]): void {
@@ -381,6 +360,14 @@ class ForwardingTables implements Forwarding {
     return listFdb({ fdb: this.#fdb, networkOf, vtepOf, clockSeconds: this.#epoch.clock() }, vni);
   }
 
+  neighbours(vni?: number): NeighbourEntry[] {
+    const networkAt = (index: number) => {
+      const open = this.#byIndex[index];
+      return vni === undefined || open?.network.vni === vni ? open : undefined;
+    };
+    return this.#neighbours.list(networkAt, (index) => this.#vteps.get(index));
+  }
+
   status(): ForwardingStatus {
     const { totals, drops } = this.#counters.totals();
     const frames = {
@@ -423,17 +410,6 @@ class ForwardingTables implements Forwarding {
     closeWorkerDescriptors(this.#workers);
     closeOffloads(this.#offloads);
   }
-}
-
-function ipsOf({ address, otherAddress }: VtepAddress): string[] {
-  return allIps({ ip: address, otherIp: otherAddress });
-}
-
-function socketOptions(
-  { listen, workers, sourcePorts, outer }: ForwardingOptions,
-  { worker }: Offloads,
-): UnderlaySocketOptions {
-  return { port: listen.port, workers, sourcePorts, gro: worker.underlayGro, ...(outer && { outer }) };
 }
 
 function macKey(mac: string): MacKey {

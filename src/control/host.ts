@@ -34,7 +34,7 @@ import { LocalNetworks } from './endpoints/local-networks.js';
 import { Publisher } from './endpoints/publisher.js';
 import { isUnreachable, RegistryReach } from './endpoints/registry-reach.js';
 import { VtepError } from './errors.js';
-import type { FdbEntry, Forwarding } from './forwarding.js';
+import type { FdbEntry, Forwarding, NeighbourEntry } from './forwarding.js';
 import { GatewayManager } from './gateway/gateway-manager.js';
 import { Nftables } from './gateway/nftables.js';
 import { AddressPool } from './ipam/address-pool.js';
@@ -42,7 +42,7 @@ import { Reaper } from './ipam/reaper.js';
 import { NamesService, namedNetwork } from './names/names-service.js';
 import type { Resolver } from './names/resolvers.js';
 import { hostRoutes } from './networks/host-routes.js';
-import { settingsOf } from './networks/network-settings.js';
+import { toNetwork } from './networks/network-listing.js';
 import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
 import type { Pool } from './networks/subnet-pool.js';
@@ -53,7 +53,7 @@ import { PortSecurity, type PortTable } from './ports/port-security.js';
 import { Reconciler } from './reconcile/reconciler.js';
 import { RegistryKeeper } from './reconcile/registry-keeper.js';
 import type { Registry } from './registry/registry.js';
-import { type NetworkValue, NODES_PREFIX, parseNode, parseNodeKey } from './registry/schema.js';
+import { NODES_PREFIX, parseNode, parseNodeKey } from './registry/schema.js';
 import { type LocalEndpoint, LocalState } from './state/local-state.js';
 import { allIps, familiesOf, type VtepIps } from './vtep-address.js';
 
@@ -398,10 +398,18 @@ export class Host implements HostOperations {
     return this.peers.remove(input.network, input.address);
   }
 
-  async fdb(network?: string): Promise<FdbEntry[]> {
-    if (network === undefined) return this.options.forwarding.fdb();
-    const local = this.locals.get(network);
-    if (local !== undefined) return this.options.forwarding.fdb(local.vni);
+  fdb(network?: string): Promise<FdbEntry[]> {
+    return this.entriesOf(network, (vni) => this.options.forwarding.fdb(vni));
+  }
+
+  neighbours(network?: string): Promise<NeighbourEntry[]> {
+    return this.entriesOf(network, (vni) => this.options.forwarding.neighbours(vni));
+  }
+
+  /** None of a network that has no container here. */
+  private async entriesOf<T>(network: string | undefined, read: (vni?: number) => T[]): Promise<T[]> {
+    const vni = network === undefined ? undefined : this.locals.get(network)?.vni;
+    if (network === undefined || vni !== undefined) return read(vni);
     await this.networks.require(network);
     return [];
   }
@@ -426,17 +434,6 @@ export class Host implements HostOperations {
       this.contact = { ...this.contact, error: message, away: isUnreachable(error) };
     }
   }
-}
-
-function toNetwork(value: NetworkValue): Network {
-  const { name, id, vni, internal, mtuBytes, createdAt } = value;
-  const subnets = value.subnets.map(({ cidr, gateway, range, reserved }) => ({
-    cidr,
-    ...(gateway === undefined ? {} : { gateway }),
-    ...(range === undefined ? {} : { range }),
-    ...(reserved === undefined ? {} : { reserved }),
-  }));
-  return { name, id, vni, subnets, internal, mtuBytes, ...settingsOf(value), scope: 'global', createdAt };
 }
 
 function secondsSince(ms: number): number {

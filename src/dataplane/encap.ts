@@ -30,6 +30,7 @@ import { emitVxlan, VXLAN_HEADER_BYTES } from '../wire/vxlan.js';
 import { FRAME_BYTES_MAX } from './arena.js';
 import type { WorkerContext } from './context.js';
 import { flood } from './flood.js';
+import { mayFlood } from './flood-gate.js';
 import { tagGroup } from './group-policy.js';
 import { splitBytes, splitSuperframe } from './gso.js';
 import { outerTos, PLAIN_IPV4_WORD, placeByDf } from './outer-header.js';
@@ -101,12 +102,14 @@ export function encapsulate(
 
   // The group bit of the destination: broadcast and multicast always flood.
   if (((bytes[frameOffset] as number) & 1) !== 0) {
+    if (!mayFlood(context, networkIndex, frameOffset, frameBytes, isSuperframe)) return;
     flood(context, networkIndex, place, frameOffset, frameBytes, isSuperframe);
     return;
   }
   const keyHigh = fdbKeyHigh(macKeyHigh(bytes, frameOffset), networkIndex);
   const value = context.fdb.lookup(macKeyLow(bytes, frameOffset), keyHigh);
   if (value === FDB_MISS) {
+    if (!mayFlood(context, networkIndex, frameOffset, frameBytes, isSuperframe)) return;
     flood(context, networkIndex, place, frameOffset, frameBytes, isSuperframe);
     return;
   }

@@ -170,6 +170,10 @@ describe('what the API is asked', () => {
       ['fdb', '--network', 'n'],
       ['fdb', 'n'],
     ],
+    [
+      ['neigh', '--network', 'n'],
+      ['neighbours', 'n'],
+    ],
     [['status'], ['status']],
   ])('vtep %j', async (argv, call) => {
     expect(await done(...argv)).not.toBe('');
@@ -221,7 +225,7 @@ describe('what is printed', () => {
     expect(rows[2]).toMatch(/^my_overlay +sla\?\[2Jver +10\.0\.0\.3\/24 +02:00:5e:10:00:02 +cdh2 +- +e-2$/);
   });
 
-  it('node ls, peer ls, fdb', async () => {
+  it('node ls, peer ls, fdb, neigh', async () => {
     expect(await done('node', 'ls')).toBe(
       'NAME  VTEP            SELF\ncdh1  192.0.2.1:4789  *\ncdh2  192.0.2.2:4789\n',
     );
@@ -229,6 +233,9 @@ describe('what is printed', () => {
     const fdb = (await done('fdb')).split('\n');
     expect(fdb[1]).toMatch(/^my_overlay +256 +02:00:5e:10:00:01 +local +- +-$/);
     expect(fdb[2]).toMatch(/^my_overlay +256 +02:00:5e:10:00:02 +dynamic +192\.0\.2\.2:4789 +1m 5s$/);
+    const neighbours = (await done('neigh')).split('\n');
+    expect(neighbours[1]).toMatch(/^my_overlay +10\.0\.0\.1 +02:76:74:00:01:00 +gateway +- +-$/);
+    expect(neighbours[2]).toMatch(/^my_overlay +10\.0\.0\.3 +02:00:5e:10:00:02 +remote +cdh2 +192\.0\.2\.2:4789$/);
   });
 
   it('status, and status --drops', async () => {
@@ -257,7 +264,14 @@ describe('what is printed', () => {
     expect(JSON.parse(await done('status', '--json'))).toEqual(STATUS);
     expect(JSON.parse(await done('attach', '--network', 'n', '--pid', '1', '--json'))).toEqual(ENDPOINT);
     expect(JSON.parse(await done('network', 'rm', 'a', '--json'))).toEqual({ removed: ['a'] });
-    for (const command of [['network', 'inspect', 'n'], ['endpoint', 'ls'], ['node', 'ls'], ['peer', 'ls'], ['fdb']]) {
+    for (const command of [
+      ['network', 'inspect', 'n'],
+      ['endpoint', 'ls'],
+      ['node', 'ls'],
+      ['peer', 'ls'],
+      ['fdb'],
+      ['neigh'],
+    ]) {
       expect(await done(...command, '--json')).toMatch(/^[[{]\n {2}/);
     }
   });
@@ -382,6 +396,7 @@ describe('help', () => {
     ['peer'],
     ...['add', 'ls', 'rm'].map((name) => ['peer', name]),
     ['fdb'],
+    ['neigh'],
     ['status'],
   ];
   it.each(commands.map((command) => [command]))(

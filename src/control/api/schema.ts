@@ -18,6 +18,7 @@
  * | POST /v1/peers | Peer input | 201 Peer |
  * | POST /v1/peers/remove | Peer input | 204 |
  * | GET /v1/fdb?network= | | Fdb[] |
+ * | GET /v1/neighbours?network= | | Neighbour[] |
  * | GET /healthz | | `{ "ok": true }` |
  *
  * An error is `{ "error": { "code", "message", "retryable" } }` with the status of its code (errors.ts).
@@ -264,6 +265,18 @@ export const fdbSchema = z.object({
   idleSeconds: z.number().optional(),
 });
 
+/** What ARP requests and neighbour solicitations are answered, or kept on this host, by. */
+export const neighbourSchema = z.object({
+  network: z.string(),
+  vni: z.number(),
+  address: z.string(),
+  mac: z.string(),
+  kind: z.enum(['local', 'remote', 'gateway']),
+  /** Of a remote one: the host that has published it. */
+  node: z.string().optional(),
+  vtep: z.object({ address: z.string(), port: z.number() }).optional(),
+});
+
 const counters = z.record(z.string(), z.number());
 export const statusSchema = z.object({
   version: z.string(),
@@ -361,4 +374,5 @@ export interface HostOperations {
   addPeer(input: Peer): Promise<Peer>;
   removePeer(input: Peer): Promise<void>;
   fdb(network?: string): Promise<z.infer<typeof fdbSchema>[]>;
+  neighbours(network?: string): Promise<z.infer<typeof neighbourSchema>[]>;
 }

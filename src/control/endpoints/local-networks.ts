@@ -11,6 +11,7 @@ import type { IpFamily } from '../../wire/ip-address.js';
 import type { NetworkDetail } from '../api/schema.js';
 import { VtepError } from '../errors.js';
 import type { Forwarding } from '../forwarding.js';
+import { bridgeAddresses } from '../gateway/address-plan.js';
 import type { GatewayManager } from '../gateway/gateway-manager.js';
 import { overlayMtuBytes } from '../overlay-mtu.js';
 import { ensureBridge, removeBridge } from '../ports/bridge.js';
@@ -128,6 +129,7 @@ export class LocalNetworks {
       flood: network.flood,
       group: network.group,
       suppression: network.arpSuppression,
+      gateways: bridgeAddresses(network),
       learntMacsMax: network.learntMacsMax,
       stormLimit: network.stormLimit,
       groupPolicy: network.groupPolicy,
