@@ -2,17 +2,8 @@
  * The place where the table of cases against the kernel's VXLAN is played: one vtepd, one host with the kernel's VTEPs,
  * a raw sender at each end and on the wire, and captures of all that arrives. Test support.
  *
- *     host a: vtepd 192.0.2.1, 2001:db8::1             host b: the kernel, 192.0.2.2, 2001:db8::2, and more addresses
- *     network  VNI   MTU                container      device, made anew for each group of cases
- *     mixed    4242  1450               box            vx0
- *     jumbo    4243  8930, the default  box-jumbo      vxj
- *     big      4244  9000, over it      box-big        vxg
- *     bulk     4245  1450, not captured box-bulk       vxb
- *     six      4246  1430, over IPv6    box-six        vx6
- *     bulk6    4247  1430, the same     box-bulk6      vxb6, not captured
- *
- * The underlay's MTU is 9000. A MAC of `mixed` is registered by `ghost`, a node at 192.0.2.67 that is nothing but
- * entries in the registry.
+ * Which networks there are, and who has which address: places.ts. The kernel's devices are made anew for each group of
+ * cases. A MAC of some networks is registered by `ghost`, a node that is nothing but entries in the registry.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { request } from 'node:http';
@@ -20,54 +11,24 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createHostPair, type HostPair, UNDERLAY, waitFor } from '../e2e/host-pair.js';
 import { FrameStream } from './frame-stream.js';
+import {
+  GHOST_MAC,
+  KERNEL_MAC,
+  type NetworkName,
+  PLACES,
+  STRANGER,
+  STRANGER6,
+  VTEP_A,
+  VTEP_A6,
+  VTEP_GHOST,
+  VTEP_KERNEL,
+  VTEP_KERNEL6,
+  VTEP_SECOND,
+} from './places.js';
 
 const SENDER = new URL('./raw-frames.mjs', import.meta.url).pathname;
 const VIRTIO_HEADER_HEX = '00'.repeat(10);
-
-export const KERNEL_MAC = '02:00:5e:00:00:64';
-export const GHOST_MAC = '02:00:5e:00:00:99';
-export const VTEP_A = '192.0.2.1';
-export const VTEP_KERNEL = '192.0.2.2';
-/** A second peer of `mixed`. */
-export const VTEP_SECOND = '192.0.2.66';
-export const VTEP_GHOST = '192.0.2.67';
-/** Of no VTEP, but of host b. */
-export const STRANGER = '192.0.2.77';
-export const VTEP_A6 = '2001:db8::1';
-export const VTEP_KERNEL6 = '2001:db8::2';
-export const STRANGER6 = '2001:db8::77';
-
-export type NetworkName = 'mixed' | 'jumbo' | 'big' | 'bulk' | 'six' | 'bulk6';
-
-interface Place {
-  /** Of the underlay. */
-  readonly family: 4 | 6;
-  readonly vni: number;
-  readonly mtu: number;
-  readonly device: string;
-  readonly container: string;
-  /** The container has .2 in it, and the kernel's device .100. */
-  readonly subnet: string;
-  readonly subnet6: string;
-}
-
-const place = (vni: number, mtu: number, device: string, name: string, family: 4 | 6 = 4): Place => ({
-  ...{ vni, mtu, device, container: name, family },
-  ...{ subnet: `10.${vni - 4200}.0`, subnet6: `fd00:${vni}:` },
-});
-
-export const PLACES: Record<NetworkName, Place> = {
-  mixed: place(4242, 1450, 'vx0', 'box'),
-  jumbo: place(4243, 8930, 'vxj', 'box-jumbo'),
-  big: place(4244, 9000, 'vxg', 'box-big'),
-  bulk: place(4245, 1450, 'vxb', 'box-bulk'),
-  six: place(4246, 1430, 'vx6', 'box-six', 6),
-  bulk6: place(4247, 1430, 'vxb6', 'box-bulk6', 6),
-};
 const NETWORKS = Object.keys(PLACES) as NetworkName[];
-
-/** The containers' frames come from whatever addresses a case wants. */
-const OPEN = { portSecurity: false, arpSuppression: false };
 
 interface Box {
   readonly netns: string;
@@ -87,6 +48,8 @@ export interface KernelSettings {
   /** Other than the network's. */
   readonly vni?: number;
   readonly address?: string;
+  /** Floods go there, instead of to vtepd. */
+  readonly group?: string;
   /** Without one, the device may have any MTU. @default true */
   readonly lower?: boolean;
 }
@@ -169,10 +132,10 @@ export class Lab {
     const filter = `not tcp and not (udp dst port 4789 and (${bulk}))`;
     const dump = ['-i', UNDERLAY, '-U', '--immediate-mode', '-B', '8192', '-s', '0', '-Z', 'root'];
     pair.spawn('dump', pair.netns('a'), 'tcpdump', ...dump, '-w', this.capture, filter);
+    await waitFor('tcpdump', () => pair.log('dump').includes('listening on'));
     this.#senders.set('b', new Sender(pair.netns('b')));
     for (const name of NETWORKS) await this.#addNetwork(name);
     await Promise.all([...this.#senders.values()].map((sender) => sender.ready));
-    await waitFor('tcpdump', () => pair.log('dump').includes('listening on'));
     await this.#addGhost();
   }
 
@@ -185,9 +148,9 @@ export class Lab {
 
   async #addNetwork(name: NetworkName): Promise<void> {
     const { pair } = this;
-    const { vni, mtu, container, subnet, subnet6, family } = PLACES[name];
-    const more = name === 'jumbo' ? {} : { mtuBytes: mtu };
-    await this.call('POST', '/v1/networks', { name, vni, subnets: [`${subnet}.0/24`], ...OPEN, ...more });
+    const { vni, container, subnet, subnet6, family, options } = PLACES[name];
+    const subnets = [`${subnet}.0/24`, `${subnet6}:/64`];
+    await this.call('POST', '/v1/networks', { name, vni, subnets, ...options });
     const kernel = family === 4 ? VTEP_KERNEL : VTEP_KERNEL6;
     for (const address of name === 'mixed' ? [kernel, VTEP_SECOND] : [kernel]) {
       await this.call('POST', '/v1/peers', { network: name, address });
@@ -195,7 +158,6 @@ export class Lab {
     const netns = await pair.addNamespace(container);
     const endpoint = await this.call('POST', '/v1/endpoints', { network: name, netns, name: container });
     const box: Box = { netns, mac: endpoint.mac, interface: endpoint.local.containerInterface };
-    await pair.mustExec(container, 'ip', 'addr', 'add', `${subnet6}:2/64`, 'dev', box.interface, 'nodad');
     this.containers[name] = box;
     this.#senders.set(container, new Sender(box.netns));
     this.#indexes.set(container, (await this.#link(container, box.interface)).ifindex);
@@ -212,9 +174,12 @@ export class Lab {
     const vtep = { ip: VTEP_GHOST, port: 4789 };
     const node = { v: 1, vtep, apiVersion: 1, features: [], instanceId: 'ghost' };
     await put(`kv/vtep/v1/nodes/ghost?acquire=${ID}`, node);
-    const endpoint = { id: 'ghost-1', name: '', mac: GHOST_MAC, addresses: [`${PLACES.mixed.subnet}.99/24`] };
-    await put(`kv/vtep/v1/endpoints/mixed/ghost?acquire=${ID}`, { v: 1, endpoints: [endpoint] });
-    await waitFor("the ghost's MAC", async () => (await this.fdb('mixed')).some(({ mac }) => mac === GHOST_MAC));
+    for (const name of ['mixed', 'guarded'] as const) {
+      const addresses = [`${PLACES[name].subnet}.99/24`, `${PLACES[name].subnet6}:99/64`];
+      const endpoint = { id: `ghost-${name}`, name: '', mac: GHOST_MAC, addresses };
+      await put(`kv/vtep/v1/endpoints/${name}/ghost?acquire=${ID}`, { v: 1, endpoints: [endpoint] });
+      await waitFor("the ghost's MAC", async () => (await this.fdb(name)).some(({ mac }) => mac === GHOST_MAC));
+    }
   }
 
   async #link(where: string, device: string): Promise<{ ifindex: number; address: string }> {
@@ -228,9 +193,11 @@ export class Lab {
     await this.removeKernel(name);
     const vxlan = `id ${settings.vni ?? vni} dstport 4789 local ${settings.address ?? local}`;
     const lower = settings.lower === false ? '' : `dev ${UNDERLAY}`;
+    const group = settings.group === undefined ? '' : `group ${settings.group}`;
+    const options = `${lower} ${group} ${settings.vxlan ?? 'learning'}`;
     const steps = [
-      `ip link add ${device} address ${KERNEL_MAC} type vxlan ${vxlan} ${lower} ${settings.vxlan ?? 'learning'}`,
-      `bridge fdb append 00:00:00:00:00:00 dev ${device} dst ${vtepd}`,
+      `ip link add ${device} address ${KERNEL_MAC} type vxlan ${vxlan} ${options}`,
+      ...(group === '' ? [`bridge fdb append 00:00:00:00:00:00 dev ${device} dst ${vtepd}`] : []),
       `ip addr add ${subnet}.100/24 dev ${device}`,
       `ip addr add ${subnet6}:100/64 dev ${device} nodad`,
       ...(settings.offloads === undefined ? [] : [`ethtool -K ${device} ${settings.offloads}`]),
@@ -292,6 +259,13 @@ export class Lab {
 
   fdb(name: NetworkName): Promise<{ mac: string; kind: string; vtep?: { address: string }; idleSeconds?: number }[]> {
     return this.call('GET', `/v1/fdb?network=${name}`);
+  }
+
+  /** vtepd ends, and starts with more options. */
+  async restart(...options: string[]): Promise<void> {
+    await this.pair.killDaemon('a', 'SIGTERM');
+    this.pair.daemonOptions = ['--underlay-family', 'both', ...options];
+    await this.pair.startDaemon('a');
   }
 
   /** A shell line on host b, or in a container. */

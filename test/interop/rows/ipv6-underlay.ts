@@ -1,6 +1,7 @@
 /** The same tunnel over an underlay of IPv6: headers, sizes, checksums, refusals, fragments, and the kernel's offloads. */
-import { STRANGER6, VTEP_A6, VTEP_KERNEL6 } from '../lab.js';
+
 import { ether, filled, packet, sized, vxlan } from '../packets.js';
+import { STRANGER6, VTEP_A6, VTEP_KERNEL6 } from '../places.js';
 import type { Case, Group, Scene, WireClaim } from '../table.js';
 
 const network = 'six';

@@ -1,17 +1,8 @@
 /** Who is behind which VTEP: what vtepd learns of the kernel, and the kernel of vtepd. */
 import { expect } from 'vitest';
-import {
-  GHOST_MAC,
-  KERNEL_MAC,
-  type Lab,
-  PLACES,
-  STRANGER,
-  VTEP_A,
-  VTEP_GHOST,
-  VTEP_KERNEL,
-  VTEP_SECOND,
-} from '../lab.js';
+import type { Lab } from '../lab.js';
 import { packet } from '../packets.js';
+import { GHOST_MAC, KERNEL_MAC, PLACES, STRANGER, VTEP_A, VTEP_GHOST, VTEP_KERNEL, VTEP_SECOND } from '../places.js';
 import { type Case, type Decoded, type Group, type Scenario, type Scene, until } from '../table.js';
 
 const ROAMER = '02:00:5e:00:01:01';

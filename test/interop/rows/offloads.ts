@@ -4,7 +4,8 @@
  */
 import { expect } from 'vitest';
 import { waitFor } from '../../e2e/host-pair.js';
-import { type Lab, PLACES } from '../lab.js';
+import type { Lab } from '../lab.js';
+import { PLACES } from '../places.js';
 import type { Group, Scenario } from '../table.js';
 
 const PEER = new URL('../offload-peer.mjs', import.meta.url).pathname;

@@ -1,8 +1,8 @@
 /** Sizes at every edge: the overlay's MTU, jumbo frames, an overlay that is larger than its underlay, and the shortest. */
 
 import type { FrameSpec } from '../../dataplane/reference/frame-spec.js';
-import type { NetworkName } from '../lab.js';
 import { ether, filled, packet, sized } from '../packets.js';
+import type { NetworkName } from '../places.js';
 import type { Case, Group, WireClaim } from '../table.js';
 import { inFragments } from './fragments.js';
 
