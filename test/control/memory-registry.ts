@@ -144,6 +144,20 @@ export class MemoryRegistry implements Registry {
     this.commit(new Map());
   }
 
+  /** What it holds now; calling the answer puts it back. Its index goes on, or from where it was then. */
+  snapshot(): (index: 'goes on' | 'goes back') => void {
+    const { keys, tombstones } = this;
+    const saved = { keys, tombstones: new Map(tombstones), sessions: [...this.sessions], index: this.index };
+    return (index) => {
+      this.keys = saved.keys;
+      this.tombstones = new Map(saved.tombstones);
+      this.sessions.clear();
+      for (const session of saved.sessions) this.sessions.add(session);
+      if (index === 'goes back') this.index = saved.index;
+      for (const wake of [...this.waiters]) wake();
+    };
+  }
+
   goDown(): void {
     this.down = true;
     for (const wake of this.waiters) wake();

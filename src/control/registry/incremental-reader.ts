@@ -20,8 +20,8 @@ import { journalKey } from './schema.js';
 
 /** Below, all are hardly longer than the answers of one change: 66 bytes a key, compressed. */
 const ENTRIES_MIN = 32;
-/** A key by itself costs what this many do in a listing. */
-const KEYS_PER_GET = 8;
+/** What a key by itself costs, as entries of a listing. */
+const ENTRIES_PER_GET = 8;
 const GETS_AT_ONCE = 8;
 /** Of this many names, a listing costs what one entry does. */
 const NAMES_PER_ENTRY = 16;
@@ -32,8 +32,12 @@ export interface IncrementalOptions {
   readonly isJournalled: (entries: readonly RegistryEntry[]) => boolean;
   /** How long after a reading by the journal alone the names are compared. @default never: `doubt` is called */
   readonly namesAfterMs?: { readonly min: number; readonly max: number };
-  /** @default 32 */
+  /** When all is read again after that. @default 5 to 10 minutes */
+  readonly wholeAfterMs?: { readonly min: number; readonly max: number };
+  /** Fewer are read whole each time. @default 32 */
   readonly entriesMin?: number;
+  /** All are read rather than a key for this many of them. @default 8 */
+  readonly entriesPerGet?: number;
 }
 
 export interface PrefixReading {
@@ -181,7 +185,7 @@ export class IncrementalReader {
     this.mark = markOf(journal);
     return {
       listing: { index: rung, entries: merge(held.entries, changed) },
-      entriesRead: changed.size * KEYS_PER_GET,
+      entriesRead: changed.size * ENTRIES_PER_GET,
     };
   }
 
@@ -214,14 +218,14 @@ export class IncrementalReader {
     for (const key of gone) if (!changed.has(key)) changed.set(key, undefined);
     if (changed.size > 0) this.noteUnseen();
     this.mark = markOf(journal);
-    const entriesRead = changed.size * KEYS_PER_GET + keys.length / NAMES_PER_ENTRY;
+    const entriesRead = changed.size * ENTRIES_PER_GET + keys.length / NAMES_PER_ENTRY;
     return { listing: { index, entries: merge(held.entries, changed) }, entriesRead };
   }
 
   /** What this reading may have missed is looked for: the sooner of when it is due already and when this one makes it due. */
   private noteUnseen(namesAfterMs?: IncrementalOptions['namesAfterMs']): void {
     if (namesAfterMs !== undefined) this.namesDueMs = Math.min(this.namesDueMs, soon(namesAfterMs));
-    this.wholeDueMs = Math.min(this.wholeDueMs, soon(WHOLE_AFTER_MS));
+    this.wholeDueMs = Math.min(this.wholeDueMs, soon(this.options.wholeAfterMs ?? WHOLE_AFTER_MS));
   }
 
   /** @returns what the keys hold now; undefined if reading all is cheaper. */
@@ -231,7 +235,7 @@ export class IncrementalReader {
     signal: AbortSignal,
   ): Promise<Map<string, RegistryEntry | undefined> | undefined> {
     const keys = [...new Set(names)].map((name) => this.prefix + name);
-    if (keys.length * KEYS_PER_GET > held.entries.length) return undefined;
+    if (keys.length * (this.options.entriesPerGet ?? ENTRIES_PER_GET) > held.entries.length) return undefined;
     const changed = new Map<string, RegistryEntry | undefined>();
     for (let at = 0; at < keys.length; at += GETS_AT_ONCE) {
       signal.throwIfAborted();
