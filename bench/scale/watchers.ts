@@ -83,7 +83,8 @@ export async function measureWatchers(input: WatchersInput): Promise<Watching[]>
       let begunMs = 0;
       const watching = Array.from({ length: input.count }, async () => {
         const count = async (asked: string) => {
-          bodyBytes += (await ask(asked, isCompressed)).bytes;
+          const { bytes } = await ask(asked, isCompressed);
+          bodyBytes += bytes;
         };
         await count(`${path}&index=${index}&wait=60s`);
         for (const asked of next?.(host.name) ?? []) await count(asked);

@@ -88,7 +88,8 @@ export class IncrementalReader {
     if (held === undefined || index === 0) return this.readAll(signal, held);
     const endMs = performance.now() + waitSeconds * 1000;
     for (;;) {
-      if (!this.isWorthwhile(held)) return this.readWhole(index, (endMs - performance.now()) / 1000, signal, held);
+      const isFed = this.isWorthwhile(held) && (this.mark !== undefined || (await this.hasJournal()));
+      if (!isFed) return this.readWhole(index, (endMs - performance.now()) / 1000, signal, held);
       if (this.mark === undefined) return this.readAll(signal, held);
       const untilMs = Math.min(endMs, this.namesDueMs, this.wholeDueMs);
       const rung = await this.ring(index, untilMs, signal);
@@ -104,6 +105,10 @@ export class IncrementalReader {
       if (reading === undefined) return this.readAll(signal, held);
       if (reading.listing.index !== index || reading.listing.entries !== held.entries) return reading;
     }
+  }
+
+  private async hasJournal(): Promise<boolean> {
+    return markOf(await this.registry.get(journalKey(this.prefix))) !== undefined;
   }
 
   /** As if there were no journal; what it may have hidden is read first. */
