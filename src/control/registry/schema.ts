@@ -182,6 +182,9 @@ export const parseSubnetKey = (key: string): string | undefined =>
   partsAfter(SUBNETS_PREFIX, 1, key)?.[0]?.replace('_', '/');
 export const parseAddressKey = pairAfter(ADDRESSES_PREFIX, 'network', 'address');
 export const parseEndpointsKey = pairAfter(ENDPOINTS_PREFIX, 'network', 'node');
+/** The prefix that the journal is of, without its slash. */
+export const parseJournalKey = (key: string): string | undefined =>
+  key.startsWith(JOURNAL_PREFIX) ? key.slice(JOURNAL_PREFIX.length) : undefined;
 export const parsePeerKey = pairAfter(PEERS_PREFIX, 'network', 'address');
 
 /** Where a malformed value goes: the parsers never throw, since one bad key must not stop a watcher. */
