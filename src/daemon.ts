@@ -94,8 +94,8 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
 
   const { workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads } = config;
   const listen = { address: vtep.ip, port };
-  const { multicastHops } = config;
-  const multicast = { underlayInterface: underlay.interface, multicastHops };
+  const { multicastHops, multicastFrom } = config;
+  const multicast = { underlayInterface: underlay.interface, multicastHops, multicastFrom };
   const dataPlane = { listen, workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads, ...multicast };
   const forwarding = await lifecycle
     .start('forwarding', () => createForwarding({ ...dataPlane, logger }))

@@ -35,6 +35,7 @@ export interface ConfigValues {
   spinUs?: number;
   workerNice?: number;
   multicastTtl?: number;
+  multicastFrom?: number;
   offloadTapTso?: OffloadSwitch;
   offloadTapUso?: OffloadSwitch;
   offloadUnderlayGso?: OffloadSwitch;
@@ -91,6 +92,8 @@ export const SPIN_MICROSECONDS_DEFAULT = 0;
 export const WORKER_NICE_DEFAULT = 0;
 /** As the kernel's VXLAN: not beyond the link. */
 export const MULTICAST_HOPS_DEFAULT = 1;
+/** Below, copies cost hardly more than one datagram, and nothing can be wrong with them. */
+export const MULTICAST_FROM_DEFAULT = 3;
 const SPIN_MICROSECONDS_MAX = 1000;
 
 /** Consul's least TTL is 10 s, and a session lives for two of them after its last renewal. */
@@ -337,6 +340,12 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
     'hops',
     `how many routers multicast on the underlay may pass, and one more, 1 to 255 (default: ${MULTICAST_HOPS_DEFAULT})`,
     wholeNumber(1, 255, 'must be a whole number from 1 to 255'),
+  ),
+  option(
+    'multicastFrom',
+    'hosts',
+    `other hosts of a network from which on --flood auto may use multicast, 1 to 4094 (default: ${MULTICAST_FROM_DEFAULT})`,
+    wholeNumber(1, 4094, 'must be a whole number from 1 to 4094'),
   ),
   offload('offloadTapTso', 'TCP superframes from the containers'),
   offload('offloadTapUso', 'UDP superframes from the containers'),

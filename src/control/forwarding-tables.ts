@@ -78,6 +78,8 @@ export interface ForwardingOptions {
   readonly underlayInterface: string;
   /** TTL of what is sent to multicast groups. */
   readonly multicastHops: number;
+  /** Other hosts from which on a network that chooses by itself floods by multicast. */
+  readonly multicastFrom: number;
 }
 
 /** Opens the underlay and starts the workers. @throws VtepError VTEP_ERR_PORT_IN_USE, VTEP_ERR_UNDERLAY, VTEP_ERR_KERNEL */
@@ -139,7 +141,12 @@ class ForwardingTables implements Forwarding {
     );
     this.#multicast = new UnderlayMulticast({
       ...{ workers, vteps: this.#vteps, networks: this.#networkWriter, logger: options.logger },
-      ...{ interfaceName: options.underlayInterface, hops: options.multicastHops, port: options.listen.port },
+      ...{
+        interfaceName: options.underlayInterface,
+        hops: options.multicastHops,
+        hostsMin: options.multicastFrom,
+        port: options.listen.port,
+      },
       ...{
         families: ipsOf(options.listen).map(familyOf),
         gro: offloads.worker.underlayGro,
@@ -150,8 +157,10 @@ class ForwardingTables implements Forwarding {
     this.#clock = setInterval(() => this.#epoch.setClock(Math.floor((performance.now() - startedAt) / 1000)), CLOCK_MS);
     this.#clock.unref();
     const rings = tables.events.map((buffer) => new EventRing(buffer));
-    const target = { learnt: this.#learnt.bind(this), conflict: this.#conflict.bind(this), age: this.#age.bind(this) };
-    this.#learning = new FdbLearning(rings, target);
+    this.#learning = new FdbLearning(rings, {
+      ...{ learnt: this.#learnt.bind(this), conflict: this.#conflict.bind(this), age: this.#age.bind(this) },
+      heard: this.#multicast.heard.bind(this.#multicast),
+    });
     this.#supervisor = new Supervisor(this.#epoch, () => this.#learning.drain(), options.logger);
     // Row SELF_VTEP is this host, the first of all: datagrams from its own address are known and dropped.
     this.#vteps.acquireSelf(options.listen);
@@ -271,6 +280,7 @@ class ForwardingTables implements Forwarding {
     open.sources.set(source, vtepIndex);
     open.uses.set(vtepIndex, (open.uses.get(vtepIndex) ?? 0) + 1);
     this.#networkWriter.addMember(open.index, vtepIndex);
+    this.#multicast.setMember(open.index, source, vtepIndex);
     // Each entry goes from the old VTEP to the new in one write; only then is the old one no member.
     open.claims.replace(source, vtepIndex, macs);
     if (before !== undefined) this.#dropVtepUse(open, before);
@@ -281,6 +291,7 @@ class ForwardingTables implements Forwarding {
     const before = open?.sources.get(source);
     if (open === undefined || before === undefined) return;
     open.sources.delete(source);
+    this.#multicast.removeMember(open.index, source);
     open.claims.replace(source, before, []);
     this.#dropVtepUse(open, before);
   }

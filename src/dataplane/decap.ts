@@ -13,7 +13,6 @@ import {
   DROP_INVALID_HEADER,
   DROP_MAC_INVALID_SOURCE,
   DROP_NO_VNI_FLAG,
-  DROP_RESERVED_BITS,
   DROP_SOURCE_SELF,
   DROP_TRUNCATED,
   DROP_VNI_NOT_FOUND,
@@ -26,6 +25,7 @@ import { macKeyHigh, macKeyLow } from '../wire/mac.js';
 import { checkVxlan, readVni, VXLAN_HEADER_BYTES, VXLAN_NO_VNI_FLAG, VXLAN_OK, VXLAN_SHORT } from '../wire/vxlan.js';
 import { coalesce } from './coalesce.js';
 import type { WorkerContext } from './context.js';
+import { takeGroupProbe } from './group-probes.js';
 import { LEARN_ACCEPT, learn } from './learn.js';
 import { isWholeSuperframe } from './tap-header.js';
 import { deliver, flushAggregate } from './tap-tx.js';
@@ -115,7 +115,7 @@ function admit(
   if (verdict === VXLAN_NO_VNI_FLAG) return refuse(context, NO_NETWORK, DROP_NO_VNI_FLAG);
   const network = context.networks.indexOf(readVni(bytes, datagramOffset));
   if (network === NO_NETWORK) return refuse(context, NO_NETWORK, DROP_VNI_NOT_FOUND);
-  if (verdict !== VXLAN_OK) return refuse(context, network, DROP_RESERVED_BITS);
+  if (verdict !== VXLAN_OK) return takeGroupProbe(context, network, datagramOffset, datagramBytes, vtep);
   if (vtep === SELF_VTEP) return refuse(context, network, DROP_SOURCE_SELF);
   if (vtep === VTEP_MISS || !context.members.has(network, vtep)) {
     return refuse(context, network, DROP_VTEP_NOT_MEMBER);
