@@ -30,6 +30,7 @@ import {
 import { explainPortInUse, findUnderlay, type Underlay } from './control/underlay.js';
 import { UnderlayMonitor } from './control/underlay-monitor.js';
 import { VERSION } from './control/version.js';
+import { allIps, endText, familiesOf, familyOf, type VtepIps } from './control/vtep-address.js';
 
 async function main(): Promise<number> {
   keepHeapSmall();
@@ -80,7 +81,7 @@ async function checkHost(config: DaemonConfig): Promise<Underlay> {
 
 async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecycle, logger: Logger): Promise<void> {
   const { stateDirectory, socketPath, port, node } = config;
-  const vtep = { ip: underlay.ip, port };
+  const vtep = { ip: underlay.ip, otherIp: underlay.otherIp, port };
 
   let registryUrls = config.registryUrls;
   if (config.embeddedRegistry !== undefined) {
@@ -92,11 +93,11 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
   }
   const registry = openRegistry(config, registryUrls ?? []);
 
-  const { workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads } = config;
-  const listen = { address: vtep.ip, port };
+  const { workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads, outer } = config;
+  const listen = { address: vtep.ip, otherAddress: vtep.otherIp, port };
   const { multicastHops, multicastFrom } = config;
-  const multicast = { underlayInterface: underlay.interface, multicastHops, multicastFrom };
-  const dataPlane = { listen, workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads, ...multicast };
+  const own = { outer, underlayInterface: underlay.interface, multicastHops, multicastFrom };
+  const dataPlane = { listen, workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads, ...own };
   const forwarding = await lifecycle
     .start('forwarding', () => createForwarding({ ...dataPlane, logger }))
     .catch(async (error: unknown) => Promise.reject(await explainPortInUse(error, port)));
@@ -119,16 +120,18 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
     }),
   );
   await lifecycle.start('underlay monitor', async () => {
-    const onMoved = (ip: string) => host.moveUnderlay(ip);
+    const onMoved = (ips: VtepIps) => host.moveUnderlay(ips);
     const onReturned = () => host.returnToRegistry();
-    const followsAddress = config.advertise === undefined;
-    return new UnderlayMonitor({ ...underlay, followsAddress, logger, onMoved, onReturned });
+    const follows = familiesOf(underlay).filter((family) => !config.advertise?.some((ip) => familyOf(ip) === family));
+    return new UnderlayMonitor({ ...underlay, follows, logger, onMoved, onReturned });
   });
   await lifecycle.start('API', () => startApi({ host, socketPath, logger }));
 
   const facts = {
     node,
-    vtep: `${vtep.ip}:${port}`,
+    vtep: allIps(vtep)
+      .map((ip) => endText(ip, port))
+      .join(' '),
     underlay: underlay.interface,
     registry: registry.url,
     socket: socketPath,

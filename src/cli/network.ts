@@ -13,6 +13,7 @@ import {
   networkSchema,
   RESERVED_BITS_MODES,
 } from '../control/api/schema.js';
+import { endText } from '../control/vtep-address.js';
 import { type ContextOf, collect, given, numberOrText, onOrText } from './context.js';
 import { endpointTable } from './endpoint.js';
 import { formatFields, formatTable, printable } from './table.js';
@@ -241,7 +242,7 @@ function floodText({ via, group, reason }: NonNullable<NonNullable<NetworkDetail
 
 function networkText(network: NetworkDetail): string {
   const { local } = network;
-  const peers = network.peers.map((peer) => `${peer.address}:${peer.port}`);
+  const peers = network.peers.map((peer) => endText(peer.address, peer.port));
   const fields = formatFields([
     ['name', network.name],
     ['id', network.id],

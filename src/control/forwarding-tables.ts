@@ -13,11 +13,9 @@ import { EpochWriter } from '../shared/writers/epoch-writer.js';
 import { FdbWriter } from '../shared/writers/fdb-writer.js';
 import { NetworkWriter } from '../shared/writers/network-writer.js';
 import { VtepWriter } from '../shared/writers/vtep-writer.js';
-import { parseMac } from '../wire/mac.js';
-import { macKeyHigh, macKeyLow } from '../wire/mac-key.js';
 import { VtepError } from './errors.js';
 import { FdbLearning } from './fdb-learning.js';
-import { listFdb, macText } from './fdb-listing.js';
+import { listFdb, macKey, macText } from './fdb-listing.js';
 import { FdbSweeper } from './fdb-sweeper.js';
 import type { FdbEntry, Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from './forwarding.js';
 import { CounterReader } from './forwarding-counters.js';
@@ -25,6 +23,13 @@ import { gatewayMac } from './ipam/mac.js';
 import { LOCAL_SOURCE, type MacClaim, MacClaims, type MacWinner } from './mac-claims.js';
 import type { OffloadSwitches } from './offload-switches.js';
 import { closeOffloads, noteRefusals, type Offloads, probeOffloads } from './offloads.js';
+import {
+  allowedOffloads,
+  explainOffloads,
+  OUTER_HEADER_DEFAULT,
+  type OuterHeader,
+  workerOuterHeader,
+} from './outer-header.js';
 import type { PortRange } from './source-ports.js';
 import { Supervisor } from './supervisor.js';
 import { TapQueues } from './tap-queues.js';
@@ -44,11 +49,6 @@ import {
 
 const OVERFLOW = DROP_CAUSES[DROP_UNDERLAY_OVERFLOW] as DropCause;
 const CLOCK_MS = 1000;
-
-interface MacKey {
-  readonly low: number;
-  readonly high16: number;
-}
 
 interface OpenNetwork {
   readonly index: number;
@@ -71,6 +71,8 @@ export interface ForwardingOptions {
   /** At least SOURCE_PORTS_PER_WORKER for each worker. */
   readonly sourcePorts: PortRange;
   readonly offloads: OffloadSwitches;
+  /** @default OUTER_HEADER_DEFAULT */
+  readonly outer?: OuterHeader;
   readonly spinMicroseconds: number;
   /** -20 to 19. */
   readonly workerNice: number;
@@ -86,7 +88,9 @@ export interface ForwardingOptions {
 export async function createForwarding(options: ForwardingOptions): Promise<Forwarding> {
   const { workers, logger } = options;
   const ips = ipsOf(options.listen);
-  const offloads = probeOffloads(options.offloads, workers, ips.map(familyOf));
+  const outer = options.outer ?? OUTER_HEADER_DEFAULT;
+  const probed = probeOffloads(allowedOffloads(options.offloads, outer), workers, ips.map(familyOf));
+  const offloads = { ...probed, status: explainOffloads(probed.status, options.offloads, outer) };
   logger.debug({ event: 'offloads.probed', offloads: offloads.status }, 'offloads are probed');
   let descriptors: WorkerDescriptors[];
   try {
@@ -175,6 +179,7 @@ class ForwardingTables implements Forwarding {
         offloads: this.#offloads.worker,
         spinMicroseconds: this.#options.spinMicroseconds,
         nice: this.#options.workerNice,
+        outer: workerOuterHeader(this.#options.outer ?? OUTER_HEADER_DEFAULT),
       };
       this.#supervisor.start({ input, warmUpInput: makeWarmUpTables(ipsOf(this.#listen).map(familyOf)) });
     }
@@ -429,13 +434,8 @@ function ipsOf({ address, otherAddress }: VtepAddress): string[] {
 }
 
 function socketOptions(
-  { listen, workers, sourcePorts }: ForwardingOptions,
+  { listen, workers, sourcePorts, outer }: ForwardingOptions,
   { worker }: Offloads,
 ): UnderlaySocketOptions {
-  return { port: listen.port, workers, sourcePorts, gro: worker.underlayGro };
-}
-
-function macKey(mac: string): MacKey {
-  const bytes = parseMac(mac);
-  return { high16: macKeyHigh(bytes, 0), low: macKeyLow(bytes, 0) };
+  return { port: listen.port, workers, sourcePorts, gro: worker.underlayGro, ...(outer && { outer }) };
 }

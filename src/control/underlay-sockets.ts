@@ -10,6 +10,7 @@ import { enableUdpGro } from '../sys/udp-offloads.js';
 import { closeUdpSocket, openUdpSocket, type UdpSocketOptions } from '../sys/udp-socket.js';
 import { formatIp, parseIp } from '../wire/ip-address.js';
 import { VtepError } from './errors.js';
+import { OUTER_HEADER_DEFAULT, type OuterHeader } from './outer-header.js';
 import { type PortRange, portCount, SOURCE_PORTS_PER_WORKER } from './source-ports.js';
 import { endText } from './vtep-address.js';
 
@@ -23,6 +24,8 @@ export interface UnderlaySocketOptions {
   readonly sourcePorts: PortRange;
   /** UDP_GRO on what receives. */
   readonly gro: boolean;
+  /** @default OUTER_HEADER_DEFAULT */
+  readonly outer?: OuterHeader;
 }
 
 /**
@@ -57,7 +60,7 @@ export function closeUnderlaySockets(sockets: UnderlaySockets): void {
 
 function openReceivers(
   address: Uint8Array,
-  { port, workers, gro }: UnderlaySocketOptions,
+  { port, workers, gro, outer }: UnderlaySocketOptions,
   keep: (fd: number) => number,
 ): number[] {
   const reusePort = workers > 1;
@@ -67,7 +70,8 @@ function openReceivers(
   if (reusePort) closeUdpSocket(open({ address, port }));
   return Array.from({ length: workers }, () => {
     const buffers = { sendBufferBytes: UNREAD_BUFFER_BYTES, receiveBufferBytes: SOCKET_BUFFER_BYTES };
-    const fd = keep(open({ address, port, reusePort, ...buffers }));
+    const header = { receiveTos: true, acceptZeroChecksum6: outer?.acceptZeroChecksum6 === true };
+    const fd = keep(open({ address, port, reusePort, ...header, ...buffers }));
     if (gro) enableUdpGro(fd);
     return fd;
   });
@@ -76,7 +80,7 @@ function openReceivers(
 /** Free ports of the range, in order from one at random, until every worker has its number. */
 function openSenders(
   address: Uint8Array,
-  { workers, sourcePorts }: UnderlaySocketOptions,
+  { workers, sourcePorts, outer = OUTER_HEADER_DEFAULT }: UnderlaySocketOptions,
   keep: (fd: number) => number,
 ): number[] {
   const wanted = workers * SOURCE_PORTS_PER_WORKER;
@@ -87,7 +91,7 @@ function openSenders(
   for (let tries = 0; tries < ports && fds.length < wanted; tries++) {
     const port = sourcePorts.first + ((start + tries) % ports);
     try {
-      fds.push(keep(open({ address, port, ...buffers })));
+      fds.push(keep(open({ address, port, ...buffers, ...senderHeader(outer, fds.length) })));
     } catch (error) {
       if (!(error instanceof VtepError) || error.code !== 'VTEP_ERR_PORT_IN_USE') throw error;
     }
@@ -98,6 +102,18 @@ function openSenders(
     throw new VtepError('VTEP_ERR_PORT_IN_USE', message);
   }
   return fds;
+}
+
+/** The outer header of what the socket at a place of the pools sends. */
+function senderHeader({ tos, ttl, df, checksum }: OuterHeader, place: number): Partial<UdpSocketOptions> {
+  // The upper half of each pool: what a worker takes for a packet with DF (dataplane/outer-header.ts).
+  const isUpperHalf = place % SOURCE_PORTS_PER_WORKER >= SOURCE_PORTS_PER_WORKER / 2;
+  return {
+    tos: tos === 'inherit' ? 0 : tos,
+    ttl,
+    dontFragment: df === 'set' || (df === 'inherit' && isUpperHalf),
+    noChecksum: !checksum,
+  };
 }
 
 function open(options: UdpSocketOptions): number {

@@ -21,6 +21,9 @@ export const REPORTED_CELLS = 1024;
 /** No message of the socket takes another datagram. */
 export const NO_OPEN_MESSAGE = -1;
 
+/** The upper six bits of a TOS (RFC 2474). */
+const DSCP_MASK = 0xfc;
+
 export class WorkerContext {
   readonly workerIndex: number;
   readonly epoch: Int32Array;
@@ -66,6 +69,15 @@ export class WorkerContext {
   readonly txSegmentBytes: Int32Array;
   readonly txBytes: Int32Array;
   readonly txFirstIovec: Int32Array;
+  /** The outer TOS of its datagrams. */
+  readonly txTos: Int32Array;
+  /** The sending sockets' own TOS: what a message says nothing about. */
+  readonly outerTos: number;
+  /** What of the inner TOS goes outside besides ECN: the DSCP, or nothing. */
+  readonly dscpMask: number;
+  readonly inheritsDf: boolean;
+  /** The outer TOS of the frame that is being encapsulated. */
+  frameTos = 0;
   headerBlockCount = 0;
   readonly superframe = new Superframe();
   /** Machine address of the VTEPs' socket addresses, as words. */
@@ -75,7 +87,8 @@ export class WorkerContext {
   readonly gsoBytesMax: Int32Array;
   gsoForgetSeconds = Number.MAX_SAFE_INTEGER;
 
-  // Decapsulation: what is being coalesced.
+  // Decapsulation: the outer TOS of the message at hand, and what is being coalesced.
+  rxTos = 0;
   readonly aggregate = new Aggregate();
   coalesceTcp: boolean;
   coalesceUdp: boolean;
@@ -120,6 +133,10 @@ export class WorkerContext {
     this.txSegmentBytes = new Int32Array(messages);
     this.txBytes = new Int32Array(messages);
     this.txFirstIovec = new Int32Array(messages);
+    this.txTos = new Int32Array(messages);
+    this.outerTos = input.outer?.tos ?? 0;
+    this.dscpMask = input.outer?.inheritsDscp === true ? DSCP_MASK : 0;
+    this.inheritsDf = input.outer?.inheritsDf === true;
     const rows = addressOf(this.vteps.words) + VTEP_ROWS_OFFSET;
     this.vtepRowsLow = (rows % 2 ** 32) | 0;
     this.vtepRowsHigh = Math.floor(rows / 2 ** 32);

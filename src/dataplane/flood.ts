@@ -41,10 +41,12 @@ export function flood(
       copies++;
     }
   }
+  // As on the wire: a superframe counts as the frames that it is split into.
+  const frames = isSuperframe ? context.superframe.segmentCount : 1;
   if (copies === 0) {
-    context.counters.drop(networkIndex, DROP_NO_REMOTE);
+    context.counters.dropMany(networkIndex, DROP_NO_REMOTE, frames);
     return;
   }
-  context.counters.add(networkIndex, FLOODED_FRAMES, 1);
-  context.counters.add(networkIndex, FLOOD_COPIES, copies);
+  context.counters.add(networkIndex, FLOODED_FRAMES, frames);
+  context.counters.add(networkIndex, FLOOD_COPIES, copies * frames);
 }

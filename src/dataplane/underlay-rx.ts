@@ -3,11 +3,9 @@
  * that it is from. @hot
  *
  * With UDP_GRO a message is a train of datagrams of one outer flow, all of the size that its control message tells, the
- * last one perhaps shorter; without it, one datagram.
+ * last one perhaps shorter; without it, one datagram. All of a message have one outer TOS: the kernel coalesces no others.
  */
 import {
-  CMSG_DATA_WORD,
-  CMSG_TYPE_WORD,
   IOV_BASE_WORD,
   IOV_LEN_WORD,
   IOVEC_WORDS,
@@ -20,7 +18,7 @@ import {
   MSG_NAME_WORD,
   MSG_NAMELEN_WORD,
   MSG_TRUNC,
-  UDP_GRO,
+  readControl,
 } from '../sys/batch-io.js';
 import { recvmmsg } from '../sys/libc.js';
 import { AF_INET6 } from '../sys/sockaddr.js';
@@ -49,7 +47,7 @@ export function prepareReceive(context: WorkerContext): void {
 function makeReady(context: WorkerContext, header: number): void {
   const words = context.arena.words;
   words[header + MSG_NAMELEN_WORD] = RX_SOCKADDR_BYTES;
-  words[header + MSG_CONTROLLEN_WORD] = context.offloads.underlayGro ? RX_CONTROL_BYTES : 0;
+  words[header + MSG_CONTROLLEN_WORD] = RX_CONTROL_BYTES;
   words[header + MSG_FLAGS_WORD] = 0;
 }
 
@@ -65,11 +63,10 @@ export function drainUnderlay(context: WorkerContext, fd: number): number {
     const vtep = sourceVtep(context, (arena.rxSockaddrs + i * RX_SOCKADDR_BYTES) >> 2);
     const isTruncated = ((words[header + MSG_FLAGS_WORD] as number) & MSG_TRUNC) !== 0;
     const messageBytes = words[header + MSG_LEN_WORD] as number;
-    let segmentBytes = 0;
-    if (words[header + MSG_CONTROLLEN_WORD] !== 0 && context.offloads.underlayGro) {
-      const control = (arena.rxControls + i * RX_CONTROL_BYTES) >> 2;
-      if (words[control + CMSG_TYPE_WORD] === UDP_GRO) segmentBytes = words[control + CMSG_DATA_WORD] as number;
-    }
+    const control = (arena.rxControls + i * RX_CONTROL_BYTES) >> 2;
+    const told = readControl(words, control, words[header + MSG_CONTROLLEN_WORD] as number);
+    const segmentBytes = told >>> 8;
+    context.rxTos = told & 0xff;
     const first = arena.rxSlots + i * SLOT_BYTES + SLOT_VXLAN_OFFSET;
     decapsulateMessage(context, first, messageBytes, segmentBytes, vtep, isTruncated);
     makeReady(context, header);

@@ -73,7 +73,7 @@ function openPath(
   keep(containerFd);
   const self = Uint8Array.from(family === 4 ? WARM_UP_SELF : WARM_UP_PEER[6]);
   const gro = input.offloads.underlayGro;
-  const rxFd = keep(openUdpSocket({ address: self, port: 0 }));
+  const rxFd = keep(openUdpSocket({ address: self, port: 0, receiveTos: true }));
   const txFd = keep(openUdpSocket({ address: self, port: 0 }));
   const peerFd = keep(openUdpSocket({ address: Uint8Array.from(WARM_UP_PEER[family]), port: 0 }));
   const peer = new EchoPeer(peerFd, self, boundPort(rxFd), gro ? rxFd : undefined);

@@ -15,6 +15,16 @@ export interface WorkerOffloads {
   readonly simdChecksum: boolean;
 }
 
+/** What the worker does about the outer header; the rest of it is set on the sending sockets. */
+export interface WorkerOuterHeader {
+  /** The sending sockets' own TOS or traffic class, without ECN bits. */
+  readonly tos: number;
+  /** The inner packet's DSCP goes outside; `tos` is 0 then. */
+  readonly inheritsDscp: boolean;
+  /** The upper half of each pool of sending sockets sets DF, the lower does not. */
+  readonly inheritsDf: boolean;
+}
+
 /** A worker's sockets of one family of the underlay. */
 export interface UnderlaySockets {
   readonly family: 4 | 6;
@@ -33,6 +43,8 @@ export interface WorkerInput {
   /** At least one family; IPv4 first. */
   readonly underlay: readonly UnderlaySockets[];
   readonly offloads: WorkerOffloads;
+  /** @default TOS 0, nothing inherited */
+  readonly outer?: WorkerOuterHeader;
   /** How long a worker goes on polling after its last frame, before it sleeps in the kernel. 0: not at all. */
   readonly spinMicroseconds: number;
   /** The thread's niceness, -20 to 19. Where the kernel refuses it, the thread stays as it is. */

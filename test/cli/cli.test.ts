@@ -245,7 +245,10 @@ describe('what is printed', () => {
     expect(text).toMatch(/^drops +8 \(vtep status --drops\)$/m);
     expect(text).toMatch(/^tapRxFrames +7$/m);
     expect(text).not.toContain('idle');
-    expect(await done('status', '--drops')).toBe('CAUSE       FRAMES\nbadHeader   5\nunknownVni  3\n');
+    expect(text).toMatch(/^port security +unsupported, 1 port NOT secured: nft is not installed$/m);
+    const [byCause, byPort] = (await done('status', '--drops')).split('\n\n');
+    expect(byCause).toBe('CAUSE       FRAMES\nbadHeader   5\nunknownVni  3');
+    expect(byPort?.split('\n')[1]).toMatch(/^my_overlay +master +vtv-e1 +source_mac +2$/);
   });
 
   it('--json prints what the API answered, wherever it stands', async () => {

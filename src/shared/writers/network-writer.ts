@@ -2,6 +2,7 @@
 import { MEMBERSHIP_WORDS, NETWORKS_MAX } from '../layout.js';
 import {
   NETWORK_FLAG_GROUP_POLICY,
+  NETWORK_FLAG_GROUP_RULES,
   NETWORK_FLAG_LEARNING,
   NETWORK_FLAG_SUPPRESSION,
   NETWORK_FLAG_TOLERANT,
@@ -22,6 +23,7 @@ export interface NetworkRow {
   readonly learning: boolean;
   readonly suppression?: boolean;
   readonly groupPolicy?: boolean;
+  readonly groupRules?: boolean;
   readonly tolerant?: boolean;
   readonly stormLimit?: number;
 }
@@ -31,6 +33,7 @@ function flagsOf(row: NetworkRow): number {
     (row.learning ? NETWORK_FLAG_LEARNING : 0) |
     (row.suppression ? NETWORK_FLAG_SUPPRESSION : 0) |
     (row.groupPolicy ? NETWORK_FLAG_GROUP_POLICY : 0) |
+    (row.groupPolicy && row.groupRules ? NETWORK_FLAG_GROUP_RULES : 0) |
     (row.tolerant ? NETWORK_FLAG_TOLERANT : 0)
   );
 }
