@@ -13,8 +13,7 @@ import { EpochWriter } from '../shared/writers/epoch-writer.js';
 import { FdbWriter } from '../shared/writers/fdb-writer.js';
 import { NetworkWriter } from '../shared/writers/network-writer.js';
 import { VtepWriter } from '../shared/writers/vtep-writer.js';
-import { formatMac, parseMac } from '../wire/mac.js';
-import { macKeyHigh, macKeyLow, writeMacKey } from '../wire/mac-key.js';
+import { formatMac, macHigh16, macLow32, writeMacKey } from '../wire/mac.js';
 import { VtepError } from './errors.js';
 import { FdbLearning } from './fdb-learning.js';
 import { FdbSweeper } from './fdb-sweeper.js';
@@ -49,11 +48,6 @@ import {
 
 const OVERFLOW = DROP_CAUSES[DROP_UNDERLAY_OVERFLOW] as DropCause;
 const CLOCK_MS = 1000;
-
-interface MacKey {
-  readonly low: number;
-  readonly high16: number;
-}
 
 interface OpenNetwork {
   readonly index: number;
@@ -142,8 +136,13 @@ class ForwardingTables implements Forwarding {
     this.#clock = setInterval(() => this.#epoch.setClock(Math.floor((performance.now() - startedAt) / 1000)), CLOCK_MS);
     this.#clock.unref();
     const rings = tables.events.map((buffer) => new EventRing(buffer));
-    const target = { learnt: this.#learnt.bind(this), conflict: this.#conflict.bind(this), age: this.#age.bind(this) };
-    this.#learning = new FdbLearning(rings, target);
+    this.#learning = new FdbLearning(rings, {
+      learnt: this.#learnt.bind(this),
+      conflict: this.#conflict.bind(this),
+      doubt: (index, macLow, macHigh16, vtepIndex) =>
+        this.#neighbours.doubt(this.#byIndex[index], macText(macLow, macHigh16), this.#vteps.get(vtepIndex)?.address),
+      age: this.#age.bind(this),
+    });
     this.#supervisor = new Supervisor(this.#epoch, () => this.#learning.drain(), options.logger);
     // Row SELF_VTEP is this host: datagrams from its own address are known and dropped.
     this.#vteps.acquire(options.listen);
@@ -266,6 +265,7 @@ class ForwardingTables implements Forwarding {
     this.#networkWriter.addMember(open.index, vtepIndex);
     // Each entry goes from the old VTEP to the new in one write; only then is the old one no member.
     open.claims.replace(source, vtepIndex, macs);
+    this.#neighbours.reaffirm(open, source);
     if (before !== undefined) this.#dropVtepUse(open, before);
   }
 
@@ -297,8 +297,8 @@ class ForwardingTables implements Forwarding {
   }
 
   #writeEntry(open: OpenNetwork, mac: string, winner: MacWinner | undefined): void {
-    const { low, high16 } = macKey(mac);
-    const keyHigh = fdbKeyHigh(high16, open.index);
+    const low = macLow32(mac);
+    const keyHigh = fdbKeyHigh(macHigh16(mac), open.index);
     if (winner === undefined) {
       this.#fdb.remove(low, keyHigh);
       return;
@@ -372,11 +372,8 @@ class ForwardingTables implements Forwarding {
   }
 
   neighbours(vni?: number): NeighbourEntry[] {
-    const networkAt = (index: number) => {
-      const open = this.#byIndex[index];
-      return vni === undefined || open?.network.vni === vni ? open : undefined;
-    };
-    return this.#neighbours.list(networkAt, (index) => this.#vteps.get(index));
+    const networks = this.#byIndex.filter((open) => vni === undefined || open?.network.vni === vni);
+    return this.#neighbours.list(networks, (index) => this.#vteps.get(index));
   }
 
   status(): ForwardingStatus {
@@ -416,11 +413,6 @@ class ForwardingTables implements Forwarding {
     closeWorkerDescriptors(this.#workers);
     closeOffloads(this.#offloads);
   }
-}
-
-function macKey(mac: string): MacKey {
-  const bytes = parseMac(mac);
-  return { high16: macKeyHigh(bytes, 0), low: macKeyLow(bytes, 0) };
 }
 
 function macText(low: number, high16: number): string {

@@ -21,12 +21,13 @@ import {
 } from '../shared/drop-causes.js';
 import { NO_NETWORK, SELF_VTEP } from '../shared/layout.js';
 import { VTEP_MISS } from '../shared/vtep-table.js';
-import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
+import { ETHERNET_HEADER_BYTES, ETHERNET_TYPE_OFFSET, ETHERTYPE_IPV4 } from '../wire/ethernet.js';
 import { macKeyHigh, macKeyLow } from '../wire/mac.js';
 import { checkVxlan, readVni, VXLAN_HEADER_BYTES, VXLAN_NO_VNI_FLAG, VXLAN_OK, VXLAN_SHORT } from '../wire/vxlan.js';
 import { coalesce } from './coalesce.js';
 import type { WorkerContext } from './context.js';
 import { LEARN_ACCEPT, learn } from './learn.js';
+import { noteNeighbour } from './neighbour-doubt.js';
 import { isWholeSuperframe } from './tap-header.js';
 import { deliver, flushAggregate } from './tap-tx.js';
 
@@ -86,6 +87,10 @@ export function decapsulateMessage(
       }
     }
     if (network !== NO_NETWORK) {
+      // Each of them: announcements of several addresses come as a train.
+      if (view.getUint16(frame + ETHERNET_TYPE_OFFSET) !== ETHERTYPE_IPV4) {
+        noteNeighbour(context, network, frame, frameBytes, vtep);
+      }
       if (udpSegmentBytes === 0) {
         coalesce(context, network, frame, frameBytes);
       } else {

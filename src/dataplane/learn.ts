@@ -43,7 +43,8 @@ export function learn(
   return LEARN_ACCEPT;
 }
 
-function report(
+/** Once a second at most for the same. */
+export function report(
   context: WorkerContext,
   type: number,
   networkIndex: number,

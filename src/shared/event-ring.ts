@@ -19,6 +19,8 @@ export const EVENT_RING_BYTES = (RECORDS_WORD + EVENTS_MAX * EVENT_WORDS) * 4;
 export const EVENT_LEARN = 1;
 /** A registered MAC sends from a VTEP that is not its own. */
 export const EVENT_CONFLICT = 2;
+/** An address that is registered with this MAC is used with another, by whoever sends from the VTEP. */
+export const EVENT_NEIGHBOUR_DOUBT = 3;
 
 const RECORD_MASK = EVENTS_MAX - 1;
 
