@@ -2,8 +2,8 @@
  * Step 2 of decapsulation: each datagram of a message, checked in the kernel's order (drivers/net/vxlan/vxlan_core.c,
  * vxlan_rcv), and its frame handed on to be coalesced or written. @hot
  *
- * The datagrams of a message have one outer source. One that also has the VXLAN header and the inner source MAC of the
- * datagram before it gets the same answer, so the tables are asked once for a whole train.
+ * The datagrams of a message have one outer source. One that also has the VXLAN header, the inner source MAC and the type
+ * of the datagram before it gets the same answer, so the tables are asked once for a whole train.
 
  * A frame from the tunnel goes to the TAP and nowhere else: it can't go back into the tunnel (split horizon).
  */
@@ -21,7 +21,7 @@ import {
 } from '../shared/drop-causes.js';
 import { NO_NETWORK, SELF_VTEP } from '../shared/layout.js';
 import { VTEP_MISS } from '../shared/vtep-table.js';
-import { ETHERNET_HEADER_BYTES, ETHERNET_TYPE_OFFSET, ETHERTYPE_IPV4 } from '../wire/ethernet.js';
+import { ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4 } from '../wire/ethernet.js';
 import { macKeyHigh, macKeyLow } from '../wire/mac.js';
 import { checkVxlan, readVni, VXLAN_HEADER_BYTES, VXLAN_NO_VNI_FLAG, VXLAN_OK, VXLAN_SHORT } from '../wire/vxlan.js';
 import { coalesce } from './coalesce.js';
@@ -63,7 +63,8 @@ export function decapsulateMessage(
   let flags = 0;
   let vni = 0;
   let macHigh = 0;
-  let macLow = 0;
+  /** Its last two bytes and the frame's type. */
+  let macEndAndType = 0;
   let datagrams = 0;
   let at = messageOffset;
   do {
@@ -76,21 +77,19 @@ export function decapsulateMessage(
       view.getInt32(at) === flags &&
       view.getInt32(at + 4) === vni &&
       view.getInt32(frame + MAC_BYTES) === macHigh &&
-      view.getUint16(frame + MAC_BYTES + 4) === macLow;
+      view.getInt32(frame + MAC_BYTES + 4) === macEndAndType;
     if (!isLikeBefore) {
       network = admit(context, at, datagramBytes, vtep, isTruncated);
       if (network !== NO_NETWORK) {
         flags = view.getInt32(at);
         vni = view.getInt32(at + 4);
         macHigh = view.getInt32(frame + MAC_BYTES);
-        macLow = view.getUint16(frame + MAC_BYTES + 4);
+        macEndAndType = view.getInt32(frame + MAC_BYTES + 4);
       }
     }
     if (network !== NO_NETWORK) {
       // Each of them: announcements of several addresses come as a train.
-      if (view.getUint16(frame + ETHERNET_TYPE_OFFSET) !== ETHERTYPE_IPV4) {
-        noteNeighbour(context, network, frame, frameBytes, vtep);
-      }
+      if ((macEndAndType & 0xffff) !== ETHERTYPE_IPV4) noteNeighbour(context, network, frame, frameBytes, vtep);
       if (udpSegmentBytes === 0) {
         coalesce(context, network, frame, frameBytes);
       } else {
