@@ -141,6 +141,8 @@ class ForwardingTables implements Forwarding {
     const rings = tables.events.map((buffer) => new EventRing(buffer));
     this.#learning = new FdbLearning(rings, {
       ...{ learnt: this.#learnt.bind(this), conflict: this.#conflict.bind(this), age: this.#age.bind(this) },
+      doubt: (index, macLow, macHigh16, vtepIndex) =>
+        this.#neighbours.doubt(this.#byIndex[index], macText(macLow, macHigh16), this.#vteps.get(vtepIndex)?.address),
       heard: this.#multicast.heard.bind(this.#multicast),
     });
     this.#supervisor = new Supervisor(this.#epoch, () => this.#learning.drain(), options.logger);
@@ -269,6 +271,7 @@ class ForwardingTables implements Forwarding {
     this.#multicast.setMember(open.index, source, vtepIndex);
     // Each entry goes from the old VTEP to the new in one write; only then is the old one no member.
     open.claims.replace(source, vtepIndex, macs);
+    this.#neighbours.reaffirm(open, source);
     if (before !== undefined) this.#dropVtepUse(open, before);
   }
 
@@ -367,11 +370,8 @@ class ForwardingTables implements Forwarding {
   }
 
   neighbours(vni?: number): NeighbourEntry[] {
-    const networkAt = (index: number) => {
-      const open = this.#byIndex[index];
-      return vni === undefined || open?.network.vni === vni ? open : undefined;
-    };
-    return this.#neighbours.list(networkAt, (index) => this.#vteps.get(index));
+    const networks = this.#byIndex.filter((open) => vni === undefined || open?.network.vni === vni);
+    return this.#neighbours.list(networks, (index) => this.#vteps.get(index));
   }
 
   status(): ForwardingStatus {
