@@ -23,6 +23,7 @@ import { NO_NETWORK, SELF_VTEP } from '../shared/layout.js';
 import { VTEP_MISS } from '../shared/vtep-table.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
 import { macKeyHigh, macKeyLow } from '../wire/mac.js';
+import { isShortIp, SHORT_IP_BYTES } from '../wire/short-ip.js';
 import { checkVxlan, readVni, VXLAN_HEADER_BYTES, VXLAN_NO_VNI_FLAG, VXLAN_OK, VXLAN_SHORT } from '../wire/vxlan.js';
 import { coalesce } from './coalesce.js';
 import type { WorkerContext } from './context.js';
@@ -86,7 +87,9 @@ export function decapsulateMessage(
       }
     }
     if (network !== NO_NETWORK) {
-      if (udpSegmentBytes === 0) {
+      if (frameBytes < SHORT_IP_BYTES && isShortIp(context.arena.bytes, frame, frameBytes)) {
+        refuse(context, network, DROP_INNER_RUNT);
+      } else if (udpSegmentBytes === 0) {
         coalesce(context, network, frame, frameBytes);
       } else {
         flushAggregate(context);

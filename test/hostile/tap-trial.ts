@@ -27,7 +27,7 @@ import { flowHash } from '../../src/wire/flow-hash.js';
 import { segmentReference } from '../dataplane/reference/segment.js';
 import { chance, type Entropy } from './entropy.js';
 import type { TapBatch } from './tap-batch.js';
-import { macNumber, TX_FD, TX_SOCKETS, VTEPS, type World } from './world.js';
+import { endsInIpHeader, macNumber, TX_FD, TX_SOCKETS, VTEPS, type World } from './world.js';
 
 /** A burst of the smallest segments to each of three members. */
 const ENTRIES_MAX = BURST_FRAMES * 8192 * 3;
@@ -273,7 +273,7 @@ export class TapTrial {
     const { bytes, network } = this.batch;
     const frame = start + VIRTIO_BYTES;
     const frameBytes = messageBytes - VIRTIO_BYTES;
-    if (frameBytes < 14) return this.#expectDrop(drops.DROP_TAP_RUNT, 1);
+    if (frameBytes < 14 || endsInIpHeader(bytes, frame, frameBytes)) return this.#expectDrop(drops.DROP_TAP_RUNT, 1);
     if (macNumber(bytes, frame + 6) === 0x0276_7400_0000 + network.vni) {
       return this.#expectDrop(drops.DROP_GATEWAY_SOURCE, 1);
     }

@@ -18,7 +18,7 @@ import { findPartialChecksum } from '../../src/wire/partial-checksum.js';
 import { chance, type Entropy } from './entropy.js';
 import { faultOfPlain, faultOfSuperframe } from './superframe-check.js';
 import type { UnderlayBatch } from './underlay-batch.js';
-import { macNumber, NETWORKS, type Network, ROWS, TAP_FD, VTEPS, type World } from './world.js';
+import { endsInIpHeader, macNumber, NETWORKS, type Network, ROWS, TAP_FD, VTEPS, type World } from './world.js';
 
 const ENTRIES_MAX = 60_000;
 const CAUSES = drops.DROP_CAUSES.length;
@@ -273,10 +273,10 @@ export class UnderlayTrial {
     const source = macNumber(from, at + 14);
     if (((from[at + 14] as number) & 1) === 1 || source === 0) return drops.DROP_MAC_INVALID_SOURCE;
     const known = (this.world.model[this.#row] as Map<number, number>).get(source);
-    if (known === undefined) return ACCEPTED;
-    const kind = Math.floor(known / 0x1_0000);
+    const kind = Math.floor((known ?? 0) / 0x1_0000);
     if (kind === KIND_LOCAL) return drops.DROP_LOCAL_MAC;
-    return kind === KIND_STATIC && known % 0x1_0000 !== vtep ? drops.DROP_ENTRY_EXISTS : ACCEPTED;
+    if (kind === KIND_STATIC && (known ?? 0) % 0x1_0000 !== vtep) return drops.DROP_ENTRY_EXISTS;
+    return endsInIpHeader(from, at + 8, bytes - 8) ? drops.DROP_INNER_RUNT : ACCEPTED;
   }
 
   /** A frame beyond the MTU is a TCP superframe that has been left whole, or too long. */
