@@ -91,6 +91,7 @@ const CLI_LAW: Law = {
     'src/control/errors.ts',
     'src/control/usage-message.ts',
     'src/control/version.ts',
+    'src/control/vtep-address.ts',
   ],
   builtins: true,
   packages: WITHOUT_KOFFI,

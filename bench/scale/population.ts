@@ -7,6 +7,7 @@
  * The watched networks are the first ones, so the wide one is always among them. VTEPs are 198.18.0.0/15 (RFC 2544), which
  * no host of the benchmark has a route to: what vtepd floods leaves no trace on its interface.
  */
+import { settingsOf } from '../../src/control/networks/network-settings.js';
 import type { RegistryOperation } from '../../src/control/registry/registry.js';
 import {
   addressKey,
@@ -151,8 +152,7 @@ export function networkOperations(network: string): RegistryOperation[] {
     subnets: [{ cidr: subnet, gateway: subnet.replace(/0\/\d+$/, '1') }],
     internal: false,
     mtuBytes: 0,
-    flood: 'replicate',
-    learning: true,
+    ...settingsOf({ flood: 'replicate', learning: true }),
     state: 'active',
     createdAt: CREATED_AT,
     options: {},

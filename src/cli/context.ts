@@ -44,6 +44,12 @@ export function numberOrText(text: string | undefined): number | string | undefi
   return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : text;
 }
 
+/** For `on` and `off` what they mean; else the text itself, for the schema to refuse by name. */
+export function onOrText(text: string | undefined): boolean | string | undefined {
+  if (text === 'on') return true;
+  return text === 'off' ? false : text;
+}
+
 /** The object without its undefined fields: they were not given. */
 export function given(fields: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));

@@ -5,19 +5,25 @@ import { checkInput } from '../control/api/check-input.js';
 import {
   createdNetworkSchema,
   createNetworkSchema,
+  FLOOD_MODES,
   type Network,
   type NetworkDetail,
   nameSchema,
   networkDetailSchema,
   networkSchema,
+  RESERVED_BITS_MODES,
 } from '../control/api/schema.js';
-import { type ContextOf, collect, given, numberOrText } from './context.js';
+import { endText } from '../control/vtep-address.js';
+import { type ContextOf, collect, given, numberOrText, onOrText } from './context.js';
 import { endpointTable } from './endpoint.js';
 import { formatFields, formatTable, printable } from './table.js';
 
 const LABELS = {
   ...{ name: 'network name', vni: '--vni', mtuBytes: '--mtu' },
   ...{ subnets: '--subnet', gateways: '--gateway', ranges: '--ip-range', reserved: '--reserve' },
+  ...{ learntMacsMax: '--max-learnt-macs', flood: '--flood', group: '--group', arpSuppression: '--arp-suppression' },
+  ...{ portSecurity: '--port-security', stormLimit: '--storm-limit', groupPolicy: '--group-policy' },
+  reservedBits: '--reserved-bits',
 };
 const byNameSchema = z.object({ name: nameSchema });
 
@@ -31,6 +37,14 @@ interface CreateOptions {
   vni?: string;
   mtu?: string;
   learning: boolean;
+  maxLearntMacs?: string;
+  flood?: string;
+  group?: string;
+  arpSuppression?: string;
+  portSecurity?: string;
+  stormLimit?: string;
+  groupPolicy?: string;
+  reservedBits?: string;
 }
 
 export function addNetworkCommands(program: Command, contextOf: ContextOf): void {
@@ -67,6 +81,17 @@ Examples:
     .option('--vni <number>', 'the VXLAN network identifier, 1 to 16777215 (default: the next free one)')
     .option('--mtu <bytes>', 'the MTU inside the network (default: what the underlay of each host allows)')
     .option('--no-learning', 'do not learn MAC addresses from the tunnel; only the registry tells')
+    .option('--max-learnt-macs <number>', 'learn no more MAC addresses than these; 0: no limit (default: 0)')
+    .option('--flood <mode>', `how broadcasts reach the other hosts: ${FLOOD_MODES.join(', ')} (default: replicate)`)
+    .option('--group <address>', "the underlay's multicast group (default: 239.x.y.z with the VNI as x.y.z)")
+    .option('--arp-suppression <on|off>', 'answer ARP and ND for known neighbours on the spot (default: on)')
+    .option('--port-security <on|off>', 'containers send only from what they were given (default: on)')
+    .option('--storm-limit <number>', 'frames a second that a container may flood; 0: no limit (default: 0)')
+    .option('--group-policy <on|off>', 'carry group policy ids in the VXLAN header (default: off)')
+    .option(
+      '--reserved-bits <mode>',
+      `reserved bits of the VXLAN header: ${RESERVED_BITS_MODES.join(', ')} (default: strict)`,
+    )
     .addHelpText(
       'after',
       `
@@ -90,6 +115,14 @@ Examples:
         vni: numberOrText(options.vni),
         mtuBytes: numberOrText(options.mtu),
         learning: options.learning ? undefined : false,
+        learntMacsMax: numberOrText(options.maxLearntMacs),
+        flood: options.flood,
+        group: options.group,
+        arpSuppression: onOrText(options.arpSuppression),
+        portSecurity: onOrText(options.portSecurity),
+        stormLimit: numberOrText(options.stormLimit),
+        groupPolicy: onOrText(options.groupPolicy),
+        reservedBits: options.reservedBits,
       });
       const body = checkInput(createNetworkSchema, fields, LABELS);
       const { raw, value } = await client.call(createdNetworkSchema, 'POST', '/v1/networks', body);
@@ -194,9 +227,22 @@ function usageText({ usage }: NetworkDetail, cidr: string): string {
   return `, ${own.used} used${spare}, ${free} free`;
 }
 
+function onOff(is: boolean): string {
+  return is ? 'on' : 'off';
+}
+
+function learningText({ learning, learntMacsMax }: NetworkDetail): string {
+  return learning && learntMacsMax > 0 ? `on, ${learntMacsMax} MACs at most` : onOff(learning);
+}
+
+function floodText({ via, group, reason }: NonNullable<NonNullable<NetworkDetail['local']>['flood']>): string {
+  const how = via === 'multicast' ? `by multicast to ${group}` : 'by a copy to each host';
+  return reason === undefined ? how : `${how}: ${reason}`;
+}
+
 function networkText(network: NetworkDetail): string {
   const { local } = network;
-  const peers = network.peers.map((peer) => `${peer.address}:${peer.port}`);
+  const peers = network.peers.map((peer) => endText(peer.address, peer.port));
   const fields = formatFields([
     ['name', network.name],
     ['id', network.id],
@@ -205,11 +251,17 @@ function networkText(network: NetworkDetail): string {
     ['state', network.removing ? 'is being removed' : undefined],
     ['internal', network.internal ? 'yes' : undefined],
     ['mtu', network.mtuBytes === 0 ? 'from the underlay of each host' : `${network.mtuBytes} bytes`],
-    ['flood', network.flood],
-    ['learning', network.learning ? 'on' : 'off'],
+    ['flood', network.group === undefined ? network.flood : `${network.flood}, group ${network.group}`],
+    ['learning', learningText(network)],
+    ['arp suppression', onOff(network.arpSuppression)],
+    ['port security', onOff(network.portSecurity)],
+    ['storm limit', network.stormLimit === 0 ? undefined : `${network.stormLimit} frames a second`],
+    ['group policy', network.groupPolicy ? 'on' : undefined],
+    ['reserved bits', network.reservedBits === 'strict' ? undefined : network.reservedBits],
     ['scope', network.scope],
     ['created', network.createdAt],
     ['here', local && `bridge ${local.bridge}, tap ${local.tap}, mtu ${local.mtuBytes} bytes`],
+    ['floods here', local?.flood && floodText(local.flood)],
     ['peers', peers.join(', ')],
   ]);
   return network.endpoints.length === 0 ? fields : `${fields}\n${endpointTable(network.endpoints)}`;

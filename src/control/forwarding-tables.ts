@@ -13,20 +13,31 @@ import { EpochWriter } from '../shared/writers/epoch-writer.js';
 import { FdbWriter } from '../shared/writers/fdb-writer.js';
 import { NetworkWriter } from '../shared/writers/network-writer.js';
 import { VtepWriter } from '../shared/writers/vtep-writer.js';
-import { formatMac, parseMac } from '../wire/mac.js';
-import { macKeyHigh, macKeyLow, writeMacKey } from '../wire/mac-key.js';
+import { parseMac } from '../wire/mac.js';
+import { macKeyHigh, macKeyLow } from '../wire/mac-key.js';
 import { VtepError } from './errors.js';
 import { FdbLearning } from './fdb-learning.js';
+import { listFdb, macText } from './fdb-listing.js';
 import { FdbSweeper } from './fdb-sweeper.js';
-import type { FdbEntry, FdbKind, Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from './forwarding.js';
+import type { FdbEntry, Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from './forwarding.js';
 import { CounterReader } from './forwarding-counters.js';
 import { gatewayMac } from './ipam/mac.js';
 import { LOCAL_SOURCE, type MacClaim, MacClaims, type MacWinner } from './mac-claims.js';
 import type { OffloadSwitches } from './offload-switches.js';
 import { closeOffloads, noteRefusals, type Offloads, probeOffloads } from './offloads.js';
+import {
+  allowedOffloads,
+  explainOffloads,
+  OUTER_HEADER_DEFAULT,
+  type OuterHeader,
+  workerOuterHeader,
+} from './outer-header.js';
 import type { PortRange } from './source-ports.js';
 import { Supervisor } from './supervisor.js';
 import { TapQueues } from './tap-queues.js';
+import { UnderlayMulticast } from './underlay-multicast.js';
+import type { UnderlaySocketOptions } from './underlay-sockets.js';
+import { allIps, familyOf, type VtepIps } from './vtep-address.js';
 import { VtepRegistrar } from './vtep-registrar.js';
 import { makeWarmUpTables } from './warm-up-tables.js';
 import {
@@ -67,19 +78,28 @@ export interface ForwardingOptions {
   /** At least SOURCE_PORTS_PER_WORKER for each worker. */
   readonly sourcePorts: PortRange;
   readonly offloads: OffloadSwitches;
+  /** @default OUTER_HEADER_DEFAULT */
+  readonly outer?: OuterHeader;
   readonly spinMicroseconds: number;
   /** -20 to 19. */
   readonly workerNice: number;
+  /** Multicast is sent and received by it. */
+  readonly underlayInterface: string;
+  /** TTL of what is sent to multicast groups. */
+  readonly multicastHops: number;
 }
 
 /** Opens the underlay and starts the workers. @throws VtepError VTEP_ERR_PORT_IN_USE, VTEP_ERR_UNDERLAY, VTEP_ERR_KERNEL */
 export async function createForwarding(options: ForwardingOptions): Promise<Forwarding> {
   const { workers, logger } = options;
-  const offloads = probeOffloads(options.offloads, workers);
+  const ips = ipsOf(options.listen);
+  const outer = options.outer ?? OUTER_HEADER_DEFAULT;
+  const probed = probeOffloads(allowedOffloads(options.offloads, outer), workers, ips.map(familyOf));
+  const offloads = { ...probed, status: explainOffloads(probed.status, options.offloads, outer) };
   logger.debug({ event: 'offloads.probed', offloads: offloads.status }, 'offloads are probed');
   let descriptors: WorkerDescriptors[];
   try {
-    descriptors = openWorkerDescriptors({ ...options, gro: offloads.worker.underlayGro });
+    descriptors = openWorkerDescriptors(ips, socketOptions(options, offloads));
   } catch (error) {
     closeOffloads(offloads);
     throw error;
@@ -100,6 +120,7 @@ class ForwardingTables implements Forwarding {
   readonly #networkWriter: NetworkWriter;
   readonly #epoch: EpochWriter;
   readonly #vteps: VtepRegistrar;
+  readonly #multicast: UnderlayMulticast;
   readonly #supervisor: Supervisor;
   readonly #learning: FdbLearning;
   readonly #clock: NodeJS.Timeout;
@@ -127,6 +148,15 @@ class ForwardingTables implements Forwarding {
       () => this.#settle(),
       (index) => this.#counters.useVtep(index),
     );
+    this.#multicast = new UnderlayMulticast({
+      ...{ workers, vteps: this.#vteps, networks: this.#networkWriter, logger: options.logger },
+      ...{ interfaceName: options.underlayInterface, hops: options.multicastHops, port: options.listen.port },
+      ...{
+        families: ipsOf(options.listen).map(familyOf),
+        gro: offloads.worker.underlayGro,
+        settle: () => this.#epoch.quiesce(),
+      },
+    });
     const startedAt = performance.now();
     this.#clock = setInterval(() => this.#epoch.setClock(Math.floor((performance.now() - startedAt) / 1000)), CLOCK_MS);
     this.#clock.unref();
@@ -134,8 +164,8 @@ class ForwardingTables implements Forwarding {
     const target = { learnt: this.#learnt.bind(this), conflict: this.#conflict.bind(this), age: this.#age.bind(this) };
     this.#learning = new FdbLearning(rings, target);
     this.#supervisor = new Supervisor(this.#epoch, () => this.#learning.drain(), options.logger);
-    // Row SELF_VTEP is this host: datagrams from its own address are known and dropped.
-    this.#vteps.acquire(options.listen);
+    // Row SELF_VTEP is this host, the first of all: datagrams from its own address are known and dropped.
+    this.#vteps.acquireSelf(options.listen);
   }
 
   async start(): Promise<void> {
@@ -147,8 +177,9 @@ class ForwardingTables implements Forwarding {
         offloads: this.#offloads.worker,
         spinMicroseconds: this.#options.spinMicroseconds,
         nice: this.#options.workerNice,
+        outer: workerOuterHeader(this.#options.outer ?? OUTER_HEADER_DEFAULT),
       };
-      this.#supervisor.start({ input, warmUpInput: makeWarmUpTables() });
+      this.#supervisor.start({ input, warmUpInput: makeWarmUpTables(ipsOf(this.#listen).map(familyOf)) });
     }
     await this.#supervisor.running();
   }
@@ -186,6 +217,7 @@ class ForwardingTables implements Forwarding {
     // Before the first frame: whoever sends with the gateway's MAC through the tunnel is refused from the start.
     this.setLocal(network.vni, []);
     this.#counters.use(index);
+    this.#multicast.open(index, network);
     this.#networkWriter.publish(index, { ...network, tapFds: taps.fds });
     taps.watch(index);
   }
@@ -219,6 +251,7 @@ class ForwardingTables implements Forwarding {
     // From here on nothing is learnt for it.
     this.#byIndex[open.index] = undefined;
     await this.#sweeper.removeNetwork(open.index);
+    this.#multicast.close(open.index);
     for (const vtepIndex of open.uses.keys()) this.#networkWriter.removeMember(open.index, vtepIndex);
     await this.#settle();
     open.taps.close();
@@ -302,16 +335,19 @@ class ForwardingTables implements Forwarding {
     this.#options.logger.warn({ event: 'fdb.local-conflict', network: name, mac, source }, text);
   }
 
-  moveUnderlay(address: string): void {
-    const { port } = this.#listen;
-    if (address === this.#listen.address) return;
-    moveWorkerDescriptors(this.#workers, {
-      ...this.#options,
-      listen: { address, port },
-      gro: this.#offloads.worker.underlayGro,
-    });
-    this.#listen = { address, port };
-    this.#vteps.moveSelf(address);
+  moveUnderlay({ ip, otherIp }: VtepIps): void {
+    const listen = { ...this.#listen, address: ip, otherAddress: otherIp };
+    const before = ipsOf(this.#listen);
+    const moved = ipsOf(listen).filter((own) => !before.includes(own));
+    if (moved.length === 0) return;
+    moveWorkerDescriptors(this.#workers, moved, socketOptions(this.#options, this.#offloads));
+    this.#listen = listen;
+    this.#vteps.moveSelf({ ip, otherIp });
+    this.#multicast.renew();
+  }
+
+  renewUnderlay(): void {
+    this.#multicast.renew();
   }
 
   #learnt(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void {
@@ -340,36 +376,28 @@ class ForwardingTables implements Forwarding {
   }
 
   fdb(vni?: number): FdbEntry[] {
-    const entries: FdbEntry[] = [];
-    this.#fdb.forEach((keyLow, keyHigh, kind, vtepIndex, seconds) => {
-      const network = this.#byIndex[keyHigh & 0xffff]?.network;
-      if (network === undefined || (vni !== undefined && network.vni !== vni)) return;
-      const vtep = kind === KIND_LOCAL ? undefined : this.#vteps.get(vtepIndex);
-      entries.push({
-        vni: network.vni,
-        network: network.name,
-        mac: macText(keyLow, keyHigh >>> 16),
-        kind: kindName(kind),
-        ...(vtep === undefined ? {} : { vtep: { address: vtep.address, port: vtep.port } }),
-        ...(kind === KIND_DYNAMIC ? { idleSeconds: Math.max(0, this.#epoch.clock() - seconds) } : {}),
-      });
-    });
-    return entries.sort((a, b) => a.vni - b.vni || (a.mac < b.mac ? -1 : 1));
+    const networkOf = (index: number) => this.#byIndex[index]?.network;
+    const vtepOf = (index: number) => this.#vteps.get(index);
+    return listFdb({ fdb: this.#fdb, networkOf, vtepOf, clockSeconds: this.#epoch.clock() }, vni);
   }
 
   status(): ForwardingStatus {
     const { totals, drops } = this.#counters.totals();
     const frames = {
       totals: { ...totals, mac_conflicts: this.#macConflicts },
-      drops: { ...drops, [OVERFLOW.name]: overflowCounts(this.#workers) },
+      drops: { ...drops, [OVERFLOW.name]: overflowCounts(this.#workers) + this.#multicast.overflows() },
       networks: [...this.#byVni.values()].map(({ index, network }) => ({
         vni: network.vni,
         network: network.name,
+        flood: this.#multicast.status(index),
         counters: this.#counters.network(index),
       })),
       vteps: [...this.#vteps.rows()]
         .filter(([index]) => index !== SELF_VTEP)
-        .map(([index, { address, port }]) => ({ address, port, counters: this.#counters.vtep(index) })),
+        .map(([index, { address, port, otherAddress }]) => ({
+          ...{ address, port, ...(otherAddress === undefined ? {} : { otherAddress }) },
+          counters: this.#counters.vtep(index),
+        })),
     };
     return {
       workers: this.#workers.map((_, id) => ({
@@ -391,22 +419,24 @@ class ForwardingTables implements Forwarding {
     await this.#sweeper.idle;
     for (const open of this.#byVni.values()) open.taps.close();
     this.#byVni.clear();
+    await this.#multicast.end();
     closeWorkerDescriptors(this.#workers);
     closeOffloads(this.#offloads);
   }
 }
 
+function ipsOf({ address, otherAddress }: VtepAddress): string[] {
+  return allIps({ ip: address, otherIp: otherAddress });
+}
+
+function socketOptions(
+  { listen, workers, sourcePorts, outer }: ForwardingOptions,
+  { worker }: Offloads,
+): UnderlaySocketOptions {
+  return { port: listen.port, workers, sourcePorts, gro: worker.underlayGro, ...(outer && { outer }) };
+}
+
 function macKey(mac: string): MacKey {
   const bytes = parseMac(mac);
   return { high16: macKeyHigh(bytes, 0), low: macKeyLow(bytes, 0) };
-}
-
-function macText(low: number, high16: number): string {
-  const bytes = new Uint8Array(6);
-  writeMacKey(bytes, 0, high16, low);
-  return formatMac(bytes);
-}
-
-function kindName(kind: number): FdbKind {
-  return kind === KIND_LOCAL ? 'local' : kind === KIND_STATIC ? 'static' : 'dynamic';
 }

@@ -26,6 +26,7 @@ import type {
   Status,
 } from './api/schema.js';
 import { SESSION_TTL_SECONDS } from './config-options.js';
+import { reportDrops } from './drop-report.js';
 import { EndpointListing } from './endpoints/endpoint-listing.js';
 import { EndpointManager } from './endpoints/endpoint-manager.js';
 import { LatestRun } from './endpoints/latest-run.js';
@@ -35,28 +36,33 @@ import { isUnreachable, RegistryReach } from './endpoints/registry-reach.js';
 import { VtepError } from './errors.js';
 import type { FdbEntry, Forwarding } from './forwarding.js';
 import { GatewayManager } from './gateway/gateway-manager.js';
+import { Nftables } from './gateway/nftables.js';
 import { AddressPool } from './ipam/address-pool.js';
 import { Reaper } from './ipam/reaper.js';
 import { NamesService, namedNetwork } from './names/names-service.js';
 import type { Resolver } from './names/resolvers.js';
+import { hostRoutes } from './networks/host-routes.js';
+import { settingsOf } from './networks/network-settings.js';
 import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
 import type { Pool } from './networks/subnet-pool.js';
 import { NodeSession } from './nodes/node-session.js';
 import { Iproute } from './ports/iproute.js';
-import { bridgeName, INTERFACE_PREFIX, tapName } from './ports/names.js';
+import { PORT_TABLE } from './ports/port-ruleset.js';
+import { PortSecurity, type PortTable } from './ports/port-security.js';
 import { Reconciler } from './reconcile/reconciler.js';
 import { RegistryKeeper } from './reconcile/registry-keeper.js';
 import type { Registry } from './registry/registry.js';
 import { type NetworkValue, NODES_PREFIX, parseNode, parseNodeKey } from './registry/schema.js';
 import { type LocalEndpoint, LocalState } from './state/local-state.js';
+import { allIps, familiesOf, type VtepIps } from './vtep-address.js';
 
 export interface HostOptions {
   /** This host's name in the registry. */
   readonly node: string;
   readonly registry: Registry;
-  /** The underlay address that other hosts send to. */
-  readonly vtep: { readonly ip: string; readonly port: number };
+  /** The underlay addresses that other hosts send to. */
+  readonly vtep: VtepIps & { readonly port: number };
   readonly underlay: { readonly interface: string; readonly mtuBytes: number };
   readonly stateDirectory: string;
   readonly forwarding: Forwarding;
@@ -74,6 +80,8 @@ export interface HostOptions {
   readonly spareAddresses?: number | undefined;
   /** For tests: the kernel's stand-in. @default iproute2, by ipCommandPrefix */
   readonly iproute?: Iproute | undefined;
+  /** For tests: the same of the table of port security. */
+  readonly portTable?: PortTable | undefined;
   /** For tests: opens the local copy. */
   readonly openState?: ((directory: string) => LocalState) | undefined;
   /** How long a node stays away before its addresses are given to others. @default 60 000 */
@@ -100,6 +108,7 @@ export class Host implements HostOperations {
   private readonly addresses: AddressPool;
   private readonly reaper: Reaper;
   private readonly gateway: GatewayManager;
+  private readonly ports: PortSecurity;
   private monitor: { close(): Promise<void> } | undefined;
   private readonly linkChecks = new LatestRun(() => this.endpoints.checkLinks());
   private readonly startedMs = performance.now();
@@ -140,6 +149,8 @@ export class Host implements HostOperations {
     this.iproute = iproute;
     const gateway = new GatewayManager({ iproute, logger, tunnel: () => this.vtep, nftProgram: options.nftProgram });
     this.gateway = gateway;
+    const { portTable = new Nftables(iproute.prefix, options.nftProgram, PORT_TABLE) } = options;
+    this.ports = new PortSecurity(portTable, logger);
     this.networks = new NetworkStore(registry, () => hostRoutes(iproute), options.pools);
     this.peers = new PeerStore(registry, this.networks);
     this.session = new NodeSession({
@@ -157,10 +168,11 @@ export class Host implements HostOperations {
     });
     this.keeper = new RegistryKeeper({ registry, state, networks: this.networks, logger });
     const { dns, holdMs } = options;
+    const families = familiesOf(options.vtep);
     const names = dns && new NamesService({ node, logger, upstream: dns.upstream });
     this.names = names;
     this.reconciler = new Reconciler({
-      ...{ registry, node, forwarding, state, logger, onContact, keeper: this.keeper, holdMs },
+      ...{ registry, node, families, forwarding, state, logger, onContact, keeper: this.keeper, holdMs },
       onNode: (network, other, endpoints) => names?.setRemoteEndpoints(network, other, endpoints),
       onOwnNodeMissing: () => this.session.republish(),
       onOwnEndpointsMissing: (network) => {
@@ -178,9 +190,9 @@ export class Host implements HostOperations {
       },
     });
     const underlayMtuBytes = options.underlay.mtuBytes;
-    const parts = { iproute, forwarding, state, gateway };
+    const parts = { iproute, forwarding, state, gateway, ports: this.ports };
     this.locals = new LocalNetworks({
-      ...{ ...parts, reconciler: this.reconciler, underlayMtuBytes },
+      ...{ ...parts, reconciler: this.reconciler, underlayMtuBytes, families },
       onOpened: (network) => names?.networkOpened(namedNetwork(network)),
       onClosed: async (name) => names?.networkClosed(name),
     });
@@ -217,6 +229,7 @@ export class Host implements HostOperations {
     await this.monitor?.close();
     await this.linkChecks.idle();
     await this.gateway.close();
+    await this.ports.close();
     await this.reaper.close();
     await this.session.close();
     await this.endpoints.close();
@@ -227,26 +240,28 @@ export class Host implements HostOperations {
   }
 
   /**
-   * This host's underlay address is another one: the data plane's sockets move, and peers are told. Containers see nothing
-   * of it. @throws VtepError as Forwarding.moveUnderlay; nothing has changed then
+   * An underlay address of this host is another one: the data plane's sockets move, and peers are told. Containers see
+   * nothing of it. @throws VtepError as Forwarding.moveUnderlay; nothing has changed then
    */
-  moveUnderlay(ip: string): void {
-    if (ip === this.vtep.ip) return;
-    this.options.forwarding.moveUnderlay(ip);
-    this.vtep = { ...this.vtep, ip };
+  moveUnderlay({ ip, otherIp }: VtepIps): void {
+    if (ip === this.vtep.ip && otherIp === this.vtep.otherIp) return;
+    this.options.forwarding.moveUnderlay({ ip, otherIp });
+    this.vtep = { ...this.vtep, ip, otherIp };
     this.session.move(this.vtep);
     this.reconciler.applyAgain();
   }
 
   /** The underlay is back after it was down: the registry is asked at once, and told of this host. */
   returnToRegistry(): void {
+    this.options.forwarding.renewUnderlay();
     this.session.republish();
   }
 
   async status(): Promise<Status> {
     const { vtep } = this;
     const { version, node, underlay, forwarding, registry } = this.options;
-    const { workers, offloads, totals, drops, networks, vteps } = forwarding.status();
+    const security = await this.ports.status();
+    const { workers, offloads, totals, vteps, ...frames } = forwarding.status();
     const { answeredMs, error } = this.contact;
     return {
       ...{ version, node, vtep: { ...vtep }, underlay: { ...underlay } },
@@ -270,8 +285,8 @@ export class Host implements HostOperations {
         ? {}
         : { dns: this.names.status().map((served) => ({ ...served, addresses: [...served.addresses] })) }),
       totals: { ...totals },
-      drops: { ...drops },
-      networks: networks.map((network) => ({ ...network, counters: { ...network.counters } })),
+      ...reportDrops(frames, security, this.endpoints.all()),
+      unreachable: this.reconciler.unreachable().map((one) => ({ ...one, addresses: [...one.addresses] })),
       vteps: vteps.map((remote) => ({ ...remote, counters: { ...remote.counters } })),
     };
   }
@@ -301,9 +316,7 @@ export class Host implements HostOperations {
       endpoints,
       usage,
       peers: peers.map(({ address, port }) => ({ address, port })),
-      ...(local === undefined
-        ? {}
-        : { local: { bridge: bridgeName(local.vni), tap: tapName(local.vni), mtuBytes: this.locals.mtuBytes(local) } }),
+      ...(local === undefined ? {} : { local: this.locals.facts(local) }),
     };
   }
 
@@ -355,7 +368,12 @@ export class Host implements HostOperations {
         this.options.logger.warn({ event: 'registry.bad-value', err: error }, error.message),
       );
       if (name === undefined || value === undefined) continue;
-      nodes.push({ name, vtep: { ip: value.vtep.ip, port: value.vtep.port }, self: name === this.options.node });
+      const { ip, otherIp, port } = value.vtep;
+      nodes.push({
+        name,
+        vtep: { ip, port, ...(otherIp === undefined ? {} : { otherIp }) },
+        self: name === this.options.node,
+      });
     }
     return nodes.sort((a, b) => compare(a.name, b.name));
   }
@@ -366,7 +384,7 @@ export class Host implements HostOperations {
   }
 
   async addPeer(input: Peer): Promise<Peer> {
-    if (input.address === this.vtep.ip) {
+    if (allIps(this.vtep).includes(input.address)) {
       throw new VtepError(
         'VTEP_ERR_INVALID',
         `peer ${input.address} is this host's own VTEP: give the address of a VTEP without vtepd`,
@@ -410,27 +428,15 @@ export class Host implements HostOperations {
   }
 }
 
-/** Destinations that a new subnet must not hide; those of vtep's own bridges do not count. */
-async function hostRoutes(iproute: Iproute): Promise<string[]> {
-  const routes = await iproute.routes();
-  return (
-    routes
-      .filter((route) => /^[0-9a-f.:]+(\/[0-9]+)?$/i.test(route.dst) && !route.dev?.startsWith(INTERFACE_PREFIX))
-      // Link-local is on every interface and in no pool.
-      .filter((route) => !/^(fe80|ff00):/i.test(route.dst))
-      .map((route) => route.dst)
-  );
-}
-
 function toNetwork(value: NetworkValue): Network {
-  const { name, id, vni, internal, mtuBytes, flood, learning, createdAt } = value;
+  const { name, id, vni, internal, mtuBytes, createdAt } = value;
   const subnets = value.subnets.map(({ cidr, gateway, range, reserved }) => ({
     cidr,
     ...(gateway === undefined ? {} : { gateway }),
     ...(range === undefined ? {} : { range }),
     ...(reserved === undefined ? {} : { reserved }),
   }));
-  return { name, id, vni, subnets, internal, mtuBytes, flood, scope: 'global', learning, createdAt };
+  return { name, id, vni, subnets, internal, mtuBytes, ...settingsOf(value), scope: 'global', createdAt };
 }
 
 function secondsSince(ms: number): number {

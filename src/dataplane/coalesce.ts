@@ -24,7 +24,6 @@ import { SEGMENTS_MAX } from './arena.js';
 import { coalesceKind } from './coalesce-kind.js';
 import type { WorkerContext } from './context.js';
 import { headerMaskBytes, headerMaskOffset } from './header-masks.js';
-import { LINK_HEADER_BYTES_MAX } from './tap-header.js';
 import { deliverFrame, flushAggregate } from './tap-tx.js';
 
 const IP_BYTES_MAX = 65_535;
@@ -50,7 +49,7 @@ export function coalesce(context: WorkerContext, networkIndex: number, frameOffs
   if (
     kind === COALESCE_NONE ||
     (isTcp && (view.getUint8(upper + 13) & TCP_PSH) !== 0) ||
-    frameBytes > context.networks.mtuBytes(networkIndex) + LINK_HEADER_BYTES_MAX
+    frameBytes > context.networks.mtuBytes(networkIndex) + ETHERNET_HEADER_BYTES
   ) {
     deliverFrame(context, networkIndex, frameOffset, frameBytes);
     return;

@@ -3,13 +3,13 @@
  *
  * Doubles: whole numbers are exact to 2^53, aligned 64-bit stores do not tear, and no BigInt is made.
  *
- *     networks: NETWORKS_MAX rows of 64: 16 traffic counters, then one a drop cause; row 0: frames of no known network
+ *     networks: NETWORKS_MAX rows of 128: 48 traffic counters, then one a drop cause; row 0: frames of no known network
  *     VTEPs: VTEPS_MAX rows of 8
  */
 import { NETWORKS_MAX, VTEPS_MAX } from './layout.js';
 
-export const NETWORK_COUNTERS = 64;
-export const DROP_COUNTERS_START = 16;
+export const NETWORK_COUNTERS = 128;
+export const DROP_COUNTERS_START = 48;
 export const VTEP_COUNTERS = 8;
 export const VTEP_COUNTERS_START = NETWORKS_MAX * NETWORK_COUNTERS;
 export const COUNTER_BYTES = (VTEP_COUNTERS_START + VTEPS_MAX * VTEP_COUNTERS) * 8;
@@ -36,6 +36,18 @@ export const SEGMENTS_COALESCED = 12;
 export const TAP_GSO_REFUSED = 13;
 /** Segments whose checksum is wrong: delivered as they came, never coalesced. */
 export const CHECKSUMS_WRONG = 14;
+/** ARP requests that were answered here, or kept here, instead of flooded. */
+export const ARP_SUPPRESSED = 15;
+/** Neighbour solicitations, likewise. */
+export const ND_SUPPRESSED = 16;
+/** BUM frames that went to the underlay's multicast group: one copy each. */
+export const MULTICAST_FRAMES = 17;
+/** Copies that snooping has saved: VTEPs without a member of the group. */
+export const FLOOD_COPIES_SAVED = 18;
+/** Inner packets that got the underlay's congestion mark (RFC 6040). */
+export const ECN_MARKED = 19;
+/** ICMP messages to containers: fragmentation needed, packet too big. */
+export const TOO_BIG_ANSWERED = 20;
 
 /** Names of the traffic counters, by index. */
 export const TRAFFIC_COUNTERS = [
@@ -54,6 +66,12 @@ export const TRAFFIC_COUNTERS = [
   'segments_coalesced',
   'tap_gso_refused',
   'checksums_wrong',
+  'arp_suppressed',
+  'nd_suppressed',
+  'multicast_frames',
+  'flood_copies_saved',
+  'ecn_marked',
+  'too_big_answered',
 ] as const;
 
 export const VTEP_TX_DATAGRAMS = 0;
@@ -63,6 +81,8 @@ export const VTEP_RX_BYTES = 3;
 export const VTEP_TX_ERRORS = 4;
 /** Messages with UDP_SEGMENT that the kernel refused (EIO, EINVAL, EMSGSIZE) and that were sent again datagram by datagram. */
 export const VTEP_TX_GSO_REFUSED = 5;
+/** Datagrams of it that were dropped, by whichever cause. */
+export const VTEP_RX_DROPS = 6;
 export const VTEP_COUNTER_NAMES = [
   'tx_datagrams',
   'tx_bytes',
@@ -70,6 +90,7 @@ export const VTEP_COUNTER_NAMES = [
   'rx_bytes',
   'tx_errors',
   'tx_gso_refused',
+  'rx_drops',
 ] as const;
 
 export class Counters {

@@ -39,6 +39,13 @@ export const DROP_INNER_OVERSIZE = 21;
 /** Counted by the kernel, not by a worker: the socket tells how many (forwarding-tables.ts). */
 export const DROP_UNDERLAY_OVERFLOW = 22;
 export const DROP_GATEWAY_SOURCE = 23;
+export const DROP_SOURCE_MAC = 24;
+export const DROP_SOURCE_ADDRESS = 25;
+export const DROP_STORM_LIMIT = 26;
+export const DROP_ECN = 27;
+export const DROP_TOO_BIG = 28;
+export const DROP_GROUP_POLICY = 29;
+export const DROP_NO_MEMBER = 30;
 
 export const DROP_CAUSES: readonly DropCause[] = [
   cause(
@@ -114,6 +121,48 @@ export const DROP_CAUSES: readonly DropCause[] = [
     'gateway_source',
     'encap',
     "The frame comes from the network's gateway: each host has its own, so it stays on its host.",
+  ),
+  cause(
+    DROP_SOURCE_MAC,
+    'source_mac',
+    'encap',
+    'The source MAC is not that of the container behind the port (port security). Counted by the kernel, at the port.',
+  ),
+  cause(
+    DROP_SOURCE_ADDRESS,
+    'source_address',
+    'encap',
+    "The source address, of IP, ARP or ND, is not the container's own (port security). Counted by the kernel, at the port.",
+  ),
+  cause(
+    DROP_STORM_LIMIT,
+    'storm_limit',
+    'encap',
+    "The source MAC has flooded as many frames in this second as the network's storm limit allows.",
+  ),
+  cause(
+    DROP_ECN,
+    'ecn',
+    'decap',
+    'The underlay has marked congestion (CE) on a datagram whose inner packet does not take part in ECN (RFC 6040).',
+  ),
+  cause(
+    DROP_TOO_BIG,
+    'too_big',
+    'encap',
+    'The packet does not fit into the path to its VTEP; its sender has been told by ICMP, where ICMP may be sent.',
+  ),
+  cause(
+    DROP_GROUP_POLICY,
+    'group_policy',
+    'decap',
+    "The network's policy does not let the sender's group reach this one (VXLAN-GBP).",
+  ),
+  cause(
+    DROP_NO_MEMBER,
+    'no_member',
+    'encap',
+    'Multicast for a group that no other VTEP has a member of (IGMP and MLD snooping).',
   ),
 ];
 

@@ -195,8 +195,8 @@ describe('what is printed', () => {
     const text = await done('network', 'inspect', 'n');
     for (const part of [
       '10.0.0.0/24, gateway 10.0.0.1, 3 used, 2 spare, 248 free',
-      'vni       256',
-      'mtu       from the underlay',
+      'vni              256',
+      'mtu              from the underlay',
       'bridge vtb-100',
       '192.0.2.9:4789',
       'e-1',
@@ -245,7 +245,10 @@ describe('what is printed', () => {
     expect(text).toMatch(/^drops +8 \(vtep status --drops\)$/m);
     expect(text).toMatch(/^tapRxFrames +7$/m);
     expect(text).not.toContain('idle');
-    expect(await done('status', '--drops')).toBe('CAUSE       FRAMES\nbadHeader   5\nunknownVni  3\n');
+    expect(text).toMatch(/^port security +unsupported, 1 port NOT secured: nft is not installed$/m);
+    const [byCause, byPort] = (await done('status', '--drops')).split('\n\n');
+    expect(byCause).toBe('CAUSE       FRAMES\nbadHeader   5\nunknownVni  3');
+    expect(byPort?.split('\n')[1]).toMatch(/^my_overlay +master +vtv-e1 +source_mac +2$/);
   });
 
   it('--json prints what the API answered, wherever it stands', async () => {

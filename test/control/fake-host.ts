@@ -2,6 +2,7 @@
 
 import type { Endpoint, HostOperations, Network, Status } from '../../src/control/api/schema.js';
 import { VtepError } from '../../src/control/errors.js';
+import { settingsOf } from '../../src/control/networks/network-settings.js';
 
 export const NETWORK: Network = {
   name: 'my_overlay',
@@ -10,9 +11,8 @@ export const NETWORK: Network = {
   subnets: [{ cidr: '10.0.0.0/24', gateway: '10.0.0.1' }],
   internal: false,
   mtuBytes: 0,
-  flood: 'replicate',
+  ...settingsOf({}),
   scope: 'global',
-  learning: true,
   createdAt: '2026-01-01T00:00:00.000Z',
 };
 
@@ -69,6 +69,13 @@ export const STATUS: Status = {
   totals: { tapRxFrames: 7, underlayTxBytes: 900, idle: 0 },
   drops: { unknownVni: 3, badHeader: 5, runt: 0 },
   networks: [{ vni: 256, network: 'my_overlay', counters: { tapRxFrames: 7 } }],
+  ports: [
+    {
+      ...{ id: 'e-1', name: 'master', network: 'my_overlay', interface: 'vtv-e1' },
+      drops: { source_mac: 2, source_address: 0 },
+    },
+  ],
+  portSecurity: { ports: 1, problem: 'nft is not installed' },
   vteps: [{ address: '192.0.2.2', port: 4789, counters: {} }],
 };
 

@@ -4,17 +4,19 @@
  *
  *     from the underlay   datagrams received  =  decap_frames + every drop of decapsulation
  *     from a TAP          frames received     =  encap_frames + drops before the look-up (UNSENT)
- *     between             encap_frames        =  local_destination + no_remote + flooded_frames + unicast
+ *     between             encap_frames        =  drops on the way (NOWHERE) + flooded_frames + unicast
  *     to the underlay     unicast + flood_copies  =  tx_datagrams of all VTEPs + underlay_busy + underlay_error
  *
- * `underlay_overflow` is outside: the kernel counts what no worker has received. Test support.
+ * What the kernel counts is outside: no worker has received it. Test support.
  */
 import { DROP_CAUSES } from '../../src/shared/drop-causes.js';
 
 /** Drops of frames that never become encap_frames. */
 const UNSENT = ['tap_runt', 'tap_virtio_header', 'tap_gso', 'oversize', 'gateway_source'];
 const REFUSED_BY_KERNEL = ['underlay_busy', 'underlay_error'];
-const OUTSIDE = ['underlay_overflow'];
+const OUTSIDE = ['underlay_overflow', 'source_mac', 'source_address'];
+/** Drops of encap_frames that go to no VTEP. */
+const NOWHERE = ['local_destination', 'no_remote', 'no_member', 'storm_limit', 'too_big'];
 
 export interface Totals {
   /** Traffic counters by name, over all networks. */
@@ -43,13 +45,11 @@ export function wrongInCounters({ traffic, drops, txDatagrams }: Totals, receive
   if (received.frames !== undefined && taken !== received.frames) {
     return `${received.frames} frames from TAPs, ${taken} encapsulated or dropped`;
   }
-  const unicast = of('encap_frames') - sum(['local_destination', 'no_remote']) - of('flooded_frames');
+  const unicast = of('encap_frames') - sum(NOWHERE) - of('flooded_frames');
   const due = unicast + of('flood_copies');
   const left = txDatagrams + sum(REFUSED_BY_KERNEL);
   if (due !== left) return `${due} datagrams due, ${left} sent or refused`;
   const known = DROP_CAUSES.filter(({ direction }) => direction === 'encap').map(({ name }) => name);
-  const unnamed = known.filter(
-    (name) => ![...UNSENT, ...REFUSED_BY_KERNEL, 'local_destination', 'no_remote'].includes(name),
-  );
+  const unnamed = known.filter((name) => ![...UNSENT, ...REFUSED_BY_KERNEL, ...NOWHERE, ...OUTSIDE].includes(name));
   return unnamed.length === 0 ? undefined : `the law says nothing of ${unnamed.join(', ')}`;
 }

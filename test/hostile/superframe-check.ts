@@ -45,7 +45,7 @@ export function faultOfPlain(message: Uint8Array, mtuBytes: number, udpSegment: 
   if (header.hdrLen > frame.length) return 'hdr_len is beyond the frame';
   if (header.gsoType === GSO_NONE) {
     if (header.gsoSize !== 0) return 'a segment size without a kind';
-    return frame.length > mtuBytes + 22 ? 'a frame beyond the MTU' : undefined;
+    return frame.length > mtuBytes + packet.link.length ? 'a frame beyond the MTU' : undefined;
   }
   if (header.gsoType === GSO_UDP_L4)
     return header.gsoSize === udpSegment ? undefined : `UDP segments of ${header.gsoSize}`;

@@ -28,6 +28,7 @@ import { makePool, type Pool, type PoolMacs } from './pool.js';
 
 export const TAP_FD = 100;
 export const TX_FD = 200;
+export const UNDERLAY_FD = 50;
 export const TX_SOCKETS = 4;
 export const VTEPS = 42;
 export const STRANGER = 4;
@@ -137,7 +138,8 @@ export class World {
     }
     const offloads = { underlayGso: true, underlayGro: true, coalesceTcp: true, coalesceUdp: true, simdChecksum: true };
     const txFds = Array.from({ length: TX_SOCKETS }, (_, i) => TX_FD + i);
-    const ends = { epollFd: -1, wakeFd: -1, underlayFd: 50, txFds };
+    const underlay = [{ family: 4 as const, rxFd: UNDERLAY_FD, txFds }];
+    const ends = { epollFd: -1, wakeFd: -1, underlay };
     const input = { workerIndex: 0, tables: this.#tables, ...ends, offloads, spinMicroseconds: 0, nice: 0 };
     this.context = new WorkerContext(input, () => {});
     prepareReceive(this.context);

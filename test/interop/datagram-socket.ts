@@ -2,7 +2,7 @@
 import { errnoName, lastErrno } from '../../src/sys/errno.js';
 import { close, connect, setsockopt, write } from '../../src/sys/libc.js';
 import { addressOf, pin } from '../../src/sys/memory.js';
-import { SOCKADDR_IN_BYTES, writeSockaddrIn } from '../../src/sys/sockaddr.js';
+import { SOCKADDR_IN_BYTES, writeSockaddr } from '../../src/sys/sockaddr.js';
 import { openUdpSocket } from '../../src/sys/udp-socket.js';
 import { inNamespace } from '../sys/in-namespace.js';
 
@@ -22,7 +22,7 @@ export class DatagramSocket {
       openUdpSocket({ address: parse(from), port: 0, sendBufferBytes: BUFFER_BYTES }),
     );
     const sockaddr = new Uint8Array(SOCKADDR_IN_BYTES);
-    writeSockaddrIn(sockaddr, 0, parse(to), port);
+    writeSockaddr(sockaddr, 0, parse(to), port);
     const value = new Int32Array([tos]);
     const isSet =
       connect(this.#fd, addressOf(sockaddr), SOCKADDR_IN_BYTES) === 0 &&

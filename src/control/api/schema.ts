@@ -24,7 +24,11 @@
  */
 import { isIP, isIPv4 } from 'node:net';
 import { z } from 'zod';
+import { askedSettings, storedSettings } from '../networks/network-settings.js';
+import { canonicalIp, whyNoVtep } from '../vtep-address.js';
 import { publishedPortSchema, publishSchema } from './publish-schema.js';
+
+export { FLOOD_MODES, RESERVED_BITS_MODES } from '../networks/network-settings.js';
 
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/;
 /** Each is a key of the registry that one transaction must hold. */
@@ -61,12 +65,6 @@ function isSpan(text: string): boolean {
 
 function isOneOfAFamily(ips: readonly string[]): boolean {
   return new Set(ips.map((ip) => isIP(ip))).size === ips.length;
-}
-
-/** 1.0.0.0 to 223.255.255.255: what an underlay datagram can be sent to as one host. */
-function isUnicastIpv4(ip: string): boolean {
-  const first = Number(ip.split('.')[0]);
-  return first >= 1 && first <= 223;
 }
 
 export const nameSchema = z.string(NAME_RULE).regex(NAME, NAME_RULE);
@@ -107,7 +105,7 @@ const createNetworkFields = z.strictObject({
   internal: z.boolean(YES_NO_RULE).optional(),
   vni: vniSchema.optional(),
   mtuBytes: z.number(MTU_RULE).int(MTU_RULE).min(576, MTU_RULE).max(65_485, MTU_RULE).optional(),
-  learning: z.boolean(YES_NO_RULE).optional(),
+  ...askedSettings,
 });
 
 export const createNetworkSchema = createNetworkFields
@@ -131,9 +129,8 @@ export const networkSchema = z.object({
   internal: z.boolean(),
   /** 0: from the underlay of each host. */
   mtuBytes: z.number(),
-  flood: z.literal('replicate'),
+  ...storedSettings,
   scope: z.literal('global'),
-  learning: z.boolean(),
   createdAt: z.string(),
 });
 export type Network = z.infer<typeof networkSchema>;
@@ -170,6 +167,15 @@ export const endpointSchema = z.object({
 });
 export type Endpoint = z.infer<typeof endpointSchema>;
 
+/** How a network's floods leave this host now. */
+const floodSchema = z.object({
+  via: z.enum(['replicate', 'multicast']),
+  /** The underlay's multicast group that this host receives. */
+  group: z.string().optional(),
+  /** Why it is so, where the network's setting does not say it. */
+  reason: z.string().optional(),
+});
+
 export const networkDetailSchema = networkSchema.extend({
   endpoints: z.array(endpointSchema),
   peers: z.array(z.object({ address: z.string(), port: z.number() })),
@@ -177,7 +183,9 @@ export const networkDetailSchema = networkSchema.extend({
   usage: z.array(z.object({ cidr: z.string(), used: z.number(), spare: z.number(), free: z.number() })).optional(),
   /** Being removed by force: hosts detach their endpoints. */
   removing: z.boolean().optional(),
-  local: z.object({ bridge: z.string(), tap: z.string(), mtuBytes: z.number() }).optional(),
+  local: z
+    .object({ bridge: z.string(), tap: z.string(), mtuBytes: z.number(), flood: floodSchema.optional() })
+    .optional(),
 });
 export type NetworkDetail = z.infer<typeof networkDetailSchema>;
 
@@ -219,18 +227,29 @@ export const detachSchema = z
   );
 export type Detach = z.infer<typeof detachSchema>;
 
+/** An underlay address, and of a host with both families the other one. */
+const vtepSchema = z.object({ ip: z.string(), otherIp: z.string().optional(), port: z.number() });
+
 export const nodeSchema = z.object({
   name: z.string(),
-  vtep: z.object({ ip: z.string(), port: z.number() }),
+  vtep: vtepSchema,
   /** This daemon's own. */
   self: z.boolean(),
 });
 export type Node = z.infer<typeof nodeSchema>;
 
+/** One text for each address: it is a key of the registry. */
+const vtepIpSchema = ipSchema
+  .check((context) => {
+    const why = whyNoVtep(context.value);
+    if (why !== undefined) context.issues.push({ code: 'custom', message: why, input: context.value });
+  })
+  .transform(canonicalIp);
+
 /** A VTEP that runs no vtepd (the kernel's VXLAN, a switch): in the flood list of the network on every host. */
 export const peerInputSchema = z.strictObject({
   network: nameSchema,
-  address: ipv4Schema.refine(isUnicastIpv4, 'must be the unicast address of one VTEP'),
+  address: vtepIpSchema,
   port: portSchema.default(4789),
 });
 export const peerSchema = z.object({ network: z.string(), address: z.string(), port: z.number() });
@@ -249,7 +268,7 @@ const counters = z.record(z.string(), z.number());
 export const statusSchema = z.object({
   version: z.string(),
   node: z.string(),
-  vtep: z.object({ ip: z.string(), port: z.number() }),
+  vtep: vtepSchema,
   underlay: z.object({ interface: z.string(), mtuBytes: z.number() }),
   uptimeSeconds: z.number(),
   registry: z.object({
@@ -300,8 +319,18 @@ export const statusSchema = z.object({
     .optional(),
   totals: counters,
   drops: counters,
-  networks: z.array(z.object({ vni: z.number(), network: z.string(), counters })),
-  vteps: z.array(z.object({ address: z.string(), port: z.number(), counters })),
+  networks: z.array(z.object({ vni: z.number(), network: z.string(), flood: floodSchema.optional(), counters })),
+  /** This host's endpoints: what was dropped at the port of each, by cause. */
+  ports: z
+    .array(z.object({ id: z.string(), name: z.string(), network: z.string(), interface: z.string(), drops: counters }))
+    .optional(),
+  /** How many ports are held to their MAC and addresses; with a problem, none is. */
+  portSecurity: z.object({ ports: z.number(), problem: z.string().optional() }).optional(),
+  vteps: z.array(z.object({ address: z.string(), port: z.number(), otherAddress: z.string().optional(), counters })),
+  /** VTEPs of this host's networks that share no family of the underlay with it. */
+  unreachable: z
+    .array(z.object({ network: z.string(), source: z.string(), addresses: z.array(z.string()), reason: z.string() }))
+    .optional(),
 });
 export type Status = z.infer<typeof statusSchema>;
 

@@ -1,6 +1,7 @@
 /** The endpoints of this host, in memory, and which of them the registry is known to have. Control plane, main thread. */
 import { randomBytes } from 'node:crypto';
 import { hostInterfaceName } from '../ports/names.js';
+import type { SecuredPort } from '../ports/port-ruleset.js';
 import type { LocalEndpoint } from '../state/local-state.js';
 
 export class EndpointTable {
@@ -58,6 +59,11 @@ export class EndpointTable {
       if (!this.all().some((endpoint) => endpoint.hostInterface === hostInterfaceName(id))) return id;
     }
   }
+}
+
+/** What PortSecurity takes. */
+export function securedPort({ hostInterface, network, mac, addresses }: LocalEndpoint): SecuredPort {
+  return { interface: hostInterface, network, mac, addresses };
 }
 
 /** What adoptHostEnd() takes. */

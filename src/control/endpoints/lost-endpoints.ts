@@ -69,6 +69,11 @@ export class LostEndpoints {
     return this.lost.has(id);
   }
 
+  /** Their host interfaces. */
+  ports(): { interface: string; network: string }[] {
+    return [...this.lost.values()].map(({ link, network }) => ({ interface: link.ifname, network }));
+  }
+
   /** The VNIs of bridges that such a veth is in. */
   bridges(): Set<string | undefined> {
     return new Set([...this.lost.values()].map(({ link }) => link.master));

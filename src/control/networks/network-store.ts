@@ -38,6 +38,7 @@ import {
   vniValueSchema,
 } from '../registry/schema.js';
 import { askedSubnets, overlapWarnings, planSubnets } from './network-plan.js';
+import { settingsOf } from './network-settings.js';
 import { DEFAULT_POOLS, nextFreeSubnet, type Pool } from './subnet-pool.js';
 
 const VNI = { first: 256, last: 16_777_215 };
@@ -109,8 +110,7 @@ export class NetworkStore {
         subnets: planSubnets([...given, ...chosen], input),
         internal: input.internal ?? false,
         mtuBytes: input.mtuBytes ?? 0,
-        flood: 'replicate',
-        learning: input.learning ?? true,
+        ...settingsOf(input),
         state: 'active',
         createdAt: new Date().toISOString(),
         options: {},

@@ -17,6 +17,7 @@
  */
 import { z } from 'zod';
 import { VtepError } from '../errors.js';
+import { storedSettings } from '../networks/network-settings.js';
 import type { RegistryEntry } from './registry.js';
 
 export const SCHEMA_VERSION = 1;
@@ -41,7 +42,8 @@ const time = z.iso.datetime();
 
 export const nodeValueSchema = z.looseObject({
   v,
-  vtep: z.looseObject({ ip, port }),
+  /** Where others send to. A host with both families has IPv4 in `ip`; the port is the same. */
+  vtep: z.looseObject({ ip, port, otherIp: ip.optional() }),
   /** What this node's vtepd speaks with others; raised when nodes must know of each other's version. */
   apiVersion: z.number().int().min(1),
   features: z.array(z.string()),
@@ -74,8 +76,7 @@ export const networkValueSchema = z.looseObject({
   internal: z.boolean().default(false),
   /** 0: from the underlay of each host. */
   mtuBytes: z.union([z.literal(0), z.number().int().min(68).max(65_535)]),
-  flood: z.literal('replicate'),
-  learning: z.boolean(),
+  ...storedSettings,
   /** A network that is `removing` takes no new endpoints. */
   state: z.enum(['active', 'removing']),
   /** Removing: each host detaches what it has on the network. */

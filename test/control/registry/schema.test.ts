@@ -4,6 +4,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { VtepError } from '../../../src/control/errors.js';
+import { settingsOf } from '../../../src/control/networks/network-settings.js';
 import * as schema from '../../../src/control/registry/schema.js';
 
 const createdAt = '2026-01-02T03:04:05.000Z';
@@ -22,8 +23,7 @@ const network = {
   subnets: [{ cidr: '10.0.0.0/24', gateway: '10.0.0.1' }],
   internal: true,
   mtuBytes: 0,
-  flood: 'replicate',
-  learning: false,
+  ...settingsOf({ learning: false }),
   state: 'active',
   createdAt,
   options: {},
@@ -32,6 +32,11 @@ const endpoints = {
   v: 1,
   endpoints: [{ id: 'e-1', name: 'master', mac: '02:42:0a:00:00:02', addresses: ['10.0.0.2/24'] }],
 } as const;
+
+/** Fields that values of before did not have. */
+const DEFAULTED = new Set([
+  ...['internal', 'learntMacsMax', 'arpSuppression', 'portSecurity', 'stormLimit', 'groupPolicy', 'reservedBits'],
+]);
 
 const VALUES = [
   ['node', schema.parseNode, node],
@@ -68,7 +73,7 @@ describe('values', () => {
 
   it.each(VALUES)('of a %s that are malformed are reported, not thrown', (_name, parse, value) => {
     for (const bad of ['', '{', 'null', '7', '[]', '{}']) malformed(parse, bad);
-    for (const field of Object.keys(value).filter((key) => key !== 'internal'))
+    for (const field of Object.keys(value).filter((key) => !DEFAULTED.has(key)))
       malformed(parse, { ...value, [field]: undefined });
     expect(malformed(parse, { ...value, v: 2 }).message).toContain('version 2, and this vtepd reads 1');
   });
@@ -84,7 +89,8 @@ describe('values', () => {
     { internal: 'no' },
     { mtuBytes: 10 },
     { state: 'gone' },
-    { flood: 'multicast' },
+    { flood: 'all' },
+    { reservedBits: 'some' },
     { createdAt: 'yesterday' },
   ])('of a network are checked: %j', (change) => {
     expect(malformed(schema.parseNetwork, { ...network, ...change }).message).toContain(Object.keys(change)[0]);
