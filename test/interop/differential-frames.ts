@@ -221,7 +221,7 @@ export function makeDatagrams(seed: number, vni: number): DatagramKind[] {
       [0xabcd, 0, 0xff_ffff].map((of) => headed(0x0800_0000, 0, of)),
     ),
     kind('jumbo', [], [inner(1500), inner(9000), inner(65_000)]),
-    kind('outer-ce-inner-not-ect', [], [inner(60, 0)], CONGESTION_EXPERIENCED),
+    kind('outer-ce-inner-not-ect', [], [inner(60, 0), inner(1, 0), inner(900, 0)], CONGESTION_EXPERIENCED),
     kind('outer-ce-inner-ect', [], [inner(60, 1), inner(60, 2)], CONGESTION_EXPERIENCED),
     kind('outer-ce-inner-ce', [], [inner(60, 3)], CONGESTION_EXPERIENCED),
   ];
