@@ -28,6 +28,7 @@ import { VTEP_MISS } from '../shared/vtep-table.js';
 import { ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4 } from '../wire/ethernet.js';
 import { groupProbeType } from '../wire/group-probe.js';
 import { macKeyHigh, macKeyLow } from '../wire/mac.js';
+import { isShortIp, SHORT_IP_BYTES } from '../wire/short-ip.js';
 import {
   checkVxlan,
   hasGroupBitsOnly,
@@ -111,7 +112,10 @@ export function decapsulateMessage(
         receiverLow = view.getUint16(frame + 4);
       }
     }
-    if (network !== NO_NETWORK) {
+    if (
+      network !== NO_NETWORK &&
+      (frameBytes >= SHORT_IP_BYTES || isWhole(context, vtep, network, frame, frameBytes))
+    ) {
       // Each of them: announcements of several addresses come as a train.
       if ((macEndAndType & 0xffff) !== ETHERTYPE_IPV4) noteNeighbour(context, network, frame, frameBytes, vtep);
       if (isMarked && !takeEcnMark(context, network, frame, frameBytes)) {
@@ -179,6 +183,18 @@ function admit(
     return refuse(context, vtep, network, DROP_GROUP_POLICY);
   }
   return network;
+}
+
+function isWhole(
+  context: WorkerContext,
+  vtep: number,
+  network: number,
+  frameOffset: number,
+  frameBytes: number,
+): boolean {
+  if (!isShortIp(context.arena.bytes, frameOffset, frameBytes)) return true;
+  refuse(context, vtep, network, DROP_INNER_RUNT);
+  return false;
 }
 
 function refuse(context: WorkerContext, vtep: number, network: number, cause: number): number {
