@@ -5,22 +5,23 @@
 import type { Logger } from 'pino';
 import { DROP_CAUSES, DROP_UNDERLAY_OVERFLOW, type DropCause } from '../shared/drop-causes.js';
 import { EventRing } from '../shared/event-ring.js';
-import { fdbKeyHigh, fdbKind, KIND_DYNAMIC, KIND_LOCAL, KIND_STATIC } from '../shared/fdb.js';
+import { fdbKeyHigh, fdbKind, fdbVtep, KIND_DYNAMIC, KIND_LOCAL, KIND_RULE, KIND_STATIC } from '../shared/fdb.js';
+import { ruleKeyHigh, ruleKeyLow } from '../shared/group-rules.js';
 import { SELF_VTEP, type SharedTables } from '../shared/layout.js';
 import { allocateTables } from '../shared/tables.js';
 import type { WorkerInput } from '../shared/worker-input.js';
 import { EpochWriter } from '../shared/writers/epoch-writer.js';
 import { FdbWriter } from '../shared/writers/fdb-writer.js';
-import { NetworkWriter } from '../shared/writers/network-writer.js';
+import { type NetworkRow, NetworkWriter } from '../shared/writers/network-writer.js';
 import { VtepWriter } from '../shared/writers/vtep-writer.js';
-import { formatMac, parseMac } from '../wire/mac.js';
-import { macKeyHigh, macKeyLow, writeMacKey } from '../wire/mac-key.js';
 import { VtepError } from './errors.js';
+import { kindName, macKey, macText } from './fdb-key.js';
 import { FdbLearning } from './fdb-learning.js';
 import { FdbSweeper } from './fdb-sweeper.js';
-import type { FdbEntry, FdbKind, Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from './forwarding.js';
+import type { FdbEntry, Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from './forwarding.js';
 import { CounterReader } from './forwarding-counters.js';
 import { gatewayMac } from './ipam/mac.js';
+import { LearningLimit } from './learning-limit.js';
 import { LOCAL_SOURCE, type MacClaim, MacClaims, type MacWinner } from './mac-claims.js';
 import type { OffloadSwitches } from './offload-switches.js';
 import { closeOffloads, noteRefusals, type Offloads, probeOffloads } from './offloads.js';
@@ -41,11 +42,6 @@ import {
 const OVERFLOW = DROP_CAUSES[DROP_UNDERLAY_OVERFLOW] as DropCause;
 const CLOCK_MS = 1000;
 
-interface MacKey {
-  readonly low: number;
-  readonly high16: number;
-}
-
 interface OpenNetwork {
   readonly index: number;
   network: ForwardingNetwork;
@@ -55,6 +51,9 @@ interface OpenNetwork {
   /** How many sources name a VTEP. */
   readonly uses: Map<number, number>;
   readonly claims: MacClaims;
+  readonly limit: LearningLimit;
+  /** Group policy ids of this host's containers, by MAC. */
+  groups: ReadonlyMap<string, number>;
 }
 
 export interface ForwardingOptions {
@@ -161,7 +160,7 @@ class ForwardingTables implements Forwarding {
     }
     if (!open.taps.isAlive()) this.#replaceTap(open, network.tapName);
     open.network = network;
-    this.#networkWriter.publish(open.index, { ...network, tapFds: open.taps.fds });
+    this.#networkWriter.publish(open.index, rowOf(network, open.taps));
   }
 
   #openNew(network: ForwardingNetwork): void {
@@ -180,13 +179,16 @@ class ForwardingTables implements Forwarding {
       won: (mac, winner) => this.#writeEntry(open, mac, winner),
       conflict: (mac, source) => this.#localConflict(open, mac, source),
     });
-    const open: OpenNetwork = { index, network, taps, sources: new Map(), uses: new Map(), claims };
+    const limit = new LearningLimit(this.#options.logger);
+    const maps = { sources: new Map(), uses: new Map(), groups: new Map() };
+    const open: OpenNetwork = { index, network, taps, claims, limit, ...maps };
     this.#byVni.set(network.vni, open);
     this.#byIndex[index] = open;
     // Before the first frame: whoever sends with the gateway's MAC through the tunnel is refused from the start.
     this.setLocal(network.vni, []);
+    for (const pair of network.allowedGroups ?? []) this.#allow(open, pair);
     this.#counters.use(index);
-    this.#networkWriter.publish(index, { ...network, tapFds: taps.fds });
+    this.#networkWriter.publish(index, rowOf(network, taps));
     taps.watch(index);
   }
 
@@ -194,7 +196,7 @@ class ForwardingTables implements Forwarding {
   #replaceTap(open: OpenNetwork, tapName: string): void {
     const old = open.taps;
     open.taps = this.#openTap(tapName);
-    this.#networkWriter.publish(open.index, { ...open.network, tapFds: open.taps.fds });
+    this.#networkWriter.publish(open.index, rowOf(open.network, open.taps));
     old.unwatch();
     open.taps.watch(open.index);
     void this.#epoch.quiesce().then(() => old.close());
@@ -233,9 +235,27 @@ class ForwardingTables implements Forwarding {
     this.#learning.drain();
   }
 
-  setLocal(vni: number, macs: readonly string[]): void {
+  setLocal(vni: number, macs: readonly string[], groups: ReadonlyMap<string, number> = new Map()): void {
+    const open = this.#byVni.get(vni);
+    if (open === undefined) return;
+    open.groups = groups;
     const claims = [...new Set([gatewayMac(vni), ...macs])].map((mac) => ({ mac, since: 0 }));
-    this.#byVni.get(vni)?.claims.replace(LOCAL_SOURCE, SELF_VTEP, claims);
+    open.claims.replace(LOCAL_SOURCE, SELF_VTEP, claims);
+    for (const mac of macs) this.#setGroup(open, mac);
+  }
+
+  /** Of a MAC that was local already. */
+  #setGroup(open: OpenNetwork, mac: string): void {
+    const { low, high16 } = macKey(mac);
+    const keyHigh = fdbKeyHigh(high16, open.index);
+    const group = open.groups.get(mac) ?? 0;
+    const value = this.#fdb.get(low, keyHigh);
+    if (fdbKind(value) === KIND_LOCAL && fdbVtep(value) !== group) this.#fdb.set(low, keyHigh, KIND_LOCAL, group, 0);
+  }
+
+  #allow(open: OpenNetwork, pair: string): void {
+    const [from = 0, to = 0] = pair.split(':').map(Number);
+    this.#fdb.setBefore(ruleKeyLow(from, to), ruleKeyHigh(open.index), KIND_RULE, 0);
   }
 
   setRemote(vni: number, source: string, vtep: VtepAddress, macs: readonly MacClaim[]): void {
@@ -289,8 +309,10 @@ class ForwardingTables implements Forwarding {
       this.#fdb.remove(low, keyHigh);
       return;
     }
-    const kind = winner.source === LOCAL_SOURCE ? KIND_LOCAL : KIND_STATIC;
-    if (!this.#fdb.set(low, keyHigh, kind, winner.vtepIndex, 0)) {
+    const isLocal = winner.source === LOCAL_SOURCE;
+    // A local entry has the container's group where another has the VTEP.
+    const value = isLocal ? (open.groups.get(mac) ?? 0) : winner.vtepIndex;
+    if (!this.#fdb.setBefore(low, keyHigh, isLocal ? KIND_LOCAL : KIND_STATIC, value)) {
       this.#options.logger.error({ event: 'fdb.full', network: open.network.name, mac }, 'the FDB is full');
     }
   }
@@ -320,7 +342,12 @@ class ForwardingTables implements Forwarding {
     const keyHigh = fdbKeyHigh(macHigh16, networkIndex);
     const kind = fdbKind(this.#fdb.get(macLow, keyHigh));
     if (kind === KIND_LOCAL || kind === KIND_STATIC) return;
-    this.#fdb.set(macLow, keyHigh, KIND_DYNAMIC, vtepIndex, this.#epoch.clock());
+    const { name, learntMacsMax = 0 } = open.network;
+    const learnt = this.#fdb.dynamicCountOf(networkIndex);
+    if (kind !== KIND_DYNAMIC && !open.limit.admits(name, learnt, learntMacsMax)) return;
+    if (!this.#fdb.set(macLow, keyHigh, KIND_DYNAMIC, vtepIndex, this.#epoch.clock())) {
+      open.limit.refuse(name, 'the FDB is full (--fdb-entries)');
+    }
   }
 
   #conflict(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void {
@@ -343,7 +370,7 @@ class ForwardingTables implements Forwarding {
     const entries: FdbEntry[] = [];
     this.#fdb.forEach((keyLow, keyHigh, kind, vtepIndex, seconds) => {
       const network = this.#byIndex[keyHigh & 0xffff]?.network;
-      if (network === undefined || (vni !== undefined && network.vni !== vni)) return;
+      if (network === undefined || kind === KIND_RULE || (vni !== undefined && network.vni !== vni)) return;
       const vtep = kind === KIND_LOCAL ? undefined : this.#vteps.get(vtepIndex);
       entries.push({
         vni: network.vni,
@@ -362,10 +389,10 @@ class ForwardingTables implements Forwarding {
     const frames = {
       totals: { ...totals, mac_conflicts: this.#macConflicts },
       drops: { ...drops, [OVERFLOW.name]: overflowCounts(this.#workers) },
-      networks: [...this.#byVni.values()].map(({ index, network }) => ({
+      networks: [...this.#byVni.values()].map(({ index, network, limit }) => ({
         vni: network.vni,
         network: network.name,
-        counters: this.#counters.network(index),
+        counters: { ...this.#counters.network(index), macs_not_learnt: limit.refused },
       })),
       vteps: [...this.#vteps.rows()]
         .filter(([index]) => index !== SELF_VTEP)
@@ -396,17 +423,6 @@ class ForwardingTables implements Forwarding {
   }
 }
 
-function macKey(mac: string): MacKey {
-  const bytes = parseMac(mac);
-  return { high16: macKeyHigh(bytes, 0), low: macKeyLow(bytes, 0) };
-}
-
-function macText(low: number, high16: number): string {
-  const bytes = new Uint8Array(6);
-  writeMacKey(bytes, 0, high16, low);
-  return formatMac(bytes);
-}
-
-function kindName(kind: number): FdbKind {
-  return kind === KIND_LOCAL ? 'local' : kind === KIND_STATIC ? 'static' : 'dynamic';
+function rowOf(network: ForwardingNetwork, taps: TapQueues): NetworkRow {
+  return { ...network, groupRules: network.allowedGroups !== undefined, tapFds: taps.fds };
 }

@@ -29,6 +29,8 @@ export interface ForwardingNetwork {
   readonly stormLimit?: number;
   /** VXLAN-GBP. @default false */
   readonly groupPolicy?: boolean;
+  /** Pairs FROM:TO of groups that may talk. @default all */
+  readonly allowedGroups?: readonly string[] | undefined;
   /** Take datagrams with reserved bits set. @default false */
   readonly tolerant?: boolean;
 }
@@ -54,8 +56,11 @@ export interface Forwarding {
   openNetwork(network: ForwardingNetwork): void;
   /** Stops the network's frames and closes the TAP. The TAP device itself stays; ports/ removes it. */
   closeNetwork(vni: number): Promise<void>;
-  /** The MACs of this host's own endpoints on the network; its gateway's is local in any case. */
-  setLocal(vni: number, macs: readonly string[]): void;
+  /**
+   * The MACs of this host's own endpoints on the network; its gateway's is local in any case.
+   * @param groups group policy ids of those that have one
+   */
+  setLocal(vni: number, macs: readonly string[], groups?: ReadonlyMap<string, number>): void;
   /**
    * Replaces what `source` (`node/<name>` or `peer/<ip>`) brings to the network: its VTEP becomes a member (gets floods,
    * may send) and `macs` become static FDB entries that name it, unless another source claims them by a newer right

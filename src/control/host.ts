@@ -401,13 +401,14 @@ export class Host implements HostOperations {
   }
 
   private toEndpoint(endpoint: LocalEndpoint): Endpoint {
-    const { id, name, network, mac, addresses, hostInterface, containerInterface, sandbox, mtuBytes, publish } =
+    const { id, name, network, mac, addresses, hostInterface, containerInterface, sandbox, mtuBytes, publish, group } =
       endpoint;
     const waiting = this.addresses.allConflicts().has(id) ? 'conflict' : 'waiting';
     const state = this.endpoints.isPublished(id) ? 'published' : waiting;
     const published = publish === undefined ? {} : { publish: [...publish] };
     const local = { hostInterface, containerInterface, sandbox, mtuBytes, state, ...published } as const;
-    return { id, name, network, node: this.options.node, mac, addresses: [...addresses], local };
+    const known = { id, name, network, node: this.options.node, mac, addresses: [...addresses] };
+    return { ...known, ...(group === undefined ? {} : { group }), local };
   }
 
   private noteContact(error?: unknown): void {

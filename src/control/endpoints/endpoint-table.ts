@@ -28,6 +28,11 @@ export class EndpointTable {
     return this.on(network).map((endpoint) => endpoint.mac);
   }
 
+  /** The group policy ids of those that have one, by MAC. */
+  groups(network: string): Map<string, number> {
+    return new Map(this.on(network).flatMap(({ mac, group }) => (group === undefined ? [] : [[mac, group] as const])));
+  }
+
   set(endpoint: LocalEndpoint): void {
     this.endpoints.set(endpoint.id, endpoint);
   }
