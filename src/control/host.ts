@@ -48,6 +48,7 @@ import { PeerStore } from './networks/peer-store.js';
 import type { Pool } from './networks/subnet-pool.js';
 import { NodeSession } from './nodes/node-session.js';
 import { Iproute } from './ports/iproute.js';
+import { linkDrops } from './ports/link-drops.js';
 import { bridgeName, tapName } from './ports/names.js';
 import { PORT_TABLE } from './ports/port-ruleset.js';
 import { PortSecurity, type PortTable } from './ports/port-security.js';
@@ -258,7 +259,7 @@ export class Host implements HostOperations {
   async status(): Promise<Status> {
     const { vtep } = this;
     const { version, node, underlay, forwarding, registry } = this.options;
-    const security = await this.ports.status();
+    const [security, links] = await Promise.all([this.ports.status(), linkDrops(this.iproute)]);
     const { workers, offloads, totals, vteps, ...frames } = forwarding.status();
     const { answeredMs, error } = this.contact;
     return {
@@ -283,7 +284,7 @@ export class Host implements HostOperations {
         ? {}
         : { dns: this.names.status().map((served) => ({ ...served, addresses: [...served.addresses] })) }),
       totals: { ...totals },
-      ...reportDrops(frames, security, this.endpoints.all()),
+      ...reportDrops(frames, security, links, this.endpoints.all()),
       vteps: vteps.map((remote) => ({ ...remote, counters: { ...remote.counters } })),
     };
   }
