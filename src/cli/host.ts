@@ -1,11 +1,12 @@
-/** `vtep node ls`, `vtep fdb` and `vtep status`: what this host knows and does. */
+/** `vtep node ls`, `vtep fdb`, `vtep neigh` and `vtep status`: what this host knows and does. */
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { fdbSchema, nodeSchema, type Status, statusSchema } from '../control/api/schema.js';
+import { fdbSchema, neighbourSchema, nodeSchema, type Status, statusSchema } from '../control/api/schema.js';
+import { allIps, endText } from '../control/vtep-address.js';
 import type { ContextOf } from './context.js';
 import { counterRows, dropsText } from './drops.js';
 import { withNetwork } from './endpoint.js';
-import { formatDuration, formatFields, formatTable } from './table.js';
+import { formatDuration, formatFields, formatTable, printable } from './table.js';
 
 export function addHostCommands(program: Command, contextOf: ContextOf): void {
   const node = program
@@ -32,7 +33,7 @@ Examples:
       const { client, print } = contextOf(command);
       const { raw, value } = await client.call(z.array(nodeSchema), 'GET', '/v1/nodes');
       print(raw, () => {
-        const rows = value.map((n) => [n.name, `${n.vtep.ip}:${n.vtep.port}`, n.self ? '*' : '']);
+        const rows = value.map((n) => [n.name, vtepText(n.vtep), n.self ? '*' : '']);
         return formatTable(['NAME', 'VTEP', 'SELF'], rows);
       });
     });
@@ -59,10 +60,37 @@ Examples:
           String(e.vni),
           e.mac,
           e.kind,
-          e.vtep ? `${e.vtep.address}:${e.vtep.port}` : '-',
+          e.vtep ? endText(e.vtep.address, e.vtep.port) : '-',
           e.idleSeconds === undefined ? '-' : formatDuration(e.idleSeconds),
         ]);
         return formatTable(['NETWORK', 'VNI', 'MAC', 'KIND', 'VTEP', 'IDLE'], rows);
+      });
+    });
+
+  program
+    .command('neigh')
+    .description('show which ARP requests and neighbour solicitations this host answers: IP address to MAC address')
+    .option('--network <name>', 'of this network only')
+    .addHelpText(
+      'after',
+      `
+Kinds: remote (a container on another host: answered here), local and gateway (on this host: the request stays here).
+What is not listed is flooded. A network with --arp-suppression off floods all.
+
+Examples:
+  vtep neigh
+  vtep neigh --network my_overlay --json`,
+    )
+    .action(async (options: { network?: string }, command: Command) => {
+      const { client, print } = contextOf(command);
+      const path = withNetwork('/v1/neighbours', options.network);
+      const { raw, value } = await client.call(z.array(neighbourSchema), 'GET', path);
+      print(raw, () => {
+        const rows = value.map((n) => [
+          ...[n.network, n.address, n.mac, n.kind, n.node ?? '-'],
+          n.vtep ? `${n.vtep.address}:${n.vtep.port}` : '-',
+        ]);
+        return formatTable(['NETWORK', 'ADDRESS', 'MAC', 'KIND', 'NODE', 'VTEP'], rows);
       });
     });
 
@@ -92,7 +120,7 @@ function statusText(status: Status): string {
     ['node', status.node],
     ['version', status.version],
     ['up', formatDuration(status.uptimeSeconds)],
-    ['vtep', `${vtep.ip}:${vtep.port}`],
+    ['vtep', vtepText(vtep)],
     ['underlay', `${underlay.interface}, mtu ${underlay.mtuBytes} bytes`],
     ['registry', registryText(status)],
     ['networks', `${counts.networks}, ${counts.localNetworks} on this host`],
@@ -102,6 +130,8 @@ function statusText(status: Status): string {
     ['offloads', offloadsText(status)],
     ['gateways', gatewaysText(status)],
     ...(status.gateway?.problems ?? []).map((problem) => ['warning', problem] as const),
+    ...(status.unreachable ?? []).map(({ reason }) => ['warning', printable(reason)] as const),
+    ['floods', floodsText(status)],
     ['port security', portSecurityText(status)],
     ['dns', dnsText(status)],
     ['drops', drops === 0 ? '0' : `${drops} (vtep status --drops)`],
@@ -110,9 +140,29 @@ function statusText(status: Status): string {
   return totals.length === 0 ? fields : `${fields}\n${formatTable(['COUNTER', 'VALUE'], totals)}`;
 }
 
+/** Both addresses of a host that has both families. */
+function vtepText(vtep: Status['vtep']): string {
+  return allIps(vtep)
+    .map((ip) => endText(ip, vtep.port))
+    .join(' ');
+}
+
 function gatewaysText({ gateway }: Status): string {
   const there = gateway?.networks.filter(({ addresses }) => addresses.length > 0) ?? [];
   return there.map(({ network, addresses }) => `${network} ${addresses.join(' ')}`).join(', ') || 'none';
+}
+
+/** `replicate: a, b; multicast: c (239.0.1.1)`, each with why it is so. */
+function floodsText({ networks }: Status): string | undefined {
+  const texts = (['replicate', 'multicast'] as const).flatMap((via) => {
+    const named = networks.flatMap(({ network, flood }) => {
+      if (flood?.via !== via) return [];
+      const why = [via === 'multicast' ? flood.group : undefined, flood.reason].filter((text) => text !== undefined);
+      return [why.length === 0 ? network : `${network} (${why.join(': ')})`];
+    });
+    return named.length === 0 ? [] : [`${via}: ${named.join(', ')}`];
+  });
+  return texts.length === 0 ? undefined : texts.join('; ');
 }
 
 function conflictsText({ counts }: Status): string {

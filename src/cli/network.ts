@@ -13,6 +13,7 @@ import {
   networkSchema,
   RESERVED_BITS_MODES,
 } from '../control/api/schema.js';
+import { endText } from '../control/vtep-address.js';
 import { type ContextOf, collect, given, numberOrText, onOrText } from './context.js';
 import { endpointTable } from './endpoint.js';
 import { formatFields, formatTable, printable } from './table.js';
@@ -242,9 +243,14 @@ function groupPolicyText({ groupPolicy, allowedGroups }: NetworkDetail): string 
   return allowedGroups === undefined ? 'on' : `on, may talk: ${allowedGroups.join(', ')}`;
 }
 
+function floodText({ via, group, reason }: NonNullable<NonNullable<NetworkDetail['local']>['flood']>): string {
+  const how = via === 'multicast' ? `by multicast to ${group}` : 'by a copy to each host';
+  return reason === undefined ? how : `${how}: ${reason}`;
+}
+
 function networkText(network: NetworkDetail): string {
   const { local } = network;
-  const peers = network.peers.map((peer) => `${peer.address}:${peer.port}`);
+  const peers = network.peers.map((peer) => endText(peer.address, peer.port));
   const fields = formatFields([
     ['name', network.name],
     ['id', network.id],
@@ -263,6 +269,7 @@ function networkText(network: NetworkDetail): string {
     ['scope', network.scope],
     ['created', network.createdAt],
     ['here', local && `bridge ${local.bridge}, tap ${local.tap}, mtu ${local.mtuBytes} bytes`],
+    ['floods here', local?.flood && floodText(local.flood)],
     ['peers', peers.join(', ')],
   ]);
   return network.endpoints.length === 0 ? fields : `${fields}\n${endpointTable(network.endpoints)}`;

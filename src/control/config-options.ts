@@ -14,13 +14,17 @@ import { REAP_AFTER_SECONDS_DEFAULT } from './ipam/reaper.js';
 import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './log.js';
 import { DEFAULT_POOLS_TEXT, type Pool, parsePools, withDefaults } from './networks/subnet-pool.js';
 import { OFFLOAD_SWITCHES, type OffloadSwitch } from './offload-switches.js';
+import { DF_POLICIES, type DfPolicy, type OuterHeader, parseTos, parseTtl } from './outer-header.js';
 import { type PortRange, SOURCE_PORT_MIN, SOURCE_PORTS_DEFAULT } from './source-ports.js';
+import { UNDERLAY_FAMILIES, type UnderlayFamily } from './underlay.js';
+import { canonicalIp, familyOf, whyNoVtep } from './vtep-address.js';
 
 export interface ConfigValues {
   registry?: readonly string[];
   embeddedRegistry?: string;
   underlay?: string;
-  advertise?: string;
+  advertise?: readonly string[];
+  underlayFamily?: UnderlayFamily;
   port?: number;
   node?: string;
   socket?: string;
@@ -34,6 +38,12 @@ export interface ConfigValues {
   sourcePorts?: PortRange;
   spinUs?: number;
   workerNice?: number;
+  multicastTtl?: number;
+  outerTos?: OuterHeader['tos'];
+  outerTtl?: number;
+  outerDf?: DfPolicy;
+  outerChecksum?: OnOff;
+  acceptZeroChecksum6?: OnOff;
   offloadTapTso?: OffloadSwitch;
   offloadTapUso?: OffloadSwitch;
   offloadUnderlayGso?: OffloadSwitch;
@@ -88,6 +98,8 @@ const CONSUL_PORT = 8500;
 export const SPIN_MICROSECONDS_DEFAULT = 0;
 /** Below 0 workers take the cores from the programs that they move frames for: measured with small UDP packets. */
 export const WORKER_NICE_DEFAULT = 0;
+/** As the kernel's VXLAN: not beyond the link. */
+export const MULTICAST_HOPS_DEFAULT = 1;
 const SPIN_MICROSECONDS_MAX = 1000;
 
 /** Consul's least TTL is 10 s, and a session lives for two of them after its last renewal. */
@@ -110,7 +122,7 @@ function option<K extends ConfigKey>(
     env: `VTEP_${name.replace(/-/g, '_').toUpperCase()}`,
     argument,
     help,
-    isList: key === 'registry',
+    isList: key === 'registry' || key === 'advertise',
     read(text, where, into) {
       const value = parse(text);
       if (!(value instanceof Refusal)) {
@@ -198,11 +210,17 @@ function parsePrefix(text: string): string | Refusal {
   return right ? `${path}/` : new Refusal('must be a key prefix of letters, digits, "_", "." and "-", such as vtep/v1');
 }
 
-function parseAdvertise(text: string): string | Refusal {
-  if (isIP(text) === 6) return new Refusal('must be an IPv4 address: an IPv6 underlay is not supported');
-  const first = Number(text.split('.')[0]);
-  const usable = isIPv4(text) && first >= 1 && first <= 223;
-  return usable ? text : new Refusal('must be an IPv4 address of this host, such as 10.30.10.111');
+/** IP[,IP], one of each family. */
+function parseAdvertise(text: string): readonly string[] | Refusal {
+  const ips = text.split(',').map((part) => part.trim());
+  for (const ip of ips) {
+    const why = whyNoVtep(ip);
+    if (why !== undefined) return new Refusal(why);
+  }
+  const own = ips.map(canonicalIp);
+  return new Set(own.map(familyOf)).size === own.length
+    ? own
+    : new Refusal('must be at most one address of each family');
 }
 
 /** FIRST-LAST. That it holds enough for the workers is config.ts's to see. */
@@ -252,10 +270,21 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
   option(
     'underlay',
     'interface',
-    'the interface to the other hosts; its first global IPv4 address is used',
+    'the interface to the other hosts; its first global address is used',
     matching(/^[^\s/:]{1,15}$/, 'must be the name of a network interface, such as eth0'),
   ),
-  option('advertise', 'ip', "this host's address for the other hosts; its interface is found by it", parseAdvertise),
+  option(
+    'underlayFamily',
+    'family',
+    'ipv4, ipv6, both (IPv4 first), or auto: IPv4 if the interface has it, else IPv6 (default: auto)',
+    oneOf(UNDERLAY_FAMILIES),
+  ),
+  option(
+    'advertise',
+    'ip',
+    "this host's address for the other hosts, or one of each family: commas, or twice; its interface is found by it",
+    parseAdvertise,
+  ),
   option(
     'port',
     'port',
@@ -328,6 +357,38 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
     'nice',
     `the niceness of the threads that move frames, -20 to 19 (default: ${WORKER_NICE_DEFAULT})`,
     wholeNumber(-20, 19, 'must be a whole number from -20 to 19'),
+  ),
+  option(
+    'multicastTtl',
+    'hops',
+    `how many routers multicast on the underlay may pass, and one more, 1 to 255 (default: ${MULTICAST_HOPS_DEFAULT})`,
+    wholeNumber(1, 255, 'must be a whole number from 1 to 255'),
+  ),
+  option(
+    'outerTos',
+    'tos',
+    "the outer header's TOS or traffic class: a number, or inherit for the inner packet's DSCP (default: 0)",
+    (text) =>
+      parseTos(text) ?? new Refusal('must be 0 to 252 without the two ECN bits, such as 184 or 0xb8, or inherit'),
+  ),
+  option(
+    'outerTtl',
+    'ttl',
+    "the outer header's TTL or hop limit, 1 to 255, or auto for the kernel's (default: auto)",
+    (text) => parseTtl(text) ?? new Refusal('must be a whole number from 1 to 255, or auto'),
+  ),
+  option(
+    'outerDf',
+    'policy',
+    "the outer header's DF: unset, set, or inherit from the inner packet (default: unset)",
+    oneOf(DF_POLICIES),
+  ),
+  option('outerChecksum', 'switch', 'on or off: a UDP checksum on what is sent (default: on)', oneOf(ON_OFF)),
+  option(
+    'acceptZeroChecksum6',
+    'switch',
+    'on or off: take datagrams over IPv6 that have no UDP checksum (default: off)',
+    oneOf(ON_OFF),
   ),
   offload('offloadTapTso', 'TCP superframes from the containers'),
   offload('offloadTapUso', 'UDP superframes from the containers'),

@@ -25,14 +25,15 @@ export function reportDrops(
   });
   const drops: Named = { ...frames.drops };
   for (const dropped of security.dropsOfNetworks.values()) add(drops, dropped);
-  const networks = frames.networks.map(({ vni, network, counters }) => {
+  const networks = frames.networks.map((row) => {
+    const { vni, network, counters } = row;
     const refused = ports.filter((port) => port.network === network).map((port) => port.drops[PORT_REFUSED] ?? 0);
     const here = {
       [TAP_QUEUE_FULL]: links.get(tapName(vni)) ?? 0,
       [PORT_REFUSED]: refused.reduce((sum, count) => sum + count, 0),
     };
     add(drops, here);
-    return { vni, network, counters: { ...counters, ...named({ ...security.dropsOfNetworks.get(network), ...here }) } };
+    return { ...row, counters: { ...counters, ...named({ ...security.dropsOfNetworks.get(network), ...here }) } };
   });
   const { ports: count, problem } = security;
   return { drops, networks, ports, portSecurity: { ports: count, ...(problem === undefined ? {} : { problem }) } };

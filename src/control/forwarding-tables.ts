@@ -1,12 +1,10 @@
 /**
  * Forwarding over the shared tables: each call of the reconciler becomes rows, bits and entries, in the order that keeps
- * readers right (docs/shared-memory.md): VTEP, member bit, FDB entry; and the reverse on removal. Main thread.
+ * readers right (docs/shared-memory.md): VTEP, member bit, FDB entry, neighbour; and the reverse on removal. Main thread.
  */
-import type { Logger } from 'pino';
 import { DROP_CAUSES, DROP_UNDERLAY_OVERFLOW, type DropCause } from '../shared/drop-causes.js';
 import { EventRing } from '../shared/event-ring.js';
-import { fdbKeyHigh, fdbKind, fdbVtep, KIND_DYNAMIC, KIND_LOCAL, KIND_RULE, KIND_STATIC } from '../shared/fdb.js';
-import { ruleKeyHigh, ruleKeyLow } from '../shared/group-rules.js';
+import { fdbKeyHigh, fdbKind, KIND_DYNAMIC, KIND_LOCAL, KIND_STATIC } from '../shared/fdb.js';
 import { SELF_VTEP, type SharedTables } from '../shared/layout.js';
 import { allocateTables } from '../shared/tables.js';
 import type { WorkerInput } from '../shared/worker-input.js';
@@ -14,20 +12,31 @@ import { EpochWriter } from '../shared/writers/epoch-writer.js';
 import { FdbWriter } from '../shared/writers/fdb-writer.js';
 import { type NetworkRow, NetworkWriter } from '../shared/writers/network-writer.js';
 import { VtepWriter } from '../shared/writers/vtep-writer.js';
+import { type Groups, groupsOf, writeGroups, writeRules } from './container-groups.js';
 import { VtepError } from './errors.js';
-import { kindName, macKey, macText } from './fdb-key.js';
 import { FdbLearning } from './fdb-learning.js';
+import { listFdb, macKey, macText } from './fdb-listing.js';
 import { FdbSweeper } from './fdb-sweeper.js';
-import type { FdbEntry, Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from './forwarding.js';
+import type {
+  FdbEntry,
+  Forwarding,
+  ForwardingNetwork,
+  ForwardingStatus,
+  NeighbourEntry,
+  VtepAddress,
+} from './forwarding.js';
 import { CounterReader } from './forwarding-counters.js';
+import { type ForwardingOptions, ipsOf, socketOptions } from './forwarding-options.js';
 import { gatewayMac } from './ipam/mac.js';
 import { LearningLimit } from './learning-limit.js';
 import { LOCAL_SOURCE, type MacClaim, MacClaims, type MacWinner } from './mac-claims.js';
-import type { OffloadSwitches } from './offload-switches.js';
+import { Neighbours } from './neighbours.js';
 import { closeOffloads, noteRefusals, type Offloads, probeOffloads } from './offloads.js';
-import type { PortRange } from './source-ports.js';
+import { allowedOffloads, explainOffloads, OUTER_HEADER_DEFAULT, workerOuterHeader } from './outer-header.js';
 import { Supervisor } from './supervisor.js';
 import { TapQueues } from './tap-queues.js';
+import { UnderlayMulticast } from './underlay-multicast.js';
+import { familyOf, type VtepIps } from './vtep-address.js';
 import { VtepRegistrar } from './vtep-registrar.js';
 import { makeWarmUpTables } from './warm-up-tables.js';
 import {
@@ -53,32 +62,20 @@ interface OpenNetwork {
   readonly claims: MacClaims;
   readonly limit: LearningLimit;
   /** Group policy ids of this host's containers, by MAC. */
-  groups: ReadonlyMap<string, number>;
-}
-
-export interface ForwardingOptions {
-  readonly listen: VtepAddress;
-  readonly logger: Logger;
-  /** 1 to WORKERS_MAX. */
-  readonly workers: number;
-  /** How many (network, MAC) pairs the FDB is to hold. */
-  readonly fdbEntries: number;
-  /** At least SOURCE_PORTS_PER_WORKER for each worker. */
-  readonly sourcePorts: PortRange;
-  readonly offloads: OffloadSwitches;
-  readonly spinMicroseconds: number;
-  /** -20 to 19. */
-  readonly workerNice: number;
+  groups: Groups;
 }
 
 /** Opens the underlay and starts the workers. @throws VtepError VTEP_ERR_PORT_IN_USE, VTEP_ERR_UNDERLAY, VTEP_ERR_KERNEL */
 export async function createForwarding(options: ForwardingOptions): Promise<Forwarding> {
   const { workers, logger } = options;
-  const offloads = probeOffloads(options.offloads, workers);
+  const ips = ipsOf(options.listen);
+  const outer = options.outer ?? OUTER_HEADER_DEFAULT;
+  const probed = probeOffloads(allowedOffloads(options.offloads, outer), workers, ips.map(familyOf));
+  const offloads = { ...probed, status: explainOffloads(probed.status, options.offloads, outer) };
   logger.debug({ event: 'offloads.probed', offloads: offloads.status }, 'offloads are probed');
   let descriptors: WorkerDescriptors[];
   try {
-    descriptors = openWorkerDescriptors({ ...options, gro: offloads.worker.underlayGro });
+    descriptors = openWorkerDescriptors(ips, socketOptions(options, offloads));
   } catch (error) {
     closeOffloads(offloads);
     throw error;
@@ -96,9 +93,11 @@ class ForwardingTables implements Forwarding {
   readonly #tables: SharedTables;
   readonly #fdb: FdbWriter;
   readonly #sweeper: FdbSweeper;
+  readonly #neighbours: Neighbours;
   readonly #networkWriter: NetworkWriter;
   readonly #epoch: EpochWriter;
   readonly #vteps: VtepRegistrar;
+  readonly #multicast: UnderlayMulticast;
   readonly #supervisor: Supervisor;
   readonly #learning: FdbLearning;
   readonly #clock: NodeJS.Timeout;
@@ -118,6 +117,7 @@ class ForwardingTables implements Forwarding {
     this.#tables = tables;
     this.#fdb = new FdbWriter(tables.fdb);
     this.#sweeper = new FdbSweeper(this.#fdb);
+    this.#neighbours = new Neighbours(tables.neighbours, options.logger);
     this.#networkWriter = new NetworkWriter(tables.networks, tables.vnis, tables.membership);
     this.#epoch = new EpochWriter(tables.epoch, workers.length, () => wakeAll(workers));
     this.#counters = new CounterReader(tables.counters);
@@ -126,6 +126,15 @@ class ForwardingTables implements Forwarding {
       () => this.#settle(),
       (index) => this.#counters.useVtep(index),
     );
+    this.#multicast = new UnderlayMulticast({
+      ...{ workers, vteps: this.#vteps, networks: this.#networkWriter, logger: options.logger },
+      ...{ interfaceName: options.underlayInterface, hops: options.multicastHops, port: options.listen.port },
+      ...{
+        families: ipsOf(options.listen).map(familyOf),
+        gro: offloads.worker.underlayGro,
+        settle: () => this.#epoch.quiesce(),
+      },
+    });
     const startedAt = performance.now();
     this.#clock = setInterval(() => this.#epoch.setClock(Math.floor((performance.now() - startedAt) / 1000)), CLOCK_MS);
     this.#clock.unref();
@@ -133,8 +142,8 @@ class ForwardingTables implements Forwarding {
     const target = { learnt: this.#learnt.bind(this), conflict: this.#conflict.bind(this), age: this.#age.bind(this) };
     this.#learning = new FdbLearning(rings, target);
     this.#supervisor = new Supervisor(this.#epoch, () => this.#learning.drain(), options.logger);
-    // Row SELF_VTEP is this host: datagrams from its own address are known and dropped.
-    this.#vteps.acquire(options.listen);
+    // Row SELF_VTEP is this host, the first of all: datagrams from its own address are known and dropped.
+    this.#vteps.acquireSelf(options.listen);
   }
 
   async start(): Promise<void> {
@@ -146,8 +155,9 @@ class ForwardingTables implements Forwarding {
         offloads: this.#offloads.worker,
         spinMicroseconds: this.#options.spinMicroseconds,
         nice: this.#options.workerNice,
+        outer: workerOuterHeader(this.#options.outer ?? OUTER_HEADER_DEFAULT),
       };
-      this.#supervisor.start({ input, warmUpInput: makeWarmUpTables() });
+      this.#supervisor.start({ input, warmUpInput: makeWarmUpTables(ipsOf(this.#listen).map(familyOf)) });
     }
     await this.#supervisor.running();
   }
@@ -178,6 +188,7 @@ class ForwardingTables implements Forwarding {
     const claims = new MacClaims({
       won: (mac, winner) => this.#writeEntry(open, mac, winner),
       conflict: (mac, source) => this.#localConflict(open, mac, source),
+      addressWon: (address, winner) => this.#neighbours.write(open, address, winner),
     });
     const limit = new LearningLimit(this.#options.logger);
     const maps = { sources: new Map(), uses: new Map(), groups: new Map() };
@@ -186,8 +197,9 @@ class ForwardingTables implements Forwarding {
     this.#byIndex[index] = open;
     // Before the first frame: whoever sends with the gateway's MAC through the tunnel is refused from the start.
     this.setLocal(network.vni, []);
-    for (const pair of network.allowedGroups ?? []) this.#allow(open, pair);
+    writeRules(this.#fdb, index, network.allowedGroups ?? []);
     this.#counters.use(index);
+    this.#multicast.open(index, network);
     this.#networkWriter.publish(index, rowOf(network, taps));
     taps.watch(index);
   }
@@ -220,7 +232,9 @@ class ForwardingTables implements Forwarding {
     this.#networkWriter.unpublish(vni);
     // From here on nothing is learnt for it.
     this.#byIndex[open.index] = undefined;
+    await this.#neighbours.removeNetwork(open);
     await this.#sweeper.removeNetwork(open.index);
+    this.#multicast.close(open.index);
     for (const vtepIndex of open.uses.keys()) this.#networkWriter.removeMember(open.index, vtepIndex);
     await this.#settle();
     open.taps.close();
@@ -235,27 +249,13 @@ class ForwardingTables implements Forwarding {
     this.#learning.drain();
   }
 
-  setLocal(vni: number, macs: readonly string[], groups: ReadonlyMap<string, number> = new Map()): void {
+  setLocal(vni: number, macs: readonly MacClaim[]): void {
     const open = this.#byVni.get(vni);
     if (open === undefined) return;
-    open.groups = groups;
-    const claims = [...new Set([gatewayMac(vni), ...macs])].map((mac) => ({ mac, since: 0 }));
-    open.claims.replace(LOCAL_SOURCE, SELF_VTEP, claims);
-    for (const mac of macs) this.#setGroup(open, mac);
-  }
-
-  /** Of a MAC that was local already. */
-  #setGroup(open: OpenNetwork, mac: string): void {
-    const { low, high16 } = macKey(mac);
-    const keyHigh = fdbKeyHigh(high16, open.index);
-    const group = open.groups.get(mac) ?? 0;
-    const value = this.#fdb.get(low, keyHigh);
-    if (fdbKind(value) === KIND_LOCAL && fdbVtep(value) !== group) this.#fdb.set(low, keyHigh, KIND_LOCAL, group, 0);
-  }
-
-  #allow(open: OpenNetwork, pair: string): void {
-    const [from = 0, to = 0] = pair.split(':').map(Number);
-    this.#fdb.setBefore(ruleKeyLow(from, to), ruleKeyHigh(open.index), KIND_RULE, 0);
+    open.groups = groupsOf(macs);
+    const gateway = { mac: gatewayMac(vni), since: 0, addresses: open.network.gateways ?? [] };
+    open.claims.replace(LOCAL_SOURCE, SELF_VTEP, [...macs, gateway]);
+    writeGroups(this.#fdb, open.index, macs, open.groups);
   }
 
   setRemote(vni: number, source: string, vtep: VtepAddress, macs: readonly MacClaim[]): void {
@@ -324,16 +324,19 @@ class ForwardingTables implements Forwarding {
     this.#options.logger.warn({ event: 'fdb.local-conflict', network: name, mac, source }, text);
   }
 
-  moveUnderlay(address: string): void {
-    const { port } = this.#listen;
-    if (address === this.#listen.address) return;
-    moveWorkerDescriptors(this.#workers, {
-      ...this.#options,
-      listen: { address, port },
-      gro: this.#offloads.worker.underlayGro,
-    });
-    this.#listen = { address, port };
-    this.#vteps.moveSelf(address);
+  moveUnderlay({ ip, otherIp }: VtepIps): void {
+    const listen = { ...this.#listen, address: ip, otherAddress: otherIp };
+    const before = ipsOf(this.#listen);
+    const moved = ipsOf(listen).filter((own) => !before.includes(own));
+    if (moved.length === 0) return;
+    moveWorkerDescriptors(this.#workers, moved, socketOptions(this.#options, this.#offloads));
+    this.#listen = listen;
+    this.#vteps.moveSelf({ ip, otherIp });
+    this.#multicast.renew();
+  }
+
+  renewUnderlay(): void {
+    this.#multicast.renew();
   }
 
   #learnt(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void {
@@ -367,36 +370,36 @@ class ForwardingTables implements Forwarding {
   }
 
   fdb(vni?: number): FdbEntry[] {
-    const entries: FdbEntry[] = [];
-    this.#fdb.forEach((keyLow, keyHigh, kind, vtepIndex, seconds) => {
-      const network = this.#byIndex[keyHigh & 0xffff]?.network;
-      if (network === undefined || kind === KIND_RULE || (vni !== undefined && network.vni !== vni)) return;
-      const vtep = kind === KIND_LOCAL ? undefined : this.#vteps.get(vtepIndex);
-      entries.push({
-        vni: network.vni,
-        network: network.name,
-        mac: macText(keyLow, keyHigh >>> 16),
-        kind: kindName(kind),
-        ...(vtep === undefined ? {} : { vtep: { address: vtep.address, port: vtep.port } }),
-        ...(kind === KIND_DYNAMIC ? { idleSeconds: Math.max(0, this.#epoch.clock() - seconds) } : {}),
-      });
-    });
-    return entries.sort((a, b) => a.vni - b.vni || (a.mac < b.mac ? -1 : 1));
+    const networkOf = (index: number) => this.#byIndex[index]?.network;
+    const vtepOf = (index: number) => this.#vteps.get(index);
+    return listFdb({ fdb: this.#fdb, networkOf, vtepOf, clockSeconds: this.#epoch.clock() }, vni);
+  }
+
+  neighbours(vni?: number): NeighbourEntry[] {
+    const networkAt = (index: number) => {
+      const open = this.#byIndex[index];
+      return vni === undefined || open?.network.vni === vni ? open : undefined;
+    };
+    return this.#neighbours.list(networkAt, (index) => this.#vteps.get(index));
   }
 
   status(): ForwardingStatus {
     const { totals, drops } = this.#counters.totals();
     const frames = {
       totals: { ...totals, mac_conflicts: this.#macConflicts },
-      drops: { ...drops, [OVERFLOW.name]: overflowCounts(this.#workers) },
+      drops: { ...drops, [OVERFLOW.name]: overflowCounts(this.#workers) + this.#multicast.overflows() },
       networks: [...this.#byVni.values()].map(({ index, network, limit }) => ({
         vni: network.vni,
         network: network.name,
+        flood: this.#multicast.status(index),
         counters: { ...this.#counters.network(index), macs_not_learnt: limit.refused },
       })),
       vteps: [...this.#vteps.rows()]
         .filter(([index]) => index !== SELF_VTEP)
-        .map(([index, { address, port }]) => ({ address, port, counters: this.#counters.vtep(index) })),
+        .map(([index, { address, port, otherAddress }]) => ({
+          ...{ address, port, ...(otherAddress === undefined ? {} : { otherAddress }) },
+          counters: this.#counters.vtep(index),
+        })),
     };
     return {
       workers: this.#workers.map((_, id) => ({
@@ -418,6 +421,7 @@ class ForwardingTables implements Forwarding {
     await this.#sweeper.idle;
     for (const open of this.#byVni.values()) open.taps.close();
     this.#byVni.clear();
+    await this.#multicast.end();
     closeWorkerDescriptors(this.#workers);
     closeOffloads(this.#offloads);
   }

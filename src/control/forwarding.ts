@@ -5,12 +5,10 @@
  * Main thread only. All calls are idempotent: the same call twice changes nothing.
  */
 import type { MacClaim } from './mac-claims.js';
+import type { FLOOD_MODES } from './networks/network-settings.js';
+import type { VtepAddress, VtepIps } from './vtep-address.js';
 
-/** A tunnel end point's underlay address. `address` is textual IPv4 or IPv6. */
-export interface VtepAddress {
-  readonly address: string;
-  readonly port: number;
-}
+export type { VtepAddress } from './vtep-address.js';
 
 export interface ForwardingNetwork {
   readonly name: string;
@@ -21,8 +19,14 @@ export interface ForwardingNetwork {
   readonly mtuBytes: number;
   /** Learn source MACs from the tunnel (for VTEPs that do not publish endpoints). */
   readonly learning: boolean;
+  /** How broadcast, unknown and multicast frames reach the other VTEPs. @default replicate */
+  readonly flood?: (typeof FLOOD_MODES)[number];
+  /** The underlay's multicast group. @default by the VNI (networks/multicast-group.ts) */
+  readonly group?: string | undefined;
   /** Answer ARP requests and neighbour solicitations for known neighbours. @default false */
   readonly suppression?: boolean;
+  /** Addresses that each host has on its own bridge: requests for them stay on their host. @default none */
+  readonly gateways?: readonly string[];
   /** Learnt MACs of this network; 0: no limit of its own. @default 0 */
   readonly learntMacsMax?: number;
   /** Frames a second that a source MAC may flood; 0: no limit. @default 0 */
@@ -48,6 +52,19 @@ export interface FdbEntry {
   readonly idleSeconds?: number;
 }
 
+export type NeighbourKind = 'local' | 'remote' | 'gateway';
+
+export interface NeighbourEntry {
+  readonly vni: number;
+  readonly network: string;
+  readonly address: string;
+  readonly mac: string;
+  readonly kind: NeighbourKind;
+  /** Of a remote one: the host that has published it, and where that is. */
+  readonly node?: string;
+  readonly vtep?: VtepAddress;
+}
+
 export interface Forwarding {
   /**
    * Opens (creates or adopts) the TAP and starts to move frames. Called again, it makes the TAP anew if someone has
@@ -56,33 +73,44 @@ export interface Forwarding {
   openNetwork(network: ForwardingNetwork): void;
   /** Stops the network's frames and closes the TAP. The TAP device itself stays; ports/ removes it. */
   closeNetwork(vni: number): Promise<void>;
-  /**
-   * The MACs of this host's own endpoints on the network; its gateway's is local in any case.
-   * @param groups group policy ids of those that have one
-   */
-  setLocal(vni: number, macs: readonly string[], groups?: ReadonlyMap<string, number>): void;
+  /** The MACs and addresses of this host's own endpoints on the network; its gateway's are local in any case. */
+  setLocal(vni: number, macs: readonly MacClaim[]): void;
   /**
    * Replaces what `source` (`node/<name>` or `peer/<ip>`) brings to the network: its VTEP becomes a member (gets floods,
-   * may send) and `macs` become static FDB entries that name it, unless another source claims them by a newer right
-   * (mac-claims.ts). Another VTEP than before takes its place without a moment in which an entry names none.
+   * may send), `macs` become static FDB entries that name it, and their addresses neighbours that workers answer for,
+   * unless another source claims them by a newer right (mac-claims.ts). Another VTEP than before takes its place without a moment in which an entry names none.
    */
   setRemote(vni: number, source: string, vtep: VtepAddress, macs: readonly MacClaim[]): void;
   /** The source leaves the network; its VTEP stays while another source of the network names it. */
   removeRemote(vni: number, source: string): void;
   /**
-   * This host's underlay address has changed: all that is sent and received from now on is by the new one. Frames in the
-   * old sockets' buffers are lost. @throws VtepError VTEP_ERR_UNDERLAY, VTEP_ERR_PORT_IN_USE; then nothing has changed
+   * This host's underlay addresses have changed, one or both: all that is sent and received of the family from now on is by
+   * the new one. Frames in the old sockets' buffers are lost. @param ips of the same families as before
+   * @throws VtepError VTEP_ERR_UNDERLAY, VTEP_ERR_PORT_IN_USE; then nothing has changed
    */
-  moveUnderlay(address: string): void;
+  moveUnderlay(ips: VtepIps): void;
+  /** The underlay's link is back after it was down: its multicast groups are joined anew. */
+  renewUnderlay(): void;
   fdb(vni?: number): FdbEntry[];
+  neighbours(vni?: number): NeighbourEntry[];
   status(): ForwardingStatus;
   /** Stops the workers and waits for them. Kernel objects stay. */
   close(): Promise<void>;
 }
 
+/** How a network's floods leave this host now. */
+export interface FloodStatus {
+  readonly via: 'replicate' | 'multicast';
+  /** That this host receives. */
+  readonly group?: string;
+  /** Why it is so, where that is not what the network's setting says already. */
+  readonly reason?: string;
+}
+
 export interface NetworkCounters {
   readonly vni: number;
   readonly network: string;
+  readonly flood?: FloodStatus;
   readonly counters: Readonly<Record<string, number>>;
 }
 

@@ -34,7 +34,7 @@ import { LocalNetworks } from './endpoints/local-networks.js';
 import { Publisher } from './endpoints/publisher.js';
 import { isUnreachable, RegistryReach } from './endpoints/registry-reach.js';
 import { VtepError } from './errors.js';
-import type { FdbEntry, Forwarding } from './forwarding.js';
+import type { FdbEntry, Forwarding, NeighbourEntry } from './forwarding.js';
 import { GatewayManager } from './gateway/gateway-manager.js';
 import { Nftables } from './gateway/nftables.js';
 import { AddressPool } from './ipam/address-pool.js';
@@ -42,28 +42,28 @@ import { Reaper } from './ipam/reaper.js';
 import { NamesService, namedNetwork } from './names/names-service.js';
 import type { Resolver } from './names/resolvers.js';
 import { hostRoutes } from './networks/host-routes.js';
-import { settingsOf } from './networks/network-settings.js';
+import { toNetwork } from './networks/network-listing.js';
 import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
 import type { Pool } from './networks/subnet-pool.js';
 import { NodeSession } from './nodes/node-session.js';
 import { Iproute } from './ports/iproute.js';
 import { linkDrops } from './ports/link-drops.js';
-import { bridgeName, tapName } from './ports/names.js';
 import { PORT_TABLE } from './ports/port-ruleset.js';
 import { PortSecurity, type PortTable } from './ports/port-security.js';
 import { Reconciler } from './reconcile/reconciler.js';
 import { RegistryKeeper } from './reconcile/registry-keeper.js';
 import type { Registry } from './registry/registry.js';
-import { type NetworkValue, NODES_PREFIX, parseNode, parseNodeKey } from './registry/schema.js';
+import { NODES_PREFIX, parseNode, parseNodeKey } from './registry/schema.js';
 import { type LocalEndpoint, LocalState } from './state/local-state.js';
+import { allIps, familiesOf, type VtepIps } from './vtep-address.js';
 
 export interface HostOptions {
   /** This host's name in the registry. */
   readonly node: string;
   readonly registry: Registry;
-  /** The underlay address that other hosts send to. */
-  readonly vtep: { readonly ip: string; readonly port: number };
+  /** The underlay addresses that other hosts send to. */
+  readonly vtep: VtepIps & { readonly port: number };
   readonly underlay: { readonly interface: string; readonly mtuBytes: number };
   readonly stateDirectory: string;
   readonly forwarding: Forwarding;
@@ -169,10 +169,11 @@ export class Host implements HostOperations {
     });
     this.keeper = new RegistryKeeper({ registry, state, networks: this.networks, logger });
     const { dns, holdMs } = options;
+    const families = familiesOf(options.vtep);
     const names = dns && new NamesService({ node, logger, upstream: dns.upstream });
     this.names = names;
     this.reconciler = new Reconciler({
-      ...{ registry, node, forwarding, state, logger, onContact, keeper: this.keeper, holdMs },
+      ...{ registry, node, families, forwarding, state, logger, onContact, keeper: this.keeper, holdMs },
       onNode: (network, other, endpoints) => names?.setRemoteEndpoints(network, other, endpoints),
       onOwnNodeMissing: () => this.session.republish(),
       onOwnEndpointsMissing: (network) => {
@@ -192,7 +193,7 @@ export class Host implements HostOperations {
     const underlayMtuBytes = options.underlay.mtuBytes;
     const parts = { iproute, forwarding, state, gateway, ports: this.ports };
     this.locals = new LocalNetworks({
-      ...{ ...parts, reconciler: this.reconciler, underlayMtuBytes },
+      ...{ ...parts, reconciler: this.reconciler, underlayMtuBytes, families },
       onOpened: (network) => names?.networkOpened(namedNetwork(network)),
       onClosed: async (name) => names?.networkClosed(name),
     });
@@ -240,19 +241,20 @@ export class Host implements HostOperations {
   }
 
   /**
-   * This host's underlay address is another one: the data plane's sockets move, and peers are told. Containers see nothing
-   * of it. @throws VtepError as Forwarding.moveUnderlay; nothing has changed then
+   * An underlay address of this host is another one: the data plane's sockets move, and peers are told. Containers see
+   * nothing of it. @throws VtepError as Forwarding.moveUnderlay; nothing has changed then
    */
-  moveUnderlay(ip: string): void {
-    if (ip === this.vtep.ip) return;
-    this.options.forwarding.moveUnderlay(ip);
-    this.vtep = { ...this.vtep, ip };
+  moveUnderlay({ ip, otherIp }: VtepIps): void {
+    if (ip === this.vtep.ip && otherIp === this.vtep.otherIp) return;
+    this.options.forwarding.moveUnderlay({ ip, otherIp });
+    this.vtep = { ...this.vtep, ip, otherIp };
     this.session.move(this.vtep);
     this.reconciler.applyAgain();
   }
 
   /** The underlay is back after it was down: the registry is asked at once, and told of this host. */
   returnToRegistry(): void {
+    this.options.forwarding.renewUnderlay();
     this.session.republish();
   }
 
@@ -285,6 +287,7 @@ export class Host implements HostOperations {
         : { dns: this.names.status().map((served) => ({ ...served, addresses: [...served.addresses] })) }),
       totals: { ...totals },
       ...reportDrops(frames, security, links, this.endpoints.all()),
+      unreachable: this.reconciler.unreachable().map((one) => ({ ...one, addresses: [...one.addresses] })),
       vteps: vteps.map((remote) => ({ ...remote, counters: { ...remote.counters } })),
     };
   }
@@ -314,9 +317,7 @@ export class Host implements HostOperations {
       endpoints,
       usage,
       peers: peers.map(({ address, port }) => ({ address, port })),
-      ...(local === undefined
-        ? {}
-        : { local: { bridge: bridgeName(local.vni), tap: tapName(local.vni), mtuBytes: this.locals.mtuBytes(local) } }),
+      ...(local === undefined ? {} : { local: this.locals.facts(local) }),
     };
   }
 
@@ -368,7 +369,12 @@ export class Host implements HostOperations {
         this.options.logger.warn({ event: 'registry.bad-value', err: error }, error.message),
       );
       if (name === undefined || value === undefined) continue;
-      nodes.push({ name, vtep: { ip: value.vtep.ip, port: value.vtep.port }, self: name === this.options.node });
+      const { ip, otherIp, port } = value.vtep;
+      nodes.push({
+        name,
+        vtep: { ip, port, ...(otherIp === undefined ? {} : { otherIp }) },
+        self: name === this.options.node,
+      });
     }
     return nodes.sort((a, b) => compare(a.name, b.name));
   }
@@ -379,7 +385,7 @@ export class Host implements HostOperations {
   }
 
   async addPeer(input: Peer): Promise<Peer> {
-    if (input.address === this.vtep.ip) {
+    if (allIps(this.vtep).includes(input.address)) {
       throw new VtepError(
         'VTEP_ERR_INVALID',
         `peer ${input.address} is this host's own VTEP: give the address of a VTEP without vtepd`,
@@ -393,10 +399,18 @@ export class Host implements HostOperations {
     return this.peers.remove(input.network, input.address);
   }
 
-  async fdb(network?: string): Promise<FdbEntry[]> {
-    if (network === undefined) return this.options.forwarding.fdb();
-    const local = this.locals.get(network);
-    if (local !== undefined) return this.options.forwarding.fdb(local.vni);
+  fdb(network?: string): Promise<FdbEntry[]> {
+    return this.entriesOf(network, (vni) => this.options.forwarding.fdb(vni));
+  }
+
+  neighbours(network?: string): Promise<NeighbourEntry[]> {
+    return this.entriesOf(network, (vni) => this.options.forwarding.neighbours(vni));
+  }
+
+  /** None of a network that has no container here. */
+  private async entriesOf<T>(network: string | undefined, read: (vni?: number) => T[]): Promise<T[]> {
+    const vni = network === undefined ? undefined : this.locals.get(network)?.vni;
+    if (network === undefined || vni !== undefined) return read(vni);
     await this.networks.require(network);
     return [];
   }
@@ -422,17 +436,6 @@ export class Host implements HostOperations {
       this.contact = { ...this.contact, error: message, away: isUnreachable(error) };
     }
   }
-}
-
-function toNetwork(value: NetworkValue): Network {
-  const { name, id, vni, internal, mtuBytes, createdAt } = value;
-  const subnets = value.subnets.map(({ cidr, gateway, range, reserved }) => ({
-    cidr,
-    ...(gateway === undefined ? {} : { gateway }),
-    ...(range === undefined ? {} : { range }),
-    ...(reserved === undefined ? {} : { reserved }),
-  }));
-  return { name, id, vni, subnets, internal, mtuBytes, ...settingsOf(value), scope: 'global', createdAt };
 }
 
 function secondsSince(ms: number): number {

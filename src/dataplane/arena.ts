@@ -17,7 +17,15 @@
  * The frame begins at 2 mod 4, so the inner IP header is 4-byte aligned. A header block has the same shape, from its
  * byte 0 on: | 2 unused | VXLAN 8 | Ethernet, IP, TCP or UDP header |.
  */
-import { IOVEC_BYTES, layoutMessages, MMSGHDR_BYTES, MSG_CONTROL_WORD, prepareGsoControl } from '../sys/batch-io.js';
+import {
+  GSO_CONTROL_BYTES,
+  IOVEC_BYTES,
+  layoutMessages,
+  MMSGHDR_BYTES,
+  MSG_CONTROL_WORD,
+  prepareGsoControl,
+  TOS_CONTROL_BYTES,
+} from '../sys/batch-io.js';
 import { addressOf, writePointer } from '../sys/memory.js';
 import { EPOLL_EVENT_WORDS } from '../sys/poll.js';
 import { sum } from '../wire/checksum.js';
@@ -39,9 +47,12 @@ export const SLOT_FRAME_OFFSET = 66;
 export const TAP_STEP_SHIFT = 8;
 export const TAP_STEP_BYTES = 1 << TAP_STEP_SHIFT;
 export const TAP_AREA_BYTES = BURST_SUPERFRAMES * SLOT_BYTES;
-/** Largest payload of one UDP datagram over IPv4, and of one message with UDP_SEGMENT: 65,535 - 20 - 8. */
+/**
+ * Largest payload of one UDP datagram over IPv4, and of one message with UDP_SEGMENT: 65,535 - 20 - 8. Over IPv6, whose
+ * length does not count its header, it would be 20 more; one limit serves both.
+ */
 export const DATAGRAM_BYTES_MAX = 65_507;
-/** Largest frame that fits with its VXLAN header into one UDP datagram over IPv4. */
+/** Largest frame that fits with its VXLAN header into one UDP datagram. */
 export const FRAME_BYTES_MAX = DATAGRAM_BYTES_MAX - 8;
 
 /** Messages that wait for one sendmmsg of a socket. */
@@ -51,8 +62,8 @@ export const SEGMENTS_MAX = 64;
 /** iovecs of a socket's waiting messages; a message needs at most two a segment. */
 export const TX_IOVECS_MAX = 1024;
 export const MESSAGE_IOVECS_MAX = SEGMENTS_MAX * 2;
-/** cmsghdr 16 + u16, padded to 24; a step of 32. */
-export const TX_CONTROL_BYTES = 32;
+/** The control messages of a message, of which one, both or none count: IP_TOS or IPV6_TCLASS, then UDP_SEGMENT. */
+export const TX_CONTROL_BYTES = TOS_CONTROL_BYTES + GSO_CONTROL_BYTES;
 
 export const HEADER_BLOCK_BYTES = 256;
 export const HEADER_BLOCK_VXLAN_OFFSET = 2;
@@ -68,6 +79,9 @@ export const RX_SOCKADDR_BYTES = 32;
 export const RX_CONTROL_BYTES = 64;
 /** iovecs of one writev into a TAP: the head with its headers, and a payload for each further segment. */
 export const TAP_IOVECS_MAX = SEGMENTS_MAX + 1;
+
+/** A virtio header and the longest frame that a worker makes itself: a neighbour advertisement, 14 + 40 + 32. */
+export const ANSWER_BYTES = 128;
 
 const PAGE_BYTES = 65_536;
 const WORD_RANGE = 2 ** 32;
@@ -100,6 +114,8 @@ export class Arena {
   readonly plainVirtio: number;
   readonly epollEvents: number;
   readonly headerMasks: number;
+  /** Of a virtio header, always empty, and a frame behind it (neighbour-suppress.ts). */
+  readonly answer: number;
   readonly addresses: Addresses;
   /** Sum over the arena's bytes: SIMD, or the plain reference. */
   readonly sum: SumFunction;
@@ -129,6 +145,7 @@ export class Arena {
     this.plainVirtio = take(64);
     this.epollEvents = take(EVENTS_PER_WAIT * EPOLL_EVENT_WORDS * 4);
     this.headerMasks = take(HEADER_MASKS_BYTES);
+    this.answer = take(ANSWER_BYTES);
     this.memory = allocate(Math.ceil(offset / PAGE_BYTES));
     this.bytes = new Uint8Array(this.memory.buffer);
     this.words = new Int32Array(this.memory.buffer);
@@ -139,7 +156,7 @@ export class Arena {
     layoutMessages(this.words, this.base, this.rxHeaders, this.rxIovecs, RX_MESSAGES);
     for (let i = 0; i < txMessages; i++) {
       const control = this.txControls + i * TX_CONTROL_BYTES;
-      prepareGsoControl(this.words, control >> 2);
+      prepareGsoControl(this.words, (control + TOS_CONTROL_BYTES) >> 2);
       const header = (this.txHeaders + i * MMSGHDR_BYTES) >> 2;
       writePointer(this.words, header + MSG_CONTROL_WORD, this.base + control);
     }
@@ -173,7 +190,7 @@ class Addresses {
     this.tapSteps = makeBoxed(TAP_AREA_BYTES >> TAP_STEP_SHIFT, (i) => tapStart + i * TAP_STEP_BYTES);
     const txStart = arena.base + arena.txHeaders;
     this.txHeaders = makeBoxed(txSocketCount, (i) => txStart + i * TX_MESSAGES_MAX * MMSGHDR_BYTES);
-    const singles = [arena.rxHeaders, arena.retryHeader, arena.tapIovecs, arena.epollEvents];
+    const singles = [arena.rxHeaders, arena.retryHeader, arena.tapIovecs, arena.epollEvents, arena.answer];
     this.single = makeBoxed(singles.length, (i) => arena.base + (singles[i] as number));
   }
 
@@ -191,6 +208,10 @@ class Addresses {
 
   get epollEvents(): number {
     return this.single[3] as number;
+  }
+
+  get answer(): number {
+    return this.single[4] as number;
   }
 }
 

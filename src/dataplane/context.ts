@@ -6,6 +6,7 @@ import { EventRing } from '../shared/event-ring.js';
 import { Fdb } from '../shared/fdb.js';
 import { FloodList } from '../shared/flood-list.js';
 import { VTEPS_MAX } from '../shared/layout.js';
+import { NeighbourTable } from '../shared/neighbour-table.js';
 import { NetworkTable } from '../shared/network-table.js';
 import { VTEP_ROWS_OFFSET, VtepTable } from '../shared/vtep-table.js';
 import type { WorkerInput, WorkerOffloads } from '../shared/worker-input.js';
@@ -14,12 +15,16 @@ import type { DifferFunction } from '../wire/masked-compare.js';
 import type { SumFunction } from '../wire/simd-checksum.js';
 import { Aggregate } from './aggregate.js';
 import { Arena, DATAGRAM_BYTES_MAX, TX_MESSAGES_MAX } from './arena.js';
+import { STORM_WORDS } from './storm-control.js';
 import { Superframe } from './superframe.js';
 
 /** How many MACs a worker remembers having reported lately. */
 export const REPORTED_CELLS = 1024;
 /** No message of the socket takes another datagram. */
 export const NO_OPEN_MESSAGE = -1;
+
+/** The upper six bits of a TOS (RFC 2474). */
+const DSCP_MASK = 0xfc;
 
 export class WorkerContext {
   readonly workerIndex: number;
@@ -28,17 +33,19 @@ export class WorkerContext {
   readonly networks: NetworkTable;
   readonly members: FloodList;
   readonly vteps: VtepTable;
+  readonly neighbours: NeighbourTable;
   readonly counters: Counters;
   readonly events: EventRing;
   readonly arena: Arena;
   readonly epollFd: number;
   readonly wakeFd: number;
-  readonly underlayFd: number;
   readonly offloads: WorkerOffloads;
   readonly spinMs: number;
   readonly sum: SumFunction;
   readonly differ: DifferFunction;
   readonly reported: Int32Array;
+  /** What each source MAC has flooded (storm-control.ts). */
+  readonly stormCells: Int32Array;
   /** Tells the main thread that its event ring is no longer empty. */
   readonly wakeMain: () => void;
   /** Seconds since the daemon's start, read once a turn. */
@@ -50,8 +57,12 @@ export class WorkerContext {
   tapBurst = 1;
 
   // Encapsulation: what waits to be sent.
+  /** The sending sockets of all families, a pool of equal size each. */
   readonly txFds: Int32Array;
+  /** Picks within a pool. */
   readonly txMask: number;
+  /** Where the IPv6 pool begins. Without one, what is for IPv6 fails on the sockets of IPv4, and is counted there. */
+  readonly tx6Start: number;
   /** Of each sending socket: messages and iovecs that wait, and the message that may take another datagram. */
   readonly txCounts: Int32Array;
   readonly txIovecCounts: Int32Array;
@@ -63,6 +74,15 @@ export class WorkerContext {
   readonly txSegmentBytes: Int32Array;
   readonly txBytes: Int32Array;
   readonly txFirstIovec: Int32Array;
+  /** The outer TOS of its datagrams. */
+  readonly txTos: Int32Array;
+  /** The sending sockets' own TOS: what a message says nothing about. */
+  readonly outerTos: number;
+  /** What of the inner TOS goes outside besides ECN: the DSCP, or nothing. */
+  readonly dscpMask: number;
+  readonly inheritsDf: boolean;
+  /** The outer TOS of the frame that is being encapsulated. */
+  frameTos = 0;
   headerBlockCount = 0;
   readonly superframe = new Superframe();
   /** Machine address of the VTEPs' socket addresses, as words. */
@@ -72,14 +92,16 @@ export class WorkerContext {
   readonly gsoBytesMax: Int32Array;
   gsoForgetSeconds = Number.MAX_SAFE_INTEGER;
 
-  // Decapsulation: what is being coalesced.
+  // Decapsulation: the outer TOS of the message at hand, and what is being coalesced.
+  rxTos = 0;
   readonly aggregate = new Aggregate();
   coalesceTcp: boolean;
   coalesceUdp: boolean;
 
   /** @param arena for as many sending sockets as `input` has. @default one of its own */
   constructor(input: WorkerInput, wakeMain: () => void, arena = makeArena(input)) {
-    const { tables, workerIndex, offloads, txFds } = input;
+    const { tables, workerIndex, offloads, underlay } = input;
+    const txFds = underlay.flatMap((sockets) => sockets.txFds);
     this.wakeMain = wakeMain;
     this.workerIndex = workerIndex;
     this.epoch = new Int32Array(tables.epoch);
@@ -87,21 +109,28 @@ export class WorkerContext {
     this.networks = new NetworkTable(tables.networks, tables.vnis);
     this.members = new FloodList(tables.membership);
     this.vteps = new VtepTable(tables.vteps);
+    this.neighbours = new NeighbourTable(tables.neighbours);
     this.counters = new Counters(tables.counters[workerIndex] as SharedArrayBuffer);
     this.events = new EventRing(tables.events[workerIndex] as SharedArrayBuffer);
     this.arena = arena;
     this.epollFd = input.epollFd;
     this.wakeFd = input.wakeFd;
-    this.underlayFd = input.underlayFd;
     this.offloads = offloads;
     this.spinMs = input.spinMicroseconds / 1000;
     this.sum = this.arena.sum;
     this.differ = this.arena.differ;
     this.reported = new Int32Array(REPORTED_CELLS * 4);
+    this.stormCells = new Int32Array(STORM_WORDS);
 
     const messages = txFds.length * TX_MESSAGES_MAX;
     this.txFds = Int32Array.from(txFds);
-    this.txMask = txFds.length - 1;
+    const poolSize = txFds.length / underlay.length;
+    this.txMask = poolSize - 1;
+    this.tx6Start =
+      Math.max(
+        0,
+        underlay.findIndex(({ family }) => family === 6),
+      ) * poolSize;
     this.txCounts = new Int32Array(txFds.length);
     this.txIovecCounts = new Int32Array(txFds.length);
     this.txOpen = new Int32Array(txFds.length).fill(NO_OPEN_MESSAGE);
@@ -111,6 +140,10 @@ export class WorkerContext {
     this.txSegmentBytes = new Int32Array(messages);
     this.txBytes = new Int32Array(messages);
     this.txFirstIovec = new Int32Array(messages);
+    this.txTos = new Int32Array(messages);
+    this.outerTos = input.outer?.tos ?? 0;
+    this.dscpMask = input.outer?.inheritsDscp === true ? DSCP_MASK : 0;
+    this.inheritsDf = input.outer?.inheritsDf === true;
     const rows = addressOf(this.vteps.words) + VTEP_ROWS_OFFSET;
     this.vtepRowsLow = (rows % 2 ** 32) | 0;
     this.vtepRowsHigh = Math.floor(rows / 2 ** 32);
@@ -128,5 +161,6 @@ export class WorkerContext {
 }
 
 export function makeArena(input: WorkerInput): Arena {
-  return new Arena(input.txFds.length, input.offloads.simdChecksum);
+  const sockets = input.underlay.reduce((sum, { txFds }) => sum + txFds.length, 0);
+  return new Arena(sockets, input.offloads.simdChecksum);
 }

@@ -40,6 +40,7 @@ import { coalesce } from './coalesce.js';
 import type { WorkerContext } from './context.js';
 import { isLetIn } from './group-policy.js';
 import { LEARN_ACCEPT, learn } from './learn.js';
+import { hasEcnMark, takeEcnMark } from './outer-header.js';
 import { isWholeSuperframe } from './tap-header.js';
 import { deliver, flushAggregate } from './tap-tx.js';
 
@@ -48,18 +49,17 @@ const MAC_BYTES = 6;
 /**
  * @param messageOffset of the first VXLAN header in the arena; borrowed until the aggregate is flushed
  * @param segmentBytes of each datagram but the last, or 0 for a message that is one datagram
- * @param sourceWord the outer source address as it lies in struct sockaddr_in
+ * @param vtep whose address the outer source is, or VTEP_MISS
  */
 export function decapsulateMessage(
   context: WorkerContext,
   messageOffset: number,
   messageBytes: number,
   segmentBytes: number,
-  sourceWord: number,
+  vtep: number,
   isTruncated: boolean,
 ): void {
   const view = context.arena.view;
-  const vtep = context.vteps.indexOfSource(sourceWord);
   const end = messageOffset + messageBytes;
   let stepBytes = segmentBytes > 0 ? segmentBytes : messageBytes;
   let udpSegmentBytes = 0;
@@ -79,6 +79,7 @@ export function decapsulateMessage(
   let hasRules = false;
   let receiverHigh = 0;
   let receiverLow = 0;
+  const isMarked = hasEcnMark(context);
   let datagrams = 0;
   let at = messageOffset;
   do {
@@ -105,7 +106,7 @@ export function decapsulateMessage(
         receiverLow = view.getUint16(frame + 4);
       }
     }
-    if (network !== NO_NETWORK) {
+    if (network !== NO_NETWORK && (!isMarked || takeEcnMark(context, network, frame, frameBytes))) {
       if (udpSegmentBytes === 0) {
         coalesce(context, network, frame, frameBytes);
       } else {

@@ -62,7 +62,7 @@ export const DROP_CAUSES: readonly DropCause[] = [
     DROP_TAP_GSO,
     'tap_gso',
     'encap',
-    'The superframe is neither TCP nor UDP, or its headers or segments are too long to be split.',
+    'The superframe is neither TCP nor UDP, its headers or segments are too long to be split, or these are too many.',
   ),
   cause(DROP_NO_REMOTE, 'no_remote', 'encap', 'The destination is not known and no other VTEP holds the network.'),
   cause(

@@ -58,6 +58,11 @@ export class NetworkTable {
     return this.rows[networkIndex * NETWORK_ROW_WORDS + NETWORK_MTU_WORD] as number;
   }
 
+  /** VTEP index of the underlay's multicast group, or 0: each member gets a copy of its own. */
+  group(networkIndex: number): number {
+    return this.rows[networkIndex * NETWORK_ROW_WORDS + NETWORK_GROUP_WORD] as number;
+  }
+
   flags(networkIndex: number): number {
     return this.rows[networkIndex * NETWORK_ROW_WORDS + NETWORK_FLAGS_WORD] as number;
   }

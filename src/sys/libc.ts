@@ -52,5 +52,6 @@ export const schedYield = libc.func('int sched_yield()') as Call0;
 export const socketpair = libc.func('int socketpair(int family, int type, int protocol, uintptr_t fds)') as Call4;
 export const connect = libc.func('int connect(int fd, uintptr_t address, unsigned int bytes)') as Call3;
 export const getsockname = libc.func('int getsockname(int fd, uintptr_t address, uintptr_t bytes)') as Call3;
+export const ifNametoindex = libc.func('unsigned int if_nametoindex(const char *name)') as (name: string) => number;
 /** For the calls that the C library has no function of its own for. */
 export const syscall = libc.func('intptr_t syscall(intptr_t number, intptr_t a, uintptr_t b, uintptr_t c)') as Call4;

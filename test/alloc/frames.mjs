@@ -37,8 +37,6 @@ const SEGMENTS = 40;
 const PORT = 24_792;
 const SELF = Uint8Array.of(127, 0, 0, 1);
 const PEER = Uint8Array.of(127, 0, 0, 2);
-/** 127.0.0.2 as it lies in struct sockaddr_in. */
-const PEER_WORD = 0x0200007f;
 const VIRTIO_BYTES = 10;
 const HEADER_BYTES = 54;
 const FRAME = arenaLayout.SLOT_FRAME_OFFSET;
@@ -51,7 +49,7 @@ if (socketpair(1, 2 | 0o4000, 0, addressOf(pair)) !== 0) throw new Error('socket
 const [tapFd, containerFd] = pair;
 
 const buffers = { sendBufferBytes: SOCKET_BYTES, receiveBufferBytes: SOCKET_BYTES };
-const underlayFd = openUdpSocket({ address: SELF, port: PORT, ...buffers });
+const underlayFd = openUdpSocket({ address: SELF, port: PORT, receiveTos: true, ...buffers });
 enableUdpGro(underlayFd);
 const txFds = [0, 0].map(() => openUdpSocket({ address: SELF, port: 0, ...buffers }));
 const peerFd = openUdpSocket({ address: PEER, port: PORT, ...buffers });
@@ -67,7 +65,7 @@ const peer = vteps.add(PEER, PORT);
 networks.addMember(network, peer);
 new FdbWriter(tables.fdb).set(3, fdbKeyHigh(0x0200, network), KIND_STATIC, peer, 0);
 const offloads = { underlayGso: true, underlayGro: true, coalesceTcp: true, coalesceUdp: true, simdChecksum: true };
-const ends = { epollFd: -1, wakeFd: -1, underlayFd, txFds };
+const ends = { epollFd: -1, wakeFd: -1, underlay: [{ family: 4, rxFd: underlayFd, txFds }] };
 const context = new WorkerContext(
   { workerIndex: 0, tables, ...ends, offloads, spinMicroseconds: 0, nice: 0 },
   () => {},
@@ -75,9 +73,12 @@ const context = new WorkerContext(
 prepareReceive(context);
 const { bytes, view } = context.arena;
 
-/** Ethernet, IPv4, TCP to 02:00:00:00:00:03, from there too: one entry of the FDB serves both directions. */
+/**
+ * Ethernet, IPv4, TCP to 02:00:00:00:00:03, from there too: one entry of the FDB serves both directions. Superframes take
+ * part in ECN, so that their datagrams have an outer TOS.
+ */
 function writeTcp(at, payloadBytes, index, isSuperframe) {
-  bytes.set([2, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 3, 8, 0, 0x45, 0], at);
+  bytes.set([2, 0, 0, 0, 0, 3, 2, 0, 0, 0, 0, 3, 8, 0, 0x45, isSuperframe ? 2 : 0], at);
   view.setUint16(at + 16, HEADER_BYTES - 14 + payloadBytes);
   view.setUint16(at + 18, index);
   view.setUint32(at + 20, 0x40004006);
@@ -156,14 +157,14 @@ const WAYS = {
     const slot = context.arena.rxSlots + FRAME - 8;
     const stepBytes = 8 + HEADER_BYTES + MSS;
     bytes.set(trainBytes, slot);
-    decapsulateMessage(context, slot, SEGMENTS * stepBytes, stepBytes, PEER_WORD, false);
+    decapsulateMessage(context, slot, SEGMENTS * stepBytes, stepBytes, peer, false);
     flushAggregate(context);
     while (read(containerFd, scratchAddress, scratch.length) > 0);
     return SEGMENTS;
   },
   'single datagrams, from the underlay to the TAP': () => {
     for (let i = 0; i < 8; i++) sendFromPeer(singleAddress, 8 + HEADER_BYTES + 10);
-    drainUnderlay(context);
+    drainUnderlay(context, underlayFd);
     while (read(containerFd, scratchAddress, scratch.length) > 0);
     return 8;
   },

@@ -65,6 +65,7 @@ describe('routes', () => {
     ['POST', '/v1/peers', { network: 'n', address: '192.0.2.9' }, 201, ['addPeer', peer]],
     ['POST', '/v1/peers/remove', peer, 204, ['removePeer', peer]],
     ['GET', '/v1/fdb?network=n', undefined, 200, ['fdb', 'n']],
+    ['GET', '/v1/neighbours?network=n', undefined, 200, ['neighbours', 'n']],
   ])('%s %s', async (method, url, payload, status, expected) => {
     const answer = await call(method, url, payload);
     expect(answer.status).toBe(status);

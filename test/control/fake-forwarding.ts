@@ -2,6 +2,7 @@
 import { execaSync } from 'execa';
 import type { Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from '../../src/control/forwarding.js';
 import type { MacClaim } from '../../src/control/mac-claims.js';
+import type { VtepIps } from '../../src/control/vtep-address.js';
 
 interface Told {
   readonly network: ForwardingNetwork;
@@ -36,8 +37,8 @@ export class FakeForwarding implements Forwarding {
     this.calls.push(`close ${vni}`);
   }
 
-  setLocal(vni: number, macs: readonly string[]): void {
-    this.networks.get(vni)!.local = [...macs];
+  setLocal(vni: number, claims: readonly MacClaim[]): void {
+    this.networks.get(vni)!.local = claims.map(({ mac }) => mac);
   }
 
   setRemote(vni: number, source: string, vtep: VtepAddress, claims: readonly MacClaim[]): void {
@@ -52,11 +53,19 @@ export class FakeForwarding implements Forwarding {
     this.calls.push(`gone ${vni} ${source}`);
   }
 
-  moveUnderlay(address: string): void {
-    this.calls.push(`move ${address}`);
+  moveUnderlay({ ip, otherIp }: VtepIps): void {
+    this.calls.push(`move ${[ip, ...(otherIp === undefined ? [] : [otherIp])].join(' ')}`);
+  }
+
+  renewUnderlay(): void {
+    this.calls.push('renew');
   }
 
   fdb(): [] {
+    return [];
+  }
+
+  neighbours(): [] {
     return [];
   }
 

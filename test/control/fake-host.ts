@@ -142,6 +142,14 @@ export class FakeHost implements HostOperations {
     ];
     return this.#answer(entries, 'fdb', network);
   }
+  async neighbours(network?: string) {
+    const there = { node: 'cdh2', vtep: { address: '192.0.2.2', port: 4789 } };
+    const entries: Awaited<ReturnType<HostOperations['neighbours']>> = [
+      { network: 'my_overlay', vni: 256, address: '10.0.0.1', mac: '02:76:74:00:01:00', kind: 'gateway' },
+      { network: 'my_overlay', vni: 256, address: '10.0.0.3', mac: REMOTE_ENDPOINT.mac, kind: 'remote', ...there },
+    ];
+    return this.#answer(entries, 'neighbours', network);
+  }
 
   #answer<T>(value: T, ...call: unknown[]): T {
     this.calls.push(call);

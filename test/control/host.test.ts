@@ -336,7 +336,7 @@ it('a host that moves to another address tells the others at once, its endpoints
   await b.host.attach({ network: 'blue', netns: await namespaces.add() });
   const told = () => b.forwarding.networks.get(256)?.remotes.get('node/cdh1');
   await vi.waitFor(() => expect(told()?.address).toBe('10.30.10.111:4789'), WAIT);
-  a.host.moveUnderlay('10.30.10.199');
+  a.host.moveUnderlay({ ip: '10.30.10.199' });
   await vi.waitFor(() => expect(told()).toEqual({ address: '10.30.10.199:4789', macs: [mine.mac] }), WAIT);
   expect(a.forwarding.calls).toContain('move 10.30.10.199');
   expect(b.forwarding.calls.some((call) => call.startsWith('gone'))).toBe(false);

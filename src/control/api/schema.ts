@@ -18,6 +18,7 @@
  * | POST /v1/peers | Peer input | 201 Peer |
  * | POST /v1/peers/remove | Peer input | 204 |
  * | GET /v1/fdb?network= | | Fdb[] |
+ * | GET /v1/neighbours?network= | | Neighbour[] |
  * | GET /healthz | | `{ "ok": true }` |
  *
  * An error is `{ "error": { "code", "message", "retryable" } }` with the status of its code (errors.ts).
@@ -25,6 +26,7 @@
 import { isIP, isIPv4 } from 'node:net';
 import { z } from 'zod';
 import { askedSettings, storedSettings } from '../networks/network-settings.js';
+import { canonicalIp, whyNoVtep } from '../vtep-address.js';
 import { publishedPortSchema, publishSchema } from './publish-schema.js';
 
 export { FLOOD_MODES, RESERVED_BITS_MODES } from '../networks/network-settings.js';
@@ -65,12 +67,6 @@ function isSpan(text: string): boolean {
 
 function isOneOfAFamily(ips: readonly string[]): boolean {
   return new Set(ips.map((ip) => isIP(ip))).size === ips.length;
-}
-
-/** 1.0.0.0 to 223.255.255.255: what an underlay datagram can be sent to as one host. */
-function isUnicastIpv4(ip: string): boolean {
-  const first = Number(ip.split('.')[0]);
-  return first >= 1 && first <= 223;
 }
 
 export const nameSchema = z.string(NAME_RULE).regex(NAME, NAME_RULE);
@@ -179,6 +175,15 @@ export const endpointSchema = z.object({
 });
 export type Endpoint = z.infer<typeof endpointSchema>;
 
+/** How a network's floods leave this host now. */
+const floodSchema = z.object({
+  via: z.enum(['replicate', 'multicast']),
+  /** The underlay's multicast group that this host receives. */
+  group: z.string().optional(),
+  /** Why it is so, where the network's setting does not say it. */
+  reason: z.string().optional(),
+});
+
 export const networkDetailSchema = networkSchema.extend({
   endpoints: z.array(endpointSchema),
   peers: z.array(z.object({ address: z.string(), port: z.number() })),
@@ -186,7 +191,9 @@ export const networkDetailSchema = networkSchema.extend({
   usage: z.array(z.object({ cidr: z.string(), used: z.number(), spare: z.number(), free: z.number() })).optional(),
   /** Being removed by force: hosts detach their endpoints. */
   removing: z.boolean().optional(),
-  local: z.object({ bridge: z.string(), tap: z.string(), mtuBytes: z.number() }).optional(),
+  local: z
+    .object({ bridge: z.string(), tap: z.string(), mtuBytes: z.number(), flood: floodSchema.optional() })
+    .optional(),
 });
 export type NetworkDetail = z.infer<typeof networkDetailSchema>;
 
@@ -235,18 +242,29 @@ export const detachSchema = z
   );
 export type Detach = z.infer<typeof detachSchema>;
 
+/** An underlay address, and of a host with both families the other one. */
+const vtepSchema = z.object({ ip: z.string(), otherIp: z.string().optional(), port: z.number() });
+
 export const nodeSchema = z.object({
   name: z.string(),
-  vtep: z.object({ ip: z.string(), port: z.number() }),
+  vtep: vtepSchema,
   /** This daemon's own. */
   self: z.boolean(),
 });
 export type Node = z.infer<typeof nodeSchema>;
 
+/** One text for each address: it is a key of the registry. */
+const vtepIpSchema = ipSchema
+  .check((context) => {
+    const why = whyNoVtep(context.value);
+    if (why !== undefined) context.issues.push({ code: 'custom', message: why, input: context.value });
+  })
+  .transform(canonicalIp);
+
 /** A VTEP that runs no vtepd (the kernel's VXLAN, a switch): in the flood list of the network on every host. */
 export const peerInputSchema = z.strictObject({
   network: nameSchema,
-  address: ipv4Schema.refine(isUnicastIpv4, 'must be the unicast address of one VTEP'),
+  address: vtepIpSchema,
   port: portSchema.default(4789),
 });
 export const peerSchema = z.object({ network: z.string(), address: z.string(), port: z.number() });
@@ -261,11 +279,23 @@ export const fdbSchema = z.object({
   idleSeconds: z.number().optional(),
 });
 
+/** What ARP requests and neighbour solicitations are answered, or kept on this host, by. */
+export const neighbourSchema = z.object({
+  network: z.string(),
+  vni: z.number(),
+  address: z.string(),
+  mac: z.string(),
+  kind: z.enum(['local', 'remote', 'gateway']),
+  /** Of a remote one: the host that has published it. */
+  node: z.string().optional(),
+  vtep: z.object({ address: z.string(), port: z.number() }).optional(),
+});
+
 const counters = z.record(z.string(), z.number());
 export const statusSchema = z.object({
   version: z.string(),
   node: z.string(),
-  vtep: z.object({ ip: z.string(), port: z.number() }),
+  vtep: vtepSchema,
   underlay: z.object({ interface: z.string(), mtuBytes: z.number() }),
   uptimeSeconds: z.number(),
   registry: z.object({
@@ -316,14 +346,18 @@ export const statusSchema = z.object({
     .optional(),
   totals: counters,
   drops: counters,
-  networks: z.array(z.object({ vni: z.number(), network: z.string(), counters })),
+  networks: z.array(z.object({ vni: z.number(), network: z.string(), flood: floodSchema.optional(), counters })),
   /** This host's endpoints: what was dropped at the port of each, by cause. */
   ports: z
     .array(z.object({ id: z.string(), name: z.string(), network: z.string(), interface: z.string(), drops: counters }))
     .optional(),
   /** How many ports are held to their MAC and addresses; with a problem, none is. */
   portSecurity: z.object({ ports: z.number(), problem: z.string().optional() }).optional(),
-  vteps: z.array(z.object({ address: z.string(), port: z.number(), counters })),
+  vteps: z.array(z.object({ address: z.string(), port: z.number(), otherAddress: z.string().optional(), counters })),
+  /** VTEPs of this host's networks that share no family of the underlay with it. */
+  unreachable: z
+    .array(z.object({ network: z.string(), source: z.string(), addresses: z.array(z.string()), reason: z.string() }))
+    .optional(),
 });
 export type Status = z.infer<typeof statusSchema>;
 
@@ -354,4 +388,5 @@ export interface HostOperations {
   addPeer(input: Peer): Promise<Peer>;
   removePeer(input: Peer): Promise<void>;
   fdb(network?: string): Promise<z.infer<typeof fdbSchema>[]>;
+  neighbours(network?: string): Promise<z.infer<typeof neighbourSchema>[]>;
 }

@@ -315,8 +315,7 @@ export class EndpointManager {
 
   /** Who needs to know what the network has here: the data plane, and whoever answers names. */
   private tell(network: NetworkValue): void {
-    const { table, options } = this;
-    options.forwarding.setLocal(network.vni, table.macs(network.name), table.groups(network.name));
+    this.options.forwarding.setLocal(network.vni, this.table.claims(network.name));
     this.options.onEndpoints?.(network.name, this.table.on(network.name));
   }
 

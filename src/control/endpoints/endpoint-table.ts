@@ -1,5 +1,7 @@
 /** The endpoints of this host, in memory, and which of them the registry is known to have. Control plane, main thread. */
 import { randomBytes } from 'node:crypto';
+import { bareAddress, canonicalAddress } from '../ipam/address-span.js';
+import type { MacClaim } from '../mac-claims.js';
 import { hostInterfaceName } from '../ports/names.js';
 import type { SecuredPort } from '../ports/port-ruleset.js';
 import type { LocalEndpoint } from '../state/local-state.js';
@@ -28,9 +30,12 @@ export class EndpointTable {
     return this.on(network).map((endpoint) => endpoint.mac);
   }
 
-  /** The group policy ids of those that have one, by MAC. */
-  groups(network: string): Map<string, number> {
-    return new Map(this.on(network).flatMap(({ mac, group }) => (group === undefined ? [] : [[mac, group] as const])));
+  /** What they have: the data plane delivers here. */
+  claims(network: string): MacClaim[] {
+    return this.on(network).map(({ mac, attachedAt, addresses, group }) => ({
+      ...{ mac, since: attachedAt ?? 0, addresses: addresses.map((text) => canonicalAddress(bareAddress(text))) },
+      ...(group === undefined ? {} : { group }),
+    }));
   }
 
   set(endpoint: LocalEndpoint): void {

@@ -6,19 +6,20 @@
  *
  * Control plane, main thread; the caller serialises the calls for one network.
  */
+
+import type { IpFamily } from '../../wire/ip-address.js';
+import type { NetworkDetail } from '../api/schema.js';
 import { VtepError } from '../errors.js';
 import type { Forwarding } from '../forwarding.js';
+import { bridgeAddresses } from '../gateway/address-plan.js';
 import type { GatewayManager } from '../gateway/gateway-manager.js';
+import { overlayMtuBytes } from '../overlay-mtu.js';
 import { ensureBridge, removeBridge } from '../ports/bridge.js';
 import type { Iproute, Link } from '../ports/iproute.js';
 import { bridgeName, tapName } from '../ports/names.js';
 import type { Reconciler } from '../reconcile/reconciler.js';
 import { type NetworkValue, networkValueSchema } from '../registry/schema.js';
 import type { LocalState } from '../state/local-state.js';
-
-/** Outer Ethernet, IPv4, UDP and VXLAN headers less the outer Ethernet that the underlay MTU does not count, plus the
- * inner Ethernet header that it does: 20 + 8 + 8 + 14. */
-const VXLAN_OVERHEAD_BYTES = 50;
 
 export class LocalNetworks {
   private readonly options: {
@@ -28,6 +29,8 @@ export class LocalNetworks {
     readonly state: LocalState;
     readonly gateway: GatewayManager;
     readonly underlayMtuBytes: number;
+    /** That this host has an underlay address of. */
+    readonly families: readonly IpFamily[];
     /** The network's bridge stands. */
     readonly onOpened?: (network: NetworkValue) => void;
     /** The network's bridge goes. */
@@ -54,7 +57,16 @@ export class LocalNetworks {
   }
 
   mtuBytes(network: NetworkValue): number {
-    return network.mtuBytes === 0 ? this.options.underlayMtuBytes - VXLAN_OVERHEAD_BYTES : network.mtuBytes;
+    const { underlayMtuBytes, families } = this.options;
+    return network.mtuBytes === 0 ? overlayMtuBytes(underlayMtuBytes, families) : network.mtuBytes;
+  }
+
+  /** What there is of it on this host. */
+  facts(network: NetworkValue): NonNullable<NetworkDetail['local']> {
+    const { vni } = network;
+    const flood = this.options.forwarding.status().networks.find((open) => open.vni === vni)?.flood;
+    const mtuBytes = this.mtuBytes(network);
+    return { bridge: bridgeName(vni), tap: tapName(vni), mtuBytes, ...(flood === undefined ? {} : { flood }) };
   }
 
   /** Idempotent. @throws VtepError of the data plane or the kernel; nothing is left of a network that was not open. */
@@ -114,7 +126,10 @@ export class LocalNetworks {
       tapName: tapName(network.vni),
       mtuBytes: this.mtuBytes(network),
       learning: network.learning,
+      flood: network.flood,
+      group: network.group,
       suppression: network.arpSuppression,
+      gateways: bridgeAddresses(network),
       learntMacsMax: network.learntMacsMax,
       stormLimit: network.stormLimit,
       groupPolicy: network.groupPolicy,

@@ -11,6 +11,7 @@
  * The snapshots of the last run go the same way before the first query, so that a restart forwards at once.
  */
 import type { Logger } from 'pino';
+import type { IpFamily } from '../../wire/ip-address.js';
 import type { Forwarding } from '../forwarding.js';
 import type { Registry, RegistryEntry, RegistryListing } from '../registry/registry.js';
 import {
@@ -27,6 +28,7 @@ import type { LocalState } from '../state/local-state.js';
 import { GuardedReadings, type GuardedReadingsOptions } from './guarded-readings.js';
 import type { RegistryKeeper } from './registry-keeper.js';
 import { RemoteTable, type RemoteTableOptions } from './remote-table.js';
+import type { Unreachable } from './unreachable-vteps.js';
 
 const HOLD_MS = 30_000;
 const SETTLE_MS = 250;
@@ -36,6 +38,8 @@ const WINDOW_MS = 10_000;
 export interface ReconcilerOptions {
   readonly registry: Registry;
   readonly node: string;
+  /** That this host has an underlay address of. */
+  readonly families: readonly IpFamily[];
   readonly forwarding: Forwarding;
   readonly state: LocalState;
   readonly keeper: RegistryKeeper;
@@ -75,11 +79,12 @@ export class Reconciler {
 
   constructor(options: ReconcilerOptions) {
     this.options = options;
-    const { node, forwarding, logger, state } = options;
+    const { node, families, forwarding, logger, state } = options;
     const holdMs = options.holdMs ?? HOLD_MS;
     const settleMs = options.settleMs ?? SETTLE_MS;
     this.table = new RemoteTable({
       node,
+      families,
       forwarding,
       logger,
       holdMs,
@@ -94,6 +99,10 @@ export class Reconciler {
 
   counts(): { networks: number; nodes: number } {
     return { networks: this.networkEntries.length, nodes: this.table.nodeCount() };
+  }
+
+  unreachable(): Unreachable[] {
+    return this.table.unreachable();
   }
 
   /** Begins to ask the registry. */

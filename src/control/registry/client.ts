@@ -49,7 +49,8 @@ export interface RegistryClientOptions {
   /** Of Consul Enterprise. @default the server's own */
   readonly partition?: string | undefined;
   /** For https:// URLs. @default the CAs that Node.js knows, and no certificate of this host's */
-  readonly tls?: TlsFiles | undefined;
+  /** A function: asked for each connection. */
+  readonly tls?: TlsFiles | (() => TlsFiles) | undefined;
   /** Of a request that does not block, to one server. @default 10000 */
   readonly timeoutMs?: number | undefined;
 }

@@ -100,7 +100,8 @@ export interface ConsulServerOptions {
   readonly partition?: string | undefined;
   /** Asked at each request. */
   readonly token: () => string | undefined;
-  readonly tls?: TlsFiles | undefined;
+  /** A function: asked for each connection. */
+  readonly tls?: TlsFiles | (() => TlsFiles) | undefined;
 }
 
 /** A request inside the package, as far as it is touched here. */

@@ -42,7 +42,8 @@ const time = z.iso.datetime();
 
 export const nodeValueSchema = z.looseObject({
   v,
-  vtep: z.looseObject({ ip, port }),
+  /** Where others send to. A host with both families has IPv4 in `ip`; the port is the same. */
+  vtep: z.looseObject({ ip, port, otherIp: ip.optional() }),
   /** What this node's vtepd speaks with others; raised when nodes must know of each other's version. */
   apiVersion: z.number().int().min(1),
   features: z.array(z.string()),

@@ -7,6 +7,7 @@ import {
   NETWORK_FLAG_SUPPRESSION,
   NETWORK_FLAG_TOLERANT,
   NETWORK_FLAGS_WORD,
+  NETWORK_GROUP_WORD,
   NETWORK_MTU_WORD,
   NETWORK_ROW_WORDS,
   NETWORK_STORM_WORD,
@@ -78,6 +79,11 @@ export class NetworkWriter {
     this.#rows.fill(0, index * NETWORK_ROW_WORDS, (index + 1) * NETWORK_ROW_WORDS);
     this.#membership.fill(0, index * MEMBERSHIP_WORDS, (index + 1) * MEMBERSHIP_WORDS);
     this.#free.push(index);
+  }
+
+  /** From the next frame on floods go to the group. @param vtepIndex of its row; 0: to each member */
+  setGroup(index: number, vtepIndex: number): void {
+    Atomics.store(this.#rows, index * NETWORK_ROW_WORDS + NETWORK_GROUP_WORD, vtepIndex);
   }
 
   addMember(networkIndex: number, vtepIndex: number): void {

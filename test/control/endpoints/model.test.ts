@@ -66,7 +66,8 @@ class Machine {
       ...{ publish: nothing, unpublish: nothing, gateways: () => [], checkSoon: () => undefined },
     } as unknown as GatewayManager;
     const reconciler = { openNetwork: () => undefined, closeNetwork: nothing } as unknown as Reconciler;
-    const locals = new LocalNetworks({ iproute, forwarding, reconciler, state, gateway, underlayMtuBytes: 1500 });
+    const parts = { iproute, forwarding, reconciler, state, gateway };
+    const locals = new LocalNetworks({ ...parts, underlayMtuBytes: 1500, families: [4] });
     const ports = new PortSecurity(this.portTable, logger);
     this.manager = new EndpointManager({
       ...{ registry, node, networks, locals, addresses, iproute, gateway, ports, forwarding, state, logger },
