@@ -10,6 +10,7 @@
  */
 import { VTEP_RX_BYTES, VTEP_RX_DATAGRAMS, VTEP_RX_DROPS } from '../shared/counters.js';
 import {
+  DROP_ECN,
   DROP_GROUP_POLICY,
   DROP_INNER_RUNT,
   DROP_INVALID_HEADER,
@@ -106,8 +107,10 @@ export function decapsulateMessage(
         receiverLow = view.getUint16(frame + 4);
       }
     }
-    if (network !== NO_NETWORK && (!isMarked || takeEcnMark(context, network, frame, frameBytes))) {
-      if (udpSegmentBytes === 0) {
+    if (network !== NO_NETWORK) {
+      if (isMarked && !takeEcnMark(context, network, frame, frameBytes)) {
+        refuse(context, vtep, network, DROP_ECN);
+      } else if (udpSegmentBytes === 0) {
         coalesce(context, network, frame, frameBytes);
       } else {
         flushAggregate(context);

@@ -157,6 +157,10 @@ describe('what the API is asked', () => {
       ['addPeer', peer],
     ],
     [
+      ['peer', 'add', '--network', 'n', '--address', '2001:DB8:0::7'],
+      ['addPeer', { ...peer, address: '2001:db8::7' }],
+    ],
+    [
       ['peer', 'rm', '--network', 'n', '--address', '192.0.2.9', '--port', '1'],
       ['removePeer', { ...peer, port: 1 }],
     ],
@@ -315,7 +319,7 @@ describe('failures: one line, and the exit code', () => {
     [['attach', '--network', 'n', '--pid', 'x'], '--pid: "x" must be a process id'],
     [['attach', '--netns', 'x'], "required option '--network <name>' not specified"],
     [['detach', '--network', 'n'], 'give one of --netns, --pid, --id and --name'],
-    [['peer', 'add', '--network', 'n', '--address', 'x'], '--address: "x" must be an IPv4 address'],
+    [['peer', 'add', '--network', 'n', '--address', 'x'], '--address: "x" must be an IPv4 or IPv6 address'],
     [['peer', 'add', '--network', 'n', '--address', '192.0.2.1', '--port', '0'], '--port: 0 must be a UDP port'],
     [['fdb', '--network', '-x'], '--network: "-x" must be'],
     [['netwrok', 'ls'], "unknown command 'netwrok' (Did you mean network?); see vtep --help"],
