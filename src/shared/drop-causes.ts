@@ -46,6 +46,9 @@ export const DROP_ECN = 27;
 export const DROP_TOO_BIG = 28;
 export const DROP_GROUP_POLICY = 29;
 export const DROP_NO_MEMBER = 30;
+/** These two are read from the interfaces' statistics (control/ports/link-drops.ts). */
+export const DROP_TAP_QUEUE_FULL = 31;
+export const DROP_PORT_REFUSED = 32;
 
 export const DROP_CAUSES: readonly DropCause[] = [
   cause(
@@ -163,6 +166,18 @@ export const DROP_CAUSES: readonly DropCause[] = [
     'no_member',
     'encap',
     'Multicast for a group that no other VTEP has a member of (IGMP and MLD snooping).',
+  ),
+  cause(
+    DROP_TAP_QUEUE_FULL,
+    'tap_queue_full',
+    'encap',
+    "The TAP's queue was full: the workers could not keep up, or no vtepd ran. Counted by the kernel, at the TAP.",
+  ),
+  cause(
+    DROP_PORT_REFUSED,
+    'port_refused',
+    'decap',
+    "The container's interface did not take the frame: it is down, or its MTU is smaller. Counted by the kernel, at the port.",
   ),
 ];
 
