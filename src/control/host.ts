@@ -189,10 +189,9 @@ export class Host implements HostOperations {
         if (missing.some(({ id }) => !this.keeper.wasRemoved(id))) this.session.republish();
       },
     });
-    const underlayMtuBytes = options.underlay.mtuBytes;
     const parts = { iproute, forwarding, state, gateway, ports: this.ports };
     this.locals = new LocalNetworks({
-      ...{ ...parts, reconciler: this.reconciler, underlayMtuBytes, families },
+      ...{ ...parts, reconciler: this.reconciler, underlayMtuBytes: options.underlay.mtuBytes, families },
       onOpened: (network) => names?.networkOpened(namedNetwork(network)),
       onClosed: async (name) => names?.networkClosed(name),
     });
@@ -257,6 +256,11 @@ export class Host implements HostOperations {
     this.session.republish();
   }
 
+  /** The underlay's MTU, at first and when it has changed: networks without one of their own follow it. Never rejects. */
+  followMtu(mtuBytes: number): Promise<void> {
+    return this.endpoints.followMtu(mtuBytes);
+  }
+
   async status(): Promise<Status> {
     const { vtep } = this;
     const { version, node, underlay, forwarding, registry } = this.options;
@@ -264,7 +268,7 @@ export class Host implements HostOperations {
     const { workers, offloads, totals, vteps, ...frames } = forwarding.status();
     const { answeredMs, error } = this.contact;
     return {
-      ...{ version, node, vtep: { ...vtep }, underlay: { ...underlay } },
+      ...{ version, node, vtep: { ...vtep }, underlay: { ...underlay, mtuBytes: this.locals.underlayMtuBytes } },
       uptimeSeconds: secondsSince(this.startedMs),
       registry: {
         url: registry.url,
