@@ -1,9 +1,14 @@
 /** The FDB as people and the API see it. Main thread; a reading, entry by entry. */
-import { KIND_DYNAMIC, KIND_LOCAL, KIND_STATIC } from '../shared/fdb.js';
+import { KIND_DYNAMIC, KIND_LOCAL, KIND_RULE, KIND_STATIC } from '../shared/fdb.js';
 import type { FdbWriter } from '../shared/writers/fdb-writer.js';
-import { formatMac } from '../wire/mac.js';
+import { formatMac, macKeyHigh, macKeyLow, parseMac } from '../wire/mac.js';
 import { writeMacKey } from '../wire/mac-key.js';
 import type { FdbEntry, FdbKind, ForwardingNetwork, VtepAddress } from './forwarding.js';
+
+export interface MacKey {
+  readonly low: number;
+  readonly high16: number;
+}
 
 export interface FdbSources {
   readonly fdb: FdbWriter;
@@ -18,7 +23,7 @@ export function listFdb({ fdb, networkOf, vtepOf, clockSeconds }: FdbSources, vn
   const entries: FdbEntry[] = [];
   fdb.forEach((keyLow, keyHigh, kind, vtepIndex, seconds) => {
     const network = networkOf(keyHigh & 0xffff);
-    if (network === undefined || (vni !== undefined && network.vni !== vni)) return;
+    if (network === undefined || kind === KIND_RULE || (vni !== undefined && network.vni !== vni)) return;
     const vtep = kind === KIND_LOCAL ? undefined : vtepOf(vtepIndex);
     entries.push({
       vni: network.vni,
@@ -30,6 +35,11 @@ export function listFdb({ fdb, networkOf, vtepOf, clockSeconds }: FdbSources, vn
     });
   });
   return entries.sort((a, b) => a.vni - b.vni || (a.mac < b.mac ? -1 : 1));
+}
+
+export function macKey(mac: string): MacKey {
+  const bytes = parseMac(mac);
+  return { high16: macKeyHigh(bytes, 0), low: macKeyLow(bytes, 0) };
 }
 
 export function macText(low: number, high16: number): string {

@@ -28,6 +28,7 @@ export class LocalNetworks {
     readonly reconciler: Reconciler;
     readonly state: LocalState;
     readonly gateway: GatewayManager;
+    /** At the start. */
     readonly underlayMtuBytes: number;
     /** That this host has an underlay address of. */
     readonly families: readonly IpFamily[];
@@ -37,9 +38,12 @@ export class LocalNetworks {
     readonly onClosed?: (name: string) => Promise<void>;
   };
   private readonly networks = new Map<string, NetworkValue>();
+  /** Of the interface, or less by the routes to the other VTEPs. */
+  underlayMtuBytes: number;
 
   constructor(options: LocalNetworks['options']) {
     this.options = options;
+    this.underlayMtuBytes = options.underlayMtuBytes;
   }
 
   get(name: string): NetworkValue | undefined {
@@ -57,8 +61,12 @@ export class LocalNetworks {
   }
 
   mtuBytes(network: NetworkValue): number {
-    const { underlayMtuBytes, families } = this.options;
-    return network.mtuBytes === 0 ? overlayMtuBytes(underlayMtuBytes, families) : network.mtuBytes;
+    return network.mtuBytes === 0 ? this.roomBytes() : network.mtuBytes;
+  }
+
+  /** The largest packet of an overlay that the underlay takes in one piece. */
+  roomBytes(): number {
+    return overlayMtuBytes(this.underlayMtuBytes, this.options.families);
   }
 
   /** What there is of it on this host. */
@@ -119,6 +127,14 @@ export class LocalNetworks {
     await this.ensurePorts(network);
   }
 
+  /** TAP, bridge and the data plane's table get the network's MTU: from the table outwards if it grows, else towards it. */
+  async applyMtu(network: NetworkValue): Promise<void> {
+    const before = (await this.options.iproute.link(bridgeName(network.vni)))?.mtu ?? 0;
+    if (this.mtuBytes(network) > before) this.openForwarding(network);
+    await this.ensurePorts(network);
+    this.openForwarding(network);
+  }
+
   private openForwarding(network: NetworkValue): void {
     this.options.forwarding.openNetwork({
       name: network.name,
@@ -133,6 +149,7 @@ export class LocalNetworks {
       learntMacsMax: network.learntMacsMax,
       stormLimit: network.stormLimit,
       groupPolicy: network.groupPolicy,
+      allowedGroups: network.allowedGroups,
       tolerant: network.reservedBits === 'tolerant',
     });
   }
@@ -142,7 +159,7 @@ export class LocalNetworks {
     if (mtuBytes < 576) {
       throw new VtepError(
         'VTEP_ERR_UNDERLAY',
-        `the underlay's MTU of ${this.options.underlayMtuBytes} leaves ${mtuBytes} bytes for network "${network.name}": 576 are needed`,
+        `the underlay's MTU of ${this.underlayMtuBytes} leaves ${mtuBytes} bytes for network "${network.name}": 576 are needed`,
       );
     }
     await ensureBridge(this.options.iproute, { vni: network.vni, network: network.name, mtuBytes });
