@@ -17,7 +17,7 @@ import { createLogger } from './control/log.js';
 import { createRegistryClient } from './control/registry/client.js';
 import { startEmbeddedRegistry } from './control/registry/embedded/server.js';
 import type { Registry } from './control/registry/registry.js';
-import { readTlsFiles } from './control/registry/tls-files.js';
+import { followTlsFiles } from './control/registry/tls-files.js';
 import { openToken } from './control/registry/token.js';
 import { keepHeapSmall } from './control/small-heap.js';
 import {
@@ -29,7 +29,9 @@ import {
 } from './control/startup-checks.js';
 import { explainPortInUse, findUnderlay, type Underlay } from './control/underlay.js';
 import { UnderlayMonitor } from './control/underlay-monitor.js';
+import { UnderlayMtu } from './control/underlay-mtu.js';
 import { VERSION } from './control/version.js';
+import { allIps, endText, familiesOf, familyOf, type VtepIps } from './control/vtep-address.js';
 
 async function main(): Promise<number> {
   keepHeapSmall();
@@ -80,7 +82,7 @@ async function checkHost(config: DaemonConfig): Promise<Underlay> {
 
 async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecycle, logger: Logger): Promise<void> {
   const { stateDirectory, socketPath, port, node } = config;
-  const vtep = { ip: underlay.ip, port };
+  const vtep = { ip: underlay.ip, otherIp: underlay.otherIp, port };
 
   let registryUrls = config.registryUrls;
   if (config.embeddedRegistry !== undefined) {
@@ -92,9 +94,11 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
   }
   const registry = openRegistry(config, registryUrls ?? []);
 
-  const { workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads } = config;
-  const listen = { address: vtep.ip, port };
-  const dataPlane = { listen, workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads };
+  const { workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads, outer } = config;
+  const listen = { address: vtep.ip, otherAddress: vtep.otherIp, port };
+  const { multicastHops, multicastFrom } = config;
+  const own = { outer, underlayInterface: underlay.interface, multicastHops, multicastFrom };
+  const dataPlane = { listen, workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads, ...own };
   const forwarding = await lifecycle
     .start('forwarding', () => createForwarding({ ...dataPlane, logger }))
     .catch(async (error: unknown) => Promise.reject(await explainPortInUse(error, port)));
@@ -117,16 +121,21 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
     }),
   );
   await lifecycle.start('underlay monitor', async () => {
-    const onMoved = (ip: string) => host.moveUnderlay(ip);
+    const onMoved = (ips: VtepIps) => host.moveUnderlay(ips);
     const onReturned = () => host.returnToRegistry();
-    const followsAddress = config.advertise === undefined;
-    return new UnderlayMonitor({ ...underlay, followsAddress, logger, onMoved, onReturned });
+    const follows = familiesOf(underlay).filter((family) => !config.advertise?.some((ip) => familyOf(ip) === family));
+    const peers = () => forwarding.status().vteps.map(({ address }) => address);
+    const onMtu = (mtuBytes: number) => host.followMtu(mtuBytes);
+    const mtu = new UnderlayMtu({ interface: underlay.interface, logger, peers, onMtu });
+    return new UnderlayMonitor({ ...underlay, follows, logger, onMoved, onReturned, mtu });
   });
   await lifecycle.start('API', () => startApi({ host, socketPath, logger }));
 
   const facts = {
     node,
-    vtep: `${vtep.ip}:${port}`,
+    vtep: allIps(vtep)
+      .map((ip) => endText(ip, port))
+      .join(' '),
     underlay: underlay.interface,
     registry: registry.url,
     socket: socketPath,
@@ -140,7 +149,7 @@ function openRegistry(config: DaemonConfig, url: readonly string[]): Registry {
   return createRegistryClient({
     ...{ url, prefix, datacenter, namespace, partition },
     token: openToken({ token: config.token, file: config.registryTokenFile }),
-    tls: readTlsFiles({ ca: config.registryCa, cert: config.registryCert, key: config.registryKey }),
+    tls: followTlsFiles({ ca: config.registryCa, cert: config.registryCert, key: config.registryKey }),
   });
 }
 

@@ -27,7 +27,8 @@ export function makeBenchContext(): { context: WorkerContext; network: number } 
   networks.addMember(network, peer);
   new FdbWriter(tables.fdb).set(3, fdbKeyHigh(0x0200, network), KIND_STATIC, peer, 0);
   const offloads = { underlayGso: true, underlayGro: true, coalesceTcp: true, coalesceUdp: true, simdChecksum: true };
-  const ends = { epollFd: -1, wakeFd: -1, underlayFd: -1, txFds: Array.from({ length: 8 }, () => -1) };
+  const underlay = [{ family: 4 as const, rxFd: -1, txFds: Array.from({ length: 8 }, () => -1) }];
+  const ends = { epollFd: -1, wakeFd: -1, underlay };
   const input = { workerIndex: 0, tables, ...ends, offloads, spinMicroseconds: 0, nice: 0 };
   return { context: new WorkerContext(input, () => {}), network };
 }

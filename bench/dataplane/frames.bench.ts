@@ -58,7 +58,7 @@ for (const frameBytes of [64, 512, 1450]) {
   const decapsulateTrain = () => {
     // What the superframe's headers were written over.
     arena.bytes.set(head, slot);
-    decapsulateMessage(context, slot, train.length, frameBytes + 8, PEER_WORD, false);
+    decapsulateMessage(context, slot, train.length, frameBytes + 8, context.vteps.indexOfSource(PEER_WORD), false);
     flushAggregate(context);
   };
   await benny.suite(

@@ -53,7 +53,7 @@ let turn = 0;
 function coalesceTrain(): void {
   const slot = slots[turn++ & 3] as number;
   arena.bytes.set(head, slot);
-  decapsulateMessage(context, slot, datagrams.length, datagramBytes, PEER_WORD, false);
+  decapsulateMessage(context, slot, datagrams.length, datagramBytes, context.vteps.indexOfSource(PEER_WORD), false);
   flushAggregate(context);
 }
 

@@ -2,9 +2,11 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { fdbSchema, neighbourSchema, nodeSchema, type Status, statusSchema } from '../control/api/schema.js';
+import { allIps, endText } from '../control/vtep-address.js';
 import type { ContextOf } from './context.js';
+import { counterRows, dropsText } from './drops.js';
 import { withNetwork } from './endpoint.js';
-import { formatDuration, formatFields, formatTable } from './table.js';
+import { formatDuration, formatFields, formatTable, printable } from './table.js';
 
 export function addHostCommands(program: Command, contextOf: ContextOf): void {
   const node = program
@@ -31,7 +33,7 @@ Examples:
       const { client, print } = contextOf(command);
       const { raw, value } = await client.call(z.array(nodeSchema), 'GET', '/v1/nodes');
       print(raw, () => {
-        const rows = value.map((n) => [n.name, `${n.vtep.ip}:${n.vtep.port}`, n.self ? '*' : '']);
+        const rows = value.map((n) => [n.name, vtepText(n.vtep), n.self ? '*' : '']);
         return formatTable(['NAME', 'VTEP', 'SELF'], rows);
       });
     });
@@ -58,7 +60,7 @@ Examples:
           String(e.vni),
           e.mac,
           e.kind,
-          e.vtep ? `${e.vtep.address}:${e.vtep.port}` : '-',
+          e.vtep ? endText(e.vtep.address, e.vtep.port) : '-',
           e.idleSeconds === undefined ? '-' : formatDuration(e.idleSeconds),
         ]);
         return formatTable(['NETWORK', 'VNI', 'MAC', 'KIND', 'VTEP', 'IDLE'], rows);
@@ -118,7 +120,7 @@ function statusText(status: Status): string {
     ['node', status.node],
     ['version', status.version],
     ['up', formatDuration(status.uptimeSeconds)],
-    ['vtep', `${vtep.ip}:${vtep.port}`],
+    ['vtep', vtepText(vtep)],
     ['underlay', `${underlay.interface}, mtu ${underlay.mtuBytes} bytes`],
     ['registry', registryText(status)],
     ['networks', `${counts.networks}, ${counts.localNetworks} on this host`],
@@ -128,6 +130,9 @@ function statusText(status: Status): string {
     ['offloads', offloadsText(status)],
     ['gateways', gatewaysText(status)],
     ...(status.gateway?.problems ?? []).map((problem) => ['warning', problem] as const),
+    ...(status.unreachable ?? []).map(({ reason }) => ['warning', printable(reason)] as const),
+    ['floods', floodsText(status)],
+    ['port security', portSecurityText(status)],
     ['dns', dnsText(status)],
     ['drops', drops === 0 ? '0' : `${drops} (vtep status --drops)`],
   ]);
@@ -135,9 +140,29 @@ function statusText(status: Status): string {
   return totals.length === 0 ? fields : `${fields}\n${formatTable(['COUNTER', 'VALUE'], totals)}`;
 }
 
+/** Both addresses of a host that has both families. */
+function vtepText(vtep: Status['vtep']): string {
+  return allIps(vtep)
+    .map((ip) => endText(ip, vtep.port))
+    .join(' ');
+}
+
 function gatewaysText({ gateway }: Status): string {
   const there = gateway?.networks.filter(({ addresses }) => addresses.length > 0) ?? [];
   return there.map(({ network, addresses }) => `${network} ${addresses.join(' ')}`).join(', ') || 'none';
+}
+
+/** `replicate: a, b; multicast: c (239.0.1.1)`, each with why it is so. */
+function floodsText({ networks }: Status): string | undefined {
+  const texts = (['replicate', 'multicast'] as const).flatMap((via) => {
+    const named = networks.flatMap(({ network, flood }) => {
+      if (flood?.via !== via) return [];
+      const why = [via === 'multicast' ? flood.group : undefined, flood.reason].filter((text) => text !== undefined);
+      return [why.length === 0 ? network : `${network} (${why.join(': ')})`];
+    });
+    return named.length === 0 ? [] : [`${via}: ${named.join(', ')}`];
+  });
+  return texts.length === 0 ? undefined : texts.join('; ');
 }
 
 function conflictsText({ counts }: Status): string {
@@ -176,15 +201,7 @@ function dnsText({ dns }: Status): string {
   return [`names of ${served} ${served === 1 ? 'network' : 'networks'} served`, ...waiting].join('; ');
 }
 
-function dropsText(status: Status): string {
-  const rows = counterRows(status.drops);
-  return rows.length === 0 ? 'no frame was dropped\n' : formatTable(['CAUSE', 'FRAMES'], rows);
-}
-
-/** Those above zero, the largest first. */
-function counterRows(counters: Readonly<Record<string, number>>): string[][] {
-  return Object.entries(counters)
-    .filter(([, count]) => count > 0)
-    .sort(([, a], [, b]) => b - a)
-    .map(([name, count]) => [name, String(count)]);
+function portSecurityText({ portSecurity: { ports, problem } = { ports: 0 } }: Status): string {
+  const count = `${ports} ${ports === 1 ? 'port' : 'ports'}`;
+  return problem === undefined ? count : `unsupported, ${count} NOT secured: ${problem}`;
 }

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import { checkInput } from '../control/api/check-input.js';
 import { peerInputSchema, peerSchema } from '../control/api/schema.js';
+import { endText } from '../control/vtep-address.js';
 import { type ContextOf, given, numberOrText } from './context.js';
 import { withNetwork } from './endpoint.js';
 import { formatTable } from './table.js';
@@ -34,12 +35,13 @@ Examples:
       `
 Examples:
   vtep peer add --network my_overlay --address 10.30.10.113
-  vtep peer add --network my_overlay --address 10.30.10.113 --port 8472`,
+  vtep peer add --network my_overlay --address 10.30.10.113 --port 8472
+  vtep peer add --network my_overlay --address 2001:db8::7`,
     )
     .action(async (options: PeerOptions, command: Command) => {
       const { client, print } = contextOf(command);
       const { raw, value } = await client.call(peerSchema, 'POST', '/v1/peers', bodyOf(options));
-      print(raw, () => `peer ${value.address}:${value.port} added to ${value.network}\n`);
+      print(raw, () => `peer ${endText(value.address, value.port)} added to ${value.network}\n`);
     });
 
   peer
@@ -73,7 +75,7 @@ Examples:
       const { client, print } = contextOf(command);
       const body = bodyOf(options);
       await client.send('POST', '/v1/peers/remove', body);
-      print({ removed: body }, () => `peer ${body.address}:${body.port} removed from ${body.network}\n`);
+      print({ removed: body }, () => `peer ${endText(body.address, body.port)} removed from ${body.network}\n`);
     });
 }
 

@@ -9,18 +9,23 @@ import { resolve } from 'node:path';
 import { FDB_ENTRIES_DEFAULT, WORKERS_MAX } from '../shared/layout.js';
 import { showValue } from './api/check-input.js';
 import { nameSchema } from './api/schema.js';
+import { matching, oneOf, parseRegistryUrls, Refusal, wholeNumber } from './config-parsers.js';
 import { VtepError } from './errors.js';
 import { REAP_AFTER_SECONDS_DEFAULT } from './ipam/reaper.js';
 import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './log.js';
 import { DEFAULT_POOLS_TEXT, type Pool, parsePools, withDefaults } from './networks/subnet-pool.js';
 import { OFFLOAD_SWITCHES, type OffloadSwitch } from './offload-switches.js';
+import { DF_POLICIES, type DfPolicy, type OuterHeader, parseTos, parseTtl } from './outer-header.js';
 import { type PortRange, SOURCE_PORT_MIN, SOURCE_PORTS_DEFAULT } from './source-ports.js';
+import { UNDERLAY_FAMILIES, type UnderlayFamily } from './underlay.js';
+import { canonicalIp, familyOf, whyNoVtep } from './vtep-address.js';
 
 export interface ConfigValues {
   registry?: readonly string[];
   embeddedRegistry?: string;
   underlay?: string;
-  advertise?: string;
+  advertise?: readonly string[];
+  underlayFamily?: UnderlayFamily;
   port?: number;
   node?: string;
   socket?: string;
@@ -34,6 +39,13 @@ export interface ConfigValues {
   sourcePorts?: PortRange;
   spinUs?: number;
   workerNice?: number;
+  multicastTtl?: number;
+  multicastFrom?: number;
+  outerTos?: OuterHeader['tos'];
+  outerTtl?: number;
+  outerDf?: DfPolicy;
+  outerChecksum?: OnOff;
+  acceptZeroChecksum6?: OnOff;
   offloadTapTso?: OffloadSwitch;
   offloadTapUso?: OffloadSwitch;
   offloadUnderlayGso?: OffloadSwitch;
@@ -74,20 +86,18 @@ export interface ConfigOption {
   read(text: string, where: string, into: ConfigValues): void;
 }
 
-/** A parser's refusal: what would be right. */
-class Refusal {
-  constructor(readonly rule: string) {}
-}
-
 /** sockaddr_un.sun_path is 108 bytes with its closing zero (unix(7)). */
 const SOCKET_PATH_BYTES_MAX = 107;
-const CONSUL_PORT = 8500;
 
 /** How long a worker polls on after its last frame: a frame that comes meanwhile needs no wake-up. */
 /** Polling shortens round trips by a tenth and takes a tenth and more of small packets, where cores are shared. */
 export const SPIN_MICROSECONDS_DEFAULT = 0;
 /** Below 0 workers take the cores from the programs that they move frames for: measured with small UDP packets. */
 export const WORKER_NICE_DEFAULT = 0;
+/** As the kernel's VXLAN: not beyond the link. */
+export const MULTICAST_HOPS_DEFAULT = 1;
+/** Below, copies cost hardly more than one datagram, and nothing can be wrong with them. */
+export const MULTICAST_FROM_DEFAULT = 3;
 const SPIN_MICROSECONDS_MAX = 1000;
 
 /** Consul's least TTL is 10 s, and a session lives for two of them after its last renewal. */
@@ -110,7 +120,7 @@ function option<K extends ConfigKey>(
     env: `VTEP_${name.replace(/-/g, '_').toUpperCase()}`,
     argument,
     help,
-    isList: key === 'registry',
+    isList: key === 'registry' || key === 'advertise',
     read(text, where, into) {
       const value = parse(text);
       if (!(value instanceof Refusal)) {
@@ -122,45 +132,6 @@ function option<K extends ConfigKey>(
       throw new VtepError('VTEP_ERR_INVALID', `${where}${shown} ${value.rule}`);
     },
   };
-}
-
-function wholeNumber(min: number, max: number, rule: string): (text: string) => number | Refusal {
-  return (text) => {
-    const value = /^-?\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
-    return value >= min && value <= max ? value : new Refusal(rule);
-  };
-}
-
-function matching(pattern: RegExp, rule: string): (text: string) => string | Refusal {
-  return (text) => (pattern.test(text) ? text : new Refusal(rule));
-}
-
-function oneOf<T extends string>(choices: readonly T[]): (text: string) => T | Refusal {
-  return (text) => choices.find((choice) => choice === text) ?? new Refusal(`must be one of ${choices.join(', ')}`);
-}
-
-/** `http://host:port`, without a closing slash. Without a scheme it is http, and without a port Consul's own. */
-function parseRegistryUrl(text: string): string | Refusal {
-  const bare = !text.includes('://');
-  const rule = 'must be the URL of a Consul server, such as http://10.30.10.111:8500';
-  const url = URL.canParse(bare ? `http://${text}` : text) ? new URL(bare ? `http://${text}` : text) : undefined;
-  if (url === undefined || text.trim() !== text || url.hostname === '') return new Refusal(rule);
-  if (url.protocol !== 'http:' && url.protocol !== 'https:') return new Refusal(`${rule}: the scheme is http or https`);
-  if (url.username !== '' || url.password !== '')
-    return new Refusal(`${rule}: a secret goes in --registry-token-file or --token`);
-  if (url.pathname !== '/' || url.search !== '' || url.hash !== '') return new Refusal(`${rule}: without a path`);
-  const hasPort = url.port !== '' || /:\d+\/?$/.test(text);
-  return bare && !hasPort ? `http://${url.hostname}:${CONSUL_PORT}` : url.origin;
-}
-
-/** Servers of one cluster, in the order in which they are tried. */
-function parseRegistryUrls(text: string): readonly string[] | Refusal {
-  const urls = text.split(',').map((part) => parseRegistryUrl(part.trim()));
-  const refusal = urls.find((url) => url instanceof Refusal);
-  if (refusal !== undefined) return refusal;
-  const unique = [...new Set(urls as string[])];
-  const schemes = new Set(unique.map((url) => url.split(':')[0]));
-  return schemes.size === 1 ? unique : new Refusal('must be all http:// or all https://: a token goes to each of them');
 }
 
 function parseFile(text: string): string | Refusal {
@@ -198,11 +169,17 @@ function parsePrefix(text: string): string | Refusal {
   return right ? `${path}/` : new Refusal('must be a key prefix of letters, digits, "_", "." and "-", such as vtep/v1');
 }
 
-function parseAdvertise(text: string): string | Refusal {
-  if (isIP(text) === 6) return new Refusal('must be an IPv4 address: an IPv6 underlay is not supported');
-  const first = Number(text.split('.')[0]);
-  const usable = isIPv4(text) && first >= 1 && first <= 223;
-  return usable ? text : new Refusal('must be an IPv4 address of this host, such as 10.30.10.111');
+/** IP[,IP], one of each family. */
+function parseAdvertise(text: string): readonly string[] | Refusal {
+  const ips = text.split(',').map((part) => part.trim());
+  for (const ip of ips) {
+    const why = whyNoVtep(ip);
+    if (why !== undefined) return new Refusal(why);
+  }
+  const own = ips.map(canonicalIp);
+  return new Set(own.map(familyOf)).size === own.length
+    ? own
+    : new Refusal('must be at most one address of each family');
 }
 
 /** FIRST-LAST. That it holds enough for the workers is config.ts's to see. */
@@ -252,10 +229,21 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
   option(
     'underlay',
     'interface',
-    'the interface to the other hosts; its first global IPv4 address is used',
+    'the interface to the other hosts; its first global address is used',
     matching(/^[^\s/:]{1,15}$/, 'must be the name of a network interface, such as eth0'),
   ),
-  option('advertise', 'ip', "this host's address for the other hosts; its interface is found by it", parseAdvertise),
+  option(
+    'underlayFamily',
+    'family',
+    'ipv4, ipv6, both (IPv4 first), or auto: IPv4 if the interface has it, else IPv6 (default: auto)',
+    oneOf(UNDERLAY_FAMILIES),
+  ),
+  option(
+    'advertise',
+    'ip',
+    "this host's address for the other hosts, or one of each family: commas, or twice; its interface is found by it",
+    parseAdvertise,
+  ),
   option(
     'port',
     'port',
@@ -328,6 +316,44 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
     'nice',
     `the niceness of the threads that move frames, -20 to 19 (default: ${WORKER_NICE_DEFAULT})`,
     wholeNumber(-20, 19, 'must be a whole number from -20 to 19'),
+  ),
+  option(
+    'multicastTtl',
+    'hops',
+    `how many routers multicast on the underlay may pass, and one more, 1 to 255 (default: ${MULTICAST_HOPS_DEFAULT})`,
+    wholeNumber(1, 255, 'must be a whole number from 1 to 255'),
+  ),
+  option(
+    'multicastFrom',
+    'hosts',
+    `other hosts of a network from which on --flood auto may use multicast, 1 to 4094 (default: ${MULTICAST_FROM_DEFAULT})`,
+    wholeNumber(1, 4094, 'must be a whole number from 1 to 4094'),
+  ),
+  option(
+    'outerTos',
+    'tos',
+    "the outer header's TOS or traffic class: a number, or inherit for the inner packet's DSCP (default: 0)",
+    (text) =>
+      parseTos(text) ?? new Refusal('must be 0 to 252 without the two ECN bits, such as 184 or 0xb8, or inherit'),
+  ),
+  option(
+    'outerTtl',
+    'ttl',
+    "the outer header's TTL or hop limit, 1 to 255, or auto for the kernel's (default: auto)",
+    (text) => parseTtl(text) ?? new Refusal('must be a whole number from 1 to 255, or auto'),
+  ),
+  option(
+    'outerDf',
+    'policy',
+    "the outer header's DF: unset, set, or inherit from the inner packet (default: unset)",
+    oneOf(DF_POLICIES),
+  ),
+  option('outerChecksum', 'switch', 'on or off: a UDP checksum on what is sent (default: on)', oneOf(ON_OFF)),
+  option(
+    'acceptZeroChecksum6',
+    'switch',
+    'on or off: take datagrams over IPv6 that have no UDP checksum (default: off)',
+    oneOf(ON_OFF),
   ),
   offload('offloadTapTso', 'TCP superframes from the containers'),
   offload('offloadTapUso', 'UDP superframes from the containers'),

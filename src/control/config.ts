@@ -15,6 +15,8 @@ import {
   CONFIG_OPTIONS,
   type ConfigKey,
   type ConfigValues,
+  MULTICAST_FROM_DEFAULT,
+  MULTICAST_HOPS_DEFAULT,
   SESSION_TTL_SECONDS,
   SPIN_MICROSECONDS_DEFAULT,
   WORKER_NICE_DEFAULT,
@@ -24,9 +26,12 @@ import { REAP_AFTER_SECONDS_DEFAULT } from './ipam/reaper.js';
 import type { LogFormat, LogLevel } from './log.js';
 import { DEFAULT_POOLS, type Pool } from './networks/subnet-pool.js';
 import type { OffloadSwitches } from './offload-switches.js';
+import { OUTER_HEADER_DEFAULT, type OuterHeader } from './outer-header.js';
 import { type PortRange, portCount, SOURCE_PORTS_DEFAULT, SOURCE_PORTS_PER_WORKER } from './source-ports.js';
+import type { UnderlayFamily } from './underlay.js';
 import { usageMessage } from './usage-message.js';
 import { VERSION } from './version.js';
+import { familyName, familyOf } from './vtep-address.js';
 
 /** Enough for a container that is started again in an outage, and its neighbour. */
 const SPARE_ADDRESSES_DEFAULT = 2;
@@ -38,7 +43,9 @@ export interface DaemonConfig {
   readonly embeddedRegistry?: string;
   /** At least one of underlay and advertise is there. */
   readonly underlay?: string;
-  readonly advertise?: string;
+  /** At most one of each family. */
+  readonly advertise?: readonly string[];
+  readonly underlayFamily: UnderlayFamily;
   readonly port: number;
   readonly node: string;
   readonly socketPath: string;
@@ -52,7 +59,10 @@ export interface DaemonConfig {
   readonly sourcePorts: PortRange;
   readonly spinMicroseconds: number;
   readonly workerNice: number;
+  readonly multicastHops: number;
+  readonly multicastFrom: number;
   readonly offloads: OffloadSwitches;
+  readonly outer: OuterHeader;
   /** Whether names are served on the networks' gateways. */
   readonly dns: boolean;
   /** Absent: those of /etc/resolv.conf. */
@@ -94,6 +104,9 @@ Examples:
   # the first host serves the registry itself, without Consul; the others point at it
   vtepd --embedded-registry 10.30.10.111:8500 --underlay eth0
   vtepd --registry 10.30.10.111:8500 --underlay eth0
+
+  # over IPv4 and IPv6 at once
+  vtepd --registry http://10.30.10.111:8500 --underlay eth0 --underlay-family both
 
   # by address instead of by interface, and with everything in a file
   vtepd --registry http://10.30.10.111:8500 --advertise 10.30.10.112
@@ -221,6 +234,7 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
     ...(values.embeddedRegistry !== undefined && { embeddedRegistry: values.embeddedRegistry }),
     ...(values.underlay !== undefined && { underlay: values.underlay }),
     ...(values.advertise !== undefined && { advertise: values.advertise }),
+    underlayFamily: underlayFamily(values),
     port: values.port ?? 4789,
     node: values.node ?? '',
     socketPath: values.socket ?? '/run/vtep/vtepd.sock',
@@ -234,6 +248,8 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
     sourcePorts,
     spinMicroseconds: values.spinUs ?? SPIN_MICROSECONDS_DEFAULT,
     workerNice: values.workerNice ?? WORKER_NICE_DEFAULT,
+    multicastFrom: values.multicastFrom ?? MULTICAST_FROM_DEFAULT,
+    multicastHops: values.multicastTtl ?? MULTICAST_HOPS_DEFAULT,
     offloads: {
       'tap-tso': values.offloadTapTso ?? 'auto',
       'tap-uso': values.offloadTapUso ?? 'auto',
@@ -243,12 +259,27 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
       'coalesce-udp': values.offloadCoalesceUdp ?? 'auto',
       'simd-checksum': values.offloadSimdChecksum ?? 'auto',
     },
+    outer: {
+      tos: values.outerTos ?? OUTER_HEADER_DEFAULT.tos,
+      ttl: values.outerTtl ?? OUTER_HEADER_DEFAULT.ttl,
+      df: values.outerDf ?? OUTER_HEADER_DEFAULT.df,
+      checksum: values.outerChecksum !== 'off',
+      acceptZeroChecksum6: values.acceptZeroChecksum6 === 'on',
+    },
     dns: values.dns !== 'off',
     ...(values.dnsUpstream !== undefined && { dnsUpstream: values.dnsUpstream }),
     ...registryOptions(values),
     logLevel: values.logLevel ?? 'info',
     logFormat: values.logFormat ?? (sources.stderrIsTty ? 'text' : 'json'),
   };
+}
+
+/** @throws VtepError VTEP_ERR_INVALID for an advertised address of a family that is not wanted */
+function underlayFamily({ underlayFamily: wanted = 'auto', advertise = [] }: ConfigValues): UnderlayFamily {
+  const stray = advertise.find((ip) => wanted === (familyOf(ip) === 4 ? 'ipv6' : 'ipv4'));
+  if (stray === undefined) return wanted;
+  const hint = `give an ${familyName(wanted === 'ipv4' ? 4 : 6)} address, or --underlay-family both`;
+  throw new VtepError('VTEP_ERR_INVALID', `--advertise "${stray}" does not fit --underlay-family ${wanted}: ${hint}`);
 }
 
 /** Those that the registry's client takes, as they were given. @throws VtepError VTEP_ERR_INVALID for two that exclude each other */

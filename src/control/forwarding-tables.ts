@@ -2,7 +2,6 @@
  * Forwarding over the shared tables: each call of the reconciler becomes rows, bits and entries, in the order that keeps
  * readers right (docs/shared-memory.md): VTEP, member bit, FDB entry, neighbour; and the reverse on removal. Main thread.
  */
-import type { Logger } from 'pino';
 import { DROP_CAUSES, DROP_UNDERLAY_OVERFLOW, type DropCause } from '../shared/drop-causes.js';
 import { EventRing } from '../shared/event-ring.js';
 import { fdbKeyHigh, fdbKind, KIND_DYNAMIC, KIND_LOCAL, KIND_STATIC } from '../shared/fdb.js';
@@ -11,15 +10,15 @@ import { allocateTables } from '../shared/tables.js';
 import type { WorkerInput } from '../shared/worker-input.js';
 import { EpochWriter } from '../shared/writers/epoch-writer.js';
 import { FdbWriter } from '../shared/writers/fdb-writer.js';
-import { NetworkWriter } from '../shared/writers/network-writer.js';
+import { type NetworkRow, NetworkWriter } from '../shared/writers/network-writer.js';
 import { VtepWriter } from '../shared/writers/vtep-writer.js';
-import { formatMac, macHigh16, macLow32, writeMacKey } from '../wire/mac.js';
+import { type Groups, groupsOf, writeGroups, writeRules } from './container-groups.js';
 import { VtepError } from './errors.js';
 import { FdbLearning } from './fdb-learning.js';
+import { listFdb, macKey, macText } from './fdb-listing.js';
 import { FdbSweeper } from './fdb-sweeper.js';
 import type {
   FdbEntry,
-  FdbKind,
   Forwarding,
   ForwardingNetwork,
   ForwardingStatus,
@@ -27,14 +26,17 @@ import type {
   VtepAddress,
 } from './forwarding.js';
 import { CounterReader } from './forwarding-counters.js';
+import { type ForwardingOptions, ipsOf, socketOptions } from './forwarding-options.js';
 import { gatewayMac } from './ipam/mac.js';
+import { LearningLimit } from './learning-limit.js';
 import { LOCAL_SOURCE, type MacClaim, MacClaims, type MacWinner } from './mac-claims.js';
 import { Neighbours } from './neighbours.js';
-import type { OffloadSwitches } from './offload-switches.js';
 import { closeOffloads, noteRefusals, type Offloads, probeOffloads } from './offloads.js';
-import type { PortRange } from './source-ports.js';
+import { allowedOffloads, explainOffloads, OUTER_HEADER_DEFAULT, workerOuterHeader } from './outer-header.js';
 import { Supervisor } from './supervisor.js';
 import { TapQueues } from './tap-queues.js';
+import { UnderlayMulticast } from './underlay-multicast.js';
+import { familyOf, type VtepIps } from './vtep-address.js';
 import { VtepRegistrar } from './vtep-registrar.js';
 import { makeWarmUpTables } from './warm-up-tables.js';
 import {
@@ -58,31 +60,22 @@ interface OpenNetwork {
   /** How many sources name a VTEP. */
   readonly uses: Map<number, number>;
   readonly claims: MacClaims;
-}
-
-export interface ForwardingOptions {
-  readonly listen: VtepAddress;
-  readonly logger: Logger;
-  /** 1 to WORKERS_MAX. */
-  readonly workers: number;
-  /** How many (network, MAC) pairs the FDB is to hold. */
-  readonly fdbEntries: number;
-  /** At least SOURCE_PORTS_PER_WORKER for each worker. */
-  readonly sourcePorts: PortRange;
-  readonly offloads: OffloadSwitches;
-  readonly spinMicroseconds: number;
-  /** -20 to 19. */
-  readonly workerNice: number;
+  readonly limit: LearningLimit;
+  /** Group policy ids of this host's containers, by MAC. */
+  groups: Groups;
 }
 
 /** Opens the underlay and starts the workers. @throws VtepError VTEP_ERR_PORT_IN_USE, VTEP_ERR_UNDERLAY, VTEP_ERR_KERNEL */
 export async function createForwarding(options: ForwardingOptions): Promise<Forwarding> {
   const { workers, logger } = options;
-  const offloads = probeOffloads(options.offloads, workers);
+  const ips = ipsOf(options.listen);
+  const outer = options.outer ?? OUTER_HEADER_DEFAULT;
+  const probed = probeOffloads(allowedOffloads(options.offloads, outer), workers, ips.map(familyOf));
+  const offloads = { ...probed, status: explainOffloads(probed.status, options.offloads, outer) };
   logger.debug({ event: 'offloads.probed', offloads: offloads.status }, 'offloads are probed');
   let descriptors: WorkerDescriptors[];
   try {
-    descriptors = openWorkerDescriptors({ ...options, gro: offloads.worker.underlayGro });
+    descriptors = openWorkerDescriptors(ips, socketOptions(options, offloads));
   } catch (error) {
     closeOffloads(offloads);
     throw error;
@@ -104,6 +97,7 @@ class ForwardingTables implements Forwarding {
   readonly #networkWriter: NetworkWriter;
   readonly #epoch: EpochWriter;
   readonly #vteps: VtepRegistrar;
+  readonly #multicast: UnderlayMulticast;
   readonly #supervisor: Supervisor;
   readonly #learning: FdbLearning;
   readonly #clock: NodeJS.Timeout;
@@ -132,20 +126,33 @@ class ForwardingTables implements Forwarding {
       () => this.#settle(),
       (index) => this.#counters.useVtep(index),
     );
+    this.#multicast = new UnderlayMulticast({
+      ...{ workers, vteps: this.#vteps, networks: this.#networkWriter, logger: options.logger },
+      ...{
+        interfaceName: options.underlayInterface,
+        hops: options.multicastHops,
+        hostsMin: options.multicastFrom,
+        port: options.listen.port,
+      },
+      ...{
+        families: ipsOf(options.listen).map(familyOf),
+        gro: offloads.worker.underlayGro,
+        settle: () => this.#epoch.quiesce(),
+      },
+    });
     const startedAt = performance.now();
     this.#clock = setInterval(() => this.#epoch.setClock(Math.floor((performance.now() - startedAt) / 1000)), CLOCK_MS);
     this.#clock.unref();
     const rings = tables.events.map((buffer) => new EventRing(buffer));
     this.#learning = new FdbLearning(rings, {
-      learnt: this.#learnt.bind(this),
-      conflict: this.#conflict.bind(this),
+      ...{ learnt: this.#learnt.bind(this), conflict: this.#conflict.bind(this), age: this.#age.bind(this) },
       doubt: (index, macLow, macHigh16, vtepIndex) =>
         this.#neighbours.doubt(this.#byIndex[index], macText(macLow, macHigh16), this.#vteps.get(vtepIndex)?.address),
-      age: this.#age.bind(this),
+      heard: this.#multicast.heard.bind(this.#multicast),
     });
     this.#supervisor = new Supervisor(this.#epoch, () => this.#learning.drain(), options.logger);
-    // Row SELF_VTEP is this host: datagrams from its own address are known and dropped.
-    this.#vteps.acquire(options.listen);
+    // Row SELF_VTEP is this host, the first of all: datagrams from its own address are known and dropped.
+    this.#vteps.acquireSelf(options.listen);
   }
 
   async start(): Promise<void> {
@@ -157,8 +164,9 @@ class ForwardingTables implements Forwarding {
         offloads: this.#offloads.worker,
         spinMicroseconds: this.#options.spinMicroseconds,
         nice: this.#options.workerNice,
+        outer: workerOuterHeader(this.#options.outer ?? OUTER_HEADER_DEFAULT),
       };
-      this.#supervisor.start({ input, warmUpInput: makeWarmUpTables() });
+      this.#supervisor.start({ input, warmUpInput: makeWarmUpTables(ipsOf(this.#listen).map(familyOf)) });
     }
     await this.#supervisor.running();
   }
@@ -171,7 +179,7 @@ class ForwardingTables implements Forwarding {
     }
     if (!open.taps.isAlive()) this.#replaceTap(open, network.tapName);
     open.network = network;
-    this.#networkWriter.publish(open.index, { ...network, tapFds: open.taps.fds });
+    this.#networkWriter.publish(open.index, rowOf(network, open.taps));
   }
 
   #openNew(network: ForwardingNetwork): void {
@@ -191,13 +199,17 @@ class ForwardingTables implements Forwarding {
       conflict: (mac, source) => this.#localConflict(open, mac, source),
       addressWon: (address, winner) => this.#neighbours.write(open, address, winner),
     });
-    const open: OpenNetwork = { index, network, taps, sources: new Map(), uses: new Map(), claims };
+    const limit = new LearningLimit(this.#options.logger);
+    const maps = { sources: new Map(), uses: new Map(), groups: new Map() };
+    const open: OpenNetwork = { index, network, taps, claims, limit, ...maps };
     this.#byVni.set(network.vni, open);
     this.#byIndex[index] = open;
     // Before the first frame: whoever sends with the gateway's MAC through the tunnel is refused from the start.
     this.setLocal(network.vni, []);
+    writeRules(this.#fdb, index, network.allowedGroups ?? []);
     this.#counters.use(index);
-    this.#networkWriter.publish(index, { ...network, tapFds: taps.fds });
+    this.#multicast.open(index, network);
+    this.#networkWriter.publish(index, rowOf(network, taps));
     taps.watch(index);
   }
 
@@ -205,7 +217,7 @@ class ForwardingTables implements Forwarding {
   #replaceTap(open: OpenNetwork, tapName: string): void {
     const old = open.taps;
     open.taps = this.#openTap(tapName);
-    this.#networkWriter.publish(open.index, { ...open.network, tapFds: open.taps.fds });
+    this.#networkWriter.publish(open.index, rowOf(open.network, open.taps));
     old.unwatch();
     open.taps.watch(open.index);
     void this.#epoch.quiesce().then(() => old.close());
@@ -231,6 +243,7 @@ class ForwardingTables implements Forwarding {
     this.#byIndex[open.index] = undefined;
     await this.#neighbours.removeNetwork(open);
     await this.#sweeper.removeNetwork(open.index);
+    this.#multicast.close(open.index);
     for (const vtepIndex of open.uses.keys()) this.#networkWriter.removeMember(open.index, vtepIndex);
     await this.#settle();
     open.taps.close();
@@ -247,8 +260,11 @@ class ForwardingTables implements Forwarding {
 
   setLocal(vni: number, macs: readonly MacClaim[]): void {
     const open = this.#byVni.get(vni);
-    const gateway = { mac: gatewayMac(vni), since: 0, addresses: open?.network.gateways ?? [] };
-    open?.claims.replace(LOCAL_SOURCE, SELF_VTEP, [...macs, gateway]);
+    if (open === undefined) return;
+    open.groups = groupsOf(macs);
+    const gateway = { mac: gatewayMac(vni), since: 0, addresses: open.network.gateways ?? [] };
+    open.claims.replace(LOCAL_SOURCE, SELF_VTEP, [...macs, gateway]);
+    writeGroups(this.#fdb, open.index, macs, open.groups);
   }
 
   setRemote(vni: number, source: string, vtep: VtepAddress, macs: readonly MacClaim[]): void {
@@ -263,6 +279,7 @@ class ForwardingTables implements Forwarding {
     open.sources.set(source, vtepIndex);
     open.uses.set(vtepIndex, (open.uses.get(vtepIndex) ?? 0) + 1);
     this.#networkWriter.addMember(open.index, vtepIndex);
+    this.#multicast.setMember(open.index, source, vtepIndex);
     // Each entry goes from the old VTEP to the new in one write; only then is the old one no member.
     open.claims.replace(source, vtepIndex, macs);
     this.#neighbours.reaffirm(open, source);
@@ -274,6 +291,7 @@ class ForwardingTables implements Forwarding {
     const before = open?.sources.get(source);
     if (open === undefined || before === undefined) return;
     open.sources.delete(source);
+    this.#multicast.removeMember(open.index, source);
     open.claims.replace(source, before, []);
     this.#dropVtepUse(open, before);
   }
@@ -297,14 +315,16 @@ class ForwardingTables implements Forwarding {
   }
 
   #writeEntry(open: OpenNetwork, mac: string, winner: MacWinner | undefined): void {
-    const low = macLow32(mac);
-    const keyHigh = fdbKeyHigh(macHigh16(mac), open.index);
+    const { low, high16 } = macKey(mac);
+    const keyHigh = fdbKeyHigh(high16, open.index);
     if (winner === undefined) {
       this.#fdb.remove(low, keyHigh);
       return;
     }
-    const kind = winner.source === LOCAL_SOURCE ? KIND_LOCAL : KIND_STATIC;
-    if (!this.#fdb.set(low, keyHigh, kind, winner.vtepIndex, 0)) {
+    const isLocal = winner.source === LOCAL_SOURCE;
+    // A local entry has the container's group where another has the VTEP.
+    const value = isLocal ? (open.groups.get(mac) ?? 0) : winner.vtepIndex;
+    if (!this.#fdb.setBefore(low, keyHigh, isLocal ? KIND_LOCAL : KIND_STATIC, value)) {
       this.#options.logger.error({ event: 'fdb.full', network: open.network.name, mac }, 'the FDB is full');
     }
   }
@@ -316,16 +336,19 @@ class ForwardingTables implements Forwarding {
     this.#options.logger.warn({ event: 'fdb.local-conflict', network: name, mac, source }, text);
   }
 
-  moveUnderlay(address: string): void {
-    const { port } = this.#listen;
-    if (address === this.#listen.address) return;
-    moveWorkerDescriptors(this.#workers, {
-      ...this.#options,
-      listen: { address, port },
-      gro: this.#offloads.worker.underlayGro,
-    });
-    this.#listen = { address, port };
-    this.#vteps.moveSelf(address);
+  moveUnderlay({ ip, otherIp }: VtepIps): void {
+    const listen = { ...this.#listen, address: ip, otherAddress: otherIp };
+    const before = ipsOf(this.#listen);
+    const moved = ipsOf(listen).filter((own) => !before.includes(own));
+    if (moved.length === 0) return;
+    moveWorkerDescriptors(this.#workers, moved, socketOptions(this.#options, this.#offloads));
+    this.#listen = listen;
+    this.#vteps.moveSelf({ ip, otherIp });
+    this.#multicast.renew();
+  }
+
+  renewUnderlay(): void {
+    this.#multicast.renew();
   }
 
   #learnt(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void {
@@ -334,7 +357,12 @@ class ForwardingTables implements Forwarding {
     const keyHigh = fdbKeyHigh(macHigh16, networkIndex);
     const kind = fdbKind(this.#fdb.get(macLow, keyHigh));
     if (kind === KIND_LOCAL || kind === KIND_STATIC) return;
-    this.#fdb.set(macLow, keyHigh, KIND_DYNAMIC, vtepIndex, this.#epoch.clock());
+    const { name, learntMacsMax = 0 } = open.network;
+    const learnt = this.#fdb.dynamicCountOf(networkIndex);
+    if (kind !== KIND_DYNAMIC && !open.limit.admits(name, learnt, learntMacsMax)) return;
+    if (!this.#fdb.set(macLow, keyHigh, KIND_DYNAMIC, vtepIndex, this.#epoch.clock())) {
+      open.limit.refuse(name, 'the FDB is full (--fdb-entries)');
+    }
   }
 
   #conflict(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void {
@@ -354,21 +382,9 @@ class ForwardingTables implements Forwarding {
   }
 
   fdb(vni?: number): FdbEntry[] {
-    const entries: FdbEntry[] = [];
-    this.#fdb.forEach((keyLow, keyHigh, kind, vtepIndex, seconds) => {
-      const network = this.#byIndex[keyHigh & 0xffff]?.network;
-      if (network === undefined || (vni !== undefined && network.vni !== vni)) return;
-      const vtep = kind === KIND_LOCAL ? undefined : this.#vteps.get(vtepIndex);
-      entries.push({
-        vni: network.vni,
-        network: network.name,
-        mac: macText(keyLow, keyHigh >>> 16),
-        kind: kindName(kind),
-        ...(vtep === undefined ? {} : { vtep: { address: vtep.address, port: vtep.port } }),
-        ...(kind === KIND_DYNAMIC ? { idleSeconds: Math.max(0, this.#epoch.clock() - seconds) } : {}),
-      });
-    });
-    return entries.sort((a, b) => a.vni - b.vni || (a.mac < b.mac ? -1 : 1));
+    const networkOf = (index: number) => this.#byIndex[index]?.network;
+    const vtepOf = (index: number) => this.#vteps.get(index);
+    return listFdb({ fdb: this.#fdb, networkOf, vtepOf, clockSeconds: this.#epoch.clock() }, vni);
   }
 
   neighbours(vni?: number): NeighbourEntry[] {
@@ -380,15 +396,19 @@ class ForwardingTables implements Forwarding {
     const { totals, drops } = this.#counters.totals();
     const frames = {
       totals: { ...totals, mac_conflicts: this.#macConflicts },
-      drops: { ...drops, [OVERFLOW.name]: overflowCounts(this.#workers) },
-      networks: [...this.#byVni.values()].map(({ index, network }) => ({
+      drops: { ...drops, [OVERFLOW.name]: overflowCounts(this.#workers) + this.#multicast.overflows() },
+      networks: [...this.#byVni.values()].map(({ index, network, limit }) => ({
         vni: network.vni,
         network: network.name,
-        counters: this.#counters.network(index),
+        flood: this.#multicast.status(index),
+        counters: { ...this.#counters.network(index), macs_not_learnt: limit.refused },
       })),
       vteps: [...this.#vteps.rows()]
         .filter(([index]) => index !== SELF_VTEP)
-        .map(([index, { address, port }]) => ({ address, port, counters: this.#counters.vtep(index) })),
+        .map(([index, { address, port, otherAddress }]) => ({
+          ...{ address, port, ...(otherAddress === undefined ? {} : { otherAddress }) },
+          counters: this.#counters.vtep(index),
+        })),
     };
     return {
       workers: this.#workers.map((_, id) => ({
@@ -410,17 +430,12 @@ class ForwardingTables implements Forwarding {
     await this.#sweeper.idle;
     for (const open of this.#byVni.values()) open.taps.close();
     this.#byVni.clear();
+    await this.#multicast.end();
     closeWorkerDescriptors(this.#workers);
     closeOffloads(this.#offloads);
   }
 }
 
-function macText(low: number, high16: number): string {
-  const bytes = new Uint8Array(6);
-  writeMacKey(bytes, 0, high16, low);
-  return formatMac(bytes);
-}
-
-function kindName(kind: number): FdbKind {
-  return kind === KIND_LOCAL ? 'local' : kind === KIND_STATIC ? 'static' : 'dynamic';
+function rowOf(network: ForwardingNetwork, taps: TapQueues): NetworkRow {
+  return { ...network, groupRules: network.allowedGroups !== undefined, tapFds: taps.fds };
 }

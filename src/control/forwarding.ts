@@ -5,12 +5,10 @@
  * Main thread only. All calls are idempotent: the same call twice changes nothing.
  */
 import type { MacClaim } from './mac-claims.js';
+import type { FLOOD_MODES } from './networks/network-settings.js';
+import type { VtepAddress, VtepIps } from './vtep-address.js';
 
-/** A tunnel end point's underlay address. `address` is textual IPv4 or IPv6. */
-export interface VtepAddress {
-  readonly address: string;
-  readonly port: number;
-}
+export type { VtepAddress } from './vtep-address.js';
 
 export interface ForwardingNetwork {
   readonly name: string;
@@ -21,6 +19,10 @@ export interface ForwardingNetwork {
   readonly mtuBytes: number;
   /** Learn source MACs from the tunnel (for VTEPs that do not publish endpoints). */
   readonly learning: boolean;
+  /** How broadcast, unknown and multicast frames reach the other VTEPs. @default replicate */
+  readonly flood?: (typeof FLOOD_MODES)[number];
+  /** The underlay's multicast group. @default by the VNI (networks/multicast-group.ts) */
+  readonly group?: string | undefined;
   /** Answer ARP requests and neighbour solicitations for known neighbours. @default false */
   readonly suppression?: boolean;
   /** Addresses that each host has on its own bridge: requests for them stay on their host. @default none */
@@ -31,6 +33,8 @@ export interface ForwardingNetwork {
   readonly stormLimit?: number;
   /** VXLAN-GBP. @default false */
   readonly groupPolicy?: boolean;
+  /** Pairs FROM:TO of groups that may talk. @default all */
+  readonly allowedGroups?: readonly string[] | undefined;
   /** Take datagrams with reserved bits set. @default false */
   readonly tolerant?: boolean;
 }
@@ -80,10 +84,13 @@ export interface Forwarding {
   /** The source leaves the network; its VTEP stays while another source of the network names it. */
   removeRemote(vni: number, source: string): void;
   /**
-   * This host's underlay address has changed: all that is sent and received from now on is by the new one. Frames in the
-   * old sockets' buffers are lost. @throws VtepError VTEP_ERR_UNDERLAY, VTEP_ERR_PORT_IN_USE; then nothing has changed
+   * This host's underlay addresses have changed, one or both: all that is sent and received of the family from now on is by
+   * the new one. Frames in the old sockets' buffers are lost. @param ips of the same families as before
+   * @throws VtepError VTEP_ERR_UNDERLAY, VTEP_ERR_PORT_IN_USE; then nothing has changed
    */
-  moveUnderlay(address: string): void;
+  moveUnderlay(ips: VtepIps): void;
+  /** The underlay's link is back after it was down: its multicast groups are joined anew. */
+  renewUnderlay(): void;
   fdb(vni?: number): FdbEntry[];
   neighbours(vni?: number): NeighbourEntry[];
   status(): ForwardingStatus;
@@ -91,9 +98,19 @@ export interface Forwarding {
   close(): Promise<void>;
 }
 
+/** How a network's floods leave this host now. */
+export interface FloodStatus {
+  readonly via: 'replicate' | 'multicast';
+  /** That this host receives. */
+  readonly group?: string;
+  /** Why it is so, where that is not what the network's setting says already. */
+  readonly reason?: string;
+}
+
 export interface NetworkCounters {
   readonly vni: number;
   readonly network: string;
+  readonly flood?: FloodStatus;
   readonly counters: Readonly<Record<string, number>>;
 }
 

@@ -11,7 +11,6 @@
  * objects, the registry's keys (until the session's TTL) and Forwarding, which is the caller's, stay.
  */
 import { randomBytes } from 'node:crypto';
-import type { Logger } from 'pino';
 import type {
   Attach,
   CreatedNetwork,
@@ -26,6 +25,7 @@ import type {
   Status,
 } from './api/schema.js';
 import { SESSION_TTL_SECONDS } from './config-options.js';
+import { reportDrops } from './drop-report.js';
 import { EndpointListing } from './endpoints/endpoint-listing.js';
 import { EndpointManager } from './endpoints/endpoint-manager.js';
 import { LatestRun } from './endpoints/latest-run.js';
@@ -33,58 +33,27 @@ import { LocalNetworks } from './endpoints/local-networks.js';
 import { Publisher } from './endpoints/publisher.js';
 import { isUnreachable, RegistryReach } from './endpoints/registry-reach.js';
 import { VtepError } from './errors.js';
-import type { FdbEntry, Forwarding, NeighbourEntry } from './forwarding.js';
+import type { FdbEntry, NeighbourEntry } from './forwarding.js';
 import { GatewayManager } from './gateway/gateway-manager.js';
+import { Nftables } from './gateway/nftables.js';
+import type { HostOptions } from './host-options.js';
 import { AddressPool } from './ipam/address-pool.js';
 import { Reaper } from './ipam/reaper.js';
 import { NamesService, namedNetwork } from './names/names-service.js';
-import type { Resolver } from './names/resolvers.js';
-import { settingsOf } from './networks/network-settings.js';
+import { hostRoutes } from './networks/host-routes.js';
+import { toNetwork } from './networks/network-listing.js';
 import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
-import type { Pool } from './networks/subnet-pool.js';
 import { NodeSession } from './nodes/node-session.js';
-import { hostRoutes } from './ports/host-routes.js';
 import { Iproute } from './ports/iproute.js';
-import { bridgeName, tapName } from './ports/names.js';
+import { linkDrops } from './ports/link-drops.js';
+import { PORT_TABLE } from './ports/port-ruleset.js';
+import { PortSecurity } from './ports/port-security.js';
 import { Reconciler } from './reconcile/reconciler.js';
 import { RegistryKeeper } from './reconcile/registry-keeper.js';
-import type { Registry } from './registry/registry.js';
-import { type NetworkValue, NODES_PREFIX, parseNode, parseNodeKey } from './registry/schema.js';
+import { NODES_PREFIX, parseNode, parseNodeKey } from './registry/schema.js';
 import { type LocalEndpoint, LocalState } from './state/local-state.js';
-
-export interface HostOptions {
-  /** This host's name in the registry. */
-  readonly node: string;
-  readonly registry: Registry;
-  /** The underlay address that other hosts send to. */
-  readonly vtep: { readonly ip: string; readonly port: number };
-  readonly underlay: { readonly interface: string; readonly mtuBytes: number };
-  readonly stateDirectory: string;
-  readonly forwarding: Forwarding;
-  readonly logger: Logger;
-  /** After how long without a sign of life this host counts as gone. @default 20 */
-  readonly sessionTtlSeconds?: number | undefined;
-  readonly version: string;
-  /** Put before each iproute2 command, for instance `nsenter --net=PATH`. @default none: this process's namespace */
-  readonly ipCommandPrefix?: readonly string[] | undefined;
-  /** For tests: what is run in nft's place. */
-  readonly nftProgram?: string | undefined;
-  /** How long a node that left without a word stays in forwarding. @default 30 000 */
-  readonly holdMs?: number | undefined;
-  /** How many addresses of each family are claimed in advance for each network that is open here. @default 0 */
-  readonly spareAddresses?: number | undefined;
-  /** For tests: the kernel's stand-in. @default iproute2, by ipCommandPrefix */
-  readonly iproute?: Iproute | undefined;
-  /** For tests: opens the local copy. */
-  readonly openState?: ((directory: string) => LocalState) | undefined;
-  /** How long a node stays away before its addresses are given to others. @default 60 000 */
-  readonly reapAfterMs?: number | undefined;
-  /** What networks get subnets of that are given none. @default 10.0.0.0/8/24 and fd76:7465:7000::/48/64 */
-  readonly pools?: readonly Pool[] | undefined;
-  /** Names are served on the networks' gateways; `upstream` instead of the host's own resolvers. @default not */
-  readonly dns?: { readonly upstream?: readonly Resolver[] | undefined } | undefined;
-}
+import { allIps, familiesOf, type VtepIps } from './vtep-address.js';
 
 export class Host implements HostOperations {
   private readonly options: HostOptions;
@@ -102,6 +71,7 @@ export class Host implements HostOperations {
   private readonly addresses: AddressPool;
   private readonly reaper: Reaper;
   private readonly gateway: GatewayManager;
+  private readonly ports: PortSecurity;
   private monitor: { close(): Promise<void> } | undefined;
   private readonly linkChecks = new LatestRun(() => this.endpoints.checkLinks());
   private readonly startedMs = performance.now();
@@ -142,6 +112,8 @@ export class Host implements HostOperations {
     this.iproute = iproute;
     const gateway = new GatewayManager({ iproute, logger, tunnel: () => this.vtep, nftProgram: options.nftProgram });
     this.gateway = gateway;
+    const { portTable = new Nftables(iproute.prefix, options.nftProgram, PORT_TABLE) } = options;
+    this.ports = new PortSecurity(portTable, logger);
     this.networks = new NetworkStore(registry, () => hostRoutes(iproute), options.pools);
     this.peers = new PeerStore(registry, this.networks);
     this.session = new NodeSession({
@@ -159,10 +131,11 @@ export class Host implements HostOperations {
     });
     this.keeper = new RegistryKeeper({ registry, state, networks: this.networks, logger });
     const { dns, holdMs } = options;
+    const families = familiesOf(options.vtep);
     const names = dns && new NamesService({ node, logger, upstream: dns.upstream });
     this.names = names;
     this.reconciler = new Reconciler({
-      ...{ registry, node, forwarding, state, logger, onContact, keeper: this.keeper, holdMs },
+      ...{ registry, node, families, forwarding, state, logger, onContact, keeper: this.keeper, holdMs },
       onNode: (network, other, endpoints) => names?.setRemoteEndpoints(network, other, endpoints),
       onOwnNodeMissing: () => this.session.republish(),
       onOwnEndpointsMissing: (network) => {
@@ -179,10 +152,9 @@ export class Host implements HostOperations {
         if (missing.some(({ id }) => !this.keeper.wasRemoved(id))) this.session.republish();
       },
     });
-    const underlayMtuBytes = options.underlay.mtuBytes;
-    const parts = { iproute, forwarding, state, gateway };
+    const parts = { iproute, forwarding, state, gateway, ports: this.ports };
     this.locals = new LocalNetworks({
-      ...{ ...parts, reconciler: this.reconciler, underlayMtuBytes },
+      ...{ ...parts, reconciler: this.reconciler, underlayMtuBytes: options.underlay.mtuBytes, families },
       onOpened: (network) => names?.networkOpened(namedNetwork(network)),
       onClosed: async (name) => names?.networkClosed(name),
     });
@@ -219,6 +191,7 @@ export class Host implements HostOperations {
     await this.monitor?.close();
     await this.linkChecks.idle();
     await this.gateway.close();
+    await this.ports.close();
     await this.reaper.close();
     await this.session.close();
     await this.endpoints.close();
@@ -229,29 +202,36 @@ export class Host implements HostOperations {
   }
 
   /**
-   * This host's underlay address is another one: the data plane's sockets move, and peers are told. Containers see nothing
-   * of it. @throws VtepError as Forwarding.moveUnderlay; nothing has changed then
+   * An underlay address of this host is another one: the data plane's sockets move, and peers are told. Containers see
+   * nothing of it. @throws VtepError as Forwarding.moveUnderlay; nothing has changed then
    */
-  moveUnderlay(ip: string): void {
-    if (ip === this.vtep.ip) return;
-    this.options.forwarding.moveUnderlay(ip);
-    this.vtep = { ...this.vtep, ip };
+  moveUnderlay({ ip, otherIp }: VtepIps): void {
+    if (ip === this.vtep.ip && otherIp === this.vtep.otherIp) return;
+    this.options.forwarding.moveUnderlay({ ip, otherIp });
+    this.vtep = { ...this.vtep, ip, otherIp };
     this.session.move(this.vtep);
     this.reconciler.applyAgain();
   }
 
   /** The underlay is back after it was down: the registry is asked at once, and told of this host. */
   returnToRegistry(): void {
+    this.options.forwarding.renewUnderlay();
     this.session.republish();
+  }
+
+  /** The underlay's MTU, at first and when it has changed: networks without one of their own follow it. Never rejects. */
+  followMtu(mtuBytes: number): Promise<void> {
+    return this.endpoints.followMtu(mtuBytes);
   }
 
   async status(): Promise<Status> {
     const { vtep } = this;
     const { version, node, underlay, forwarding, registry } = this.options;
-    const { workers, offloads, totals, drops, networks, vteps } = forwarding.status();
+    const [security, links] = await Promise.all([this.ports.status(), linkDrops(this.iproute)]);
+    const { workers, offloads, totals, vteps, ...frames } = forwarding.status();
     const { answeredMs, error } = this.contact;
     return {
-      ...{ version, node, vtep: { ...vtep }, underlay: { ...underlay } },
+      ...{ version, node, vtep: { ...vtep }, underlay: { ...underlay, mtuBytes: this.locals.underlayMtuBytes } },
       uptimeSeconds: secondsSince(this.startedMs),
       registry: {
         url: registry.url,
@@ -272,8 +252,8 @@ export class Host implements HostOperations {
         ? {}
         : { dns: this.names.status().map((served) => ({ ...served, addresses: [...served.addresses] })) }),
       totals: { ...totals },
-      drops: { ...drops },
-      networks: networks.map((network) => ({ ...network, counters: { ...network.counters } })),
+      ...reportDrops(frames, security, links, this.endpoints.all()),
+      unreachable: this.reconciler.unreachable().map((one) => ({ ...one, addresses: [...one.addresses] })),
       vteps: vteps.map((remote) => ({ ...remote, counters: { ...remote.counters } })),
     };
   }
@@ -303,9 +283,7 @@ export class Host implements HostOperations {
       endpoints,
       usage,
       peers: peers.map(({ address, port }) => ({ address, port })),
-      ...(local === undefined
-        ? {}
-        : { local: { bridge: bridgeName(local.vni), tap: tapName(local.vni), mtuBytes: this.locals.mtuBytes(local) } }),
+      ...(local === undefined ? {} : { local: this.locals.facts(local) }),
     };
   }
 
@@ -357,7 +335,12 @@ export class Host implements HostOperations {
         this.options.logger.warn({ event: 'registry.bad-value', err: error }, error.message),
       );
       if (name === undefined || value === undefined) continue;
-      nodes.push({ name, vtep: { ip: value.vtep.ip, port: value.vtep.port }, self: name === this.options.node });
+      const { ip, otherIp, port } = value.vtep;
+      nodes.push({
+        name,
+        vtep: { ip, port, ...(otherIp === undefined ? {} : { otherIp }) },
+        self: name === this.options.node,
+      });
     }
     return nodes.sort((a, b) => compare(a.name, b.name));
   }
@@ -368,7 +351,7 @@ export class Host implements HostOperations {
   }
 
   async addPeer(input: Peer): Promise<Peer> {
-    if (input.address === this.vtep.ip) {
+    if (allIps(this.vtep).includes(input.address)) {
       throw new VtepError(
         'VTEP_ERR_INVALID',
         `peer ${input.address} is this host's own VTEP: give the address of a VTEP without vtepd`,
@@ -399,13 +382,14 @@ export class Host implements HostOperations {
   }
 
   private toEndpoint(endpoint: LocalEndpoint): Endpoint {
-    const { id, name, network, mac, addresses, hostInterface, containerInterface, sandbox, mtuBytes, publish } =
+    const { id, name, network, mac, addresses, hostInterface, containerInterface, sandbox, mtuBytes, publish, group } =
       endpoint;
     const waiting = this.addresses.allConflicts().has(id) ? 'conflict' : 'waiting';
     const state = this.endpoints.isPublished(id) ? 'published' : waiting;
     const published = publish === undefined ? {} : { publish: [...publish] };
     const local = { hostInterface, containerInterface, sandbox, mtuBytes, state, ...published } as const;
-    return { id, name, network, node: this.options.node, mac, addresses: [...addresses], local };
+    const known = { id, name, network, node: this.options.node, mac, addresses: [...addresses] };
+    return { ...known, ...(group === undefined ? {} : { group }), local };
   }
 
   private noteContact(error?: unknown): void {
@@ -418,17 +402,6 @@ export class Host implements HostOperations {
       this.contact = { ...this.contact, error: message, away: isUnreachable(error) };
     }
   }
-}
-
-function toNetwork(value: NetworkValue): Network {
-  const { name, id, vni, internal, mtuBytes, createdAt } = value;
-  const subnets = value.subnets.map(({ cidr, gateway, range, reserved }) => ({
-    cidr,
-    ...(gateway === undefined ? {} : { gateway }),
-    ...(range === undefined ? {} : { range }),
-    ...(reserved === undefined ? {} : { reserved }),
-  }));
-  return { name, id, vni, subnets, internal, mtuBytes, ...settingsOf(value), scope: 'global', createdAt };
 }
 
 function secondsSince(ms: number): number {

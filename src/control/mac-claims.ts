@@ -21,6 +21,8 @@ export interface MacClaim {
   readonly since: number;
   /** The endpoint's, in canonical text and without prefix length. */
   readonly addresses?: readonly string[];
+  /** Its group policy id; of this host's own. */
+  readonly group?: number;
 }
 
 export interface MacWinner {

@@ -16,6 +16,7 @@ import {
 } from '../sys/tap.js';
 import { closeTapSteering, loadTapSteering, steerTap } from '../sys/tap-steering.js';
 import { probeUdpGro, probeUdpSegment } from '../sys/udp-offloads.js';
+import type { IpFamily } from '../wire/ip-address.js';
 import { hasSimd } from '../wire/simd-checksum.js';
 import type { ForwardingStatus, OffloadStatus } from './forwarding.js';
 import { OFFLOAD_NAMES, type OffloadName, type OffloadSwitches } from './offload-switches.js';
@@ -39,8 +40,8 @@ export interface Offloads {
 export interface OffloadProbes {
   /** @returns the TUN_F_... flags that a TAP takes */
   tapFlags(): number;
-  udpSegment(): void;
-  udpGro(): void;
+  udpSegment(family: IpFamily): void;
+  udpGro(family: IpFamily): void;
   simd(): void;
   /** @returns the fd of a loaded program that a TAP takes */
   tapSteering(): number;
@@ -63,7 +64,13 @@ export const KERNEL_PROBES: OffloadProbes = {
   },
 };
 
-export function probeOffloads(switches: OffloadSwitches, workers: number, probes = KERNEL_PROBES): Offloads {
+/** @param families of the underlay: what one of them lacks is off for both */
+export function probeOffloads(
+  switches: OffloadSwitches,
+  workers: number,
+  families: readonly IpFamily[],
+  probes = KERNEL_PROBES,
+): Offloads {
   let tapAnswer: number | Error | undefined;
   /** Asks a TAP once, and only if somebody wants to know. @throws Error */
   const requireTapFlag = (flag: number, refusal: string): void => {
@@ -74,8 +81,8 @@ export function probeOffloads(switches: OffloadSwitches, workers: number, probes
   const checks: Record<OffloadName, () => void> = {
     'tap-tso': () => requireTapFlag(TUN_F_TSO4, NO_TSO),
     'tap-uso': () => requireTapFlag(TUN_F_USO, NO_USO),
-    'underlay-gso': probes.udpSegment,
-    'underlay-gro': probes.udpGro,
+    'underlay-gso': () => families.forEach(probes.udpSegment),
+    'underlay-gro': () => families.forEach(probes.udpGro),
     // Superframes of TCP have been taken for as long as there is a virtio header.
     'coalesce-tcp': () => {},
     // Those of UDP came with USO, in the same version.

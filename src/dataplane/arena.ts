@@ -17,7 +17,15 @@
  * The frame begins at 2 mod 4, so the inner IP header is 4-byte aligned. A header block has the same shape, from its
  * byte 0 on: | 2 unused | VXLAN 8 | Ethernet, IP, TCP or UDP header |.
  */
-import { IOVEC_BYTES, layoutMessages, MMSGHDR_BYTES, MSG_CONTROL_WORD, prepareGsoControl } from '../sys/batch-io.js';
+import {
+  GSO_CONTROL_BYTES,
+  IOVEC_BYTES,
+  layoutMessages,
+  MMSGHDR_BYTES,
+  MSG_CONTROL_WORD,
+  prepareGsoControl,
+  TOS_CONTROL_BYTES,
+} from '../sys/batch-io.js';
 import { addressOf, writePointer } from '../sys/memory.js';
 import { EPOLL_EVENT_WORDS } from '../sys/poll.js';
 import { sum } from '../wire/checksum.js';
@@ -39,9 +47,12 @@ export const SLOT_FRAME_OFFSET = 66;
 export const TAP_STEP_SHIFT = 8;
 export const TAP_STEP_BYTES = 1 << TAP_STEP_SHIFT;
 export const TAP_AREA_BYTES = BURST_SUPERFRAMES * SLOT_BYTES;
-/** Largest payload of one UDP datagram over IPv4, and of one message with UDP_SEGMENT: 65,535 - 20 - 8. */
+/**
+ * Largest payload of one UDP datagram over IPv4, and of one message with UDP_SEGMENT: 65,535 - 20 - 8. Over IPv6, whose
+ * length does not count its header, it would be 20 more; one limit serves both.
+ */
 export const DATAGRAM_BYTES_MAX = 65_507;
-/** Largest frame that fits with its VXLAN header into one UDP datagram over IPv4. */
+/** Largest frame that fits with its VXLAN header into one UDP datagram. */
 export const FRAME_BYTES_MAX = DATAGRAM_BYTES_MAX - 8;
 
 /** Messages that wait for one sendmmsg of a socket. */
@@ -51,8 +62,8 @@ export const SEGMENTS_MAX = 64;
 /** iovecs of a socket's waiting messages; a message needs at most two a segment. */
 export const TX_IOVECS_MAX = 1024;
 export const MESSAGE_IOVECS_MAX = SEGMENTS_MAX * 2;
-/** cmsghdr 16 + u16, padded to 24; a step of 32. */
-export const TX_CONTROL_BYTES = 32;
+/** The control messages of a message, of which one, both or none count: IP_TOS or IPV6_TCLASS, then UDP_SEGMENT. */
+export const TX_CONTROL_BYTES = TOS_CONTROL_BYTES + GSO_CONTROL_BYTES;
 
 export const HEADER_BLOCK_BYTES = 256;
 export const HEADER_BLOCK_VXLAN_OFFSET = 2;
@@ -145,7 +156,7 @@ export class Arena {
     layoutMessages(this.words, this.base, this.rxHeaders, this.rxIovecs, RX_MESSAGES);
     for (let i = 0; i < txMessages; i++) {
       const control = this.txControls + i * TX_CONTROL_BYTES;
-      prepareGsoControl(this.words, control >> 2);
+      prepareGsoControl(this.words, (control + TOS_CONTROL_BYTES) >> 2);
       const header = (this.txHeaders + i * MMSGHDR_BYTES) >> 2;
       writePointer(this.words, header + MSG_CONTROL_WORD, this.base + control);
     }

@@ -44,8 +44,13 @@ export function coalesce(context: WorkerContext, networkIndex: number, frameOffs
   const isIpv4 = kind === COALESCE_TCP4 || kind === COALESCE_UDP4;
   const upper = frameOffset + ETHERNET_HEADER_BYTES + (isIpv4 ? IPV4_HEADER_BYTES_MIN : IPV6_HEADER_BYTES);
   const view = context.arena.view;
-  // A PSH ends an aggregate, so nothing may follow it.
-  if (kind === COALESCE_NONE || (isTcp && (view.getUint8(upper + 13) & TCP_PSH) !== 0)) {
+  // A PSH ends an aggregate, so nothing may follow it. What is too long for the network is dropped or goes alone; of the
+  // segments the first is the longest.
+  if (
+    kind === COALESCE_NONE ||
+    (isTcp && (view.getUint8(upper + 13) & TCP_PSH) !== 0) ||
+    frameBytes > context.networks.mtuBytes(networkIndex) + ETHERNET_HEADER_BYTES
+  ) {
     deliverFrame(context, networkIndex, frameOffset, frameBytes);
     return;
   }

@@ -23,6 +23,9 @@ export const REPORTED_CELLS = 1024;
 /** No message of the socket takes another datagram. */
 export const NO_OPEN_MESSAGE = -1;
 
+/** The upper six bits of a TOS (RFC 2474). */
+const DSCP_MASK = 0xfc;
+
 export class WorkerContext {
   readonly workerIndex: number;
   readonly epoch: Int32Array;
@@ -36,7 +39,6 @@ export class WorkerContext {
   readonly arena: Arena;
   readonly epollFd: number;
   readonly wakeFd: number;
-  readonly underlayFd: number;
   readonly offloads: WorkerOffloads;
   readonly spinMs: number;
   readonly sum: SumFunction;
@@ -55,8 +57,12 @@ export class WorkerContext {
   tapBurst = 1;
 
   // Encapsulation: what waits to be sent.
+  /** The sending sockets of all families, a pool of equal size each. */
   readonly txFds: Int32Array;
+  /** Picks within a pool. */
   readonly txMask: number;
+  /** Where the IPv6 pool begins; 0: there is one pool only. What is for the other family fails on it, and is counted. */
+  readonly tx6Start: number;
   /** Of each sending socket: messages and iovecs that wait, and the message that may take another datagram. */
   readonly txCounts: Int32Array;
   readonly txIovecCounts: Int32Array;
@@ -68,6 +74,15 @@ export class WorkerContext {
   readonly txSegmentBytes: Int32Array;
   readonly txBytes: Int32Array;
   readonly txFirstIovec: Int32Array;
+  /** The outer TOS of its datagrams. */
+  readonly txTos: Int32Array;
+  /** The sending sockets' own TOS: what a message says nothing about. */
+  readonly outerTos: number;
+  /** What of the inner TOS goes outside besides ECN: the DSCP, or nothing. */
+  readonly dscpMask: number;
+  readonly inheritsDf: boolean;
+  /** The outer TOS of the frame that is being encapsulated. */
+  frameTos = 0;
   headerBlockCount = 0;
   readonly superframe = new Superframe();
   /** Machine address of the VTEPs' socket addresses, as words. */
@@ -77,14 +92,16 @@ export class WorkerContext {
   readonly gsoBytesMax: Int32Array;
   gsoForgetSeconds = Number.MAX_SAFE_INTEGER;
 
-  // Decapsulation: what is being coalesced.
+  // Decapsulation: the outer TOS of the message at hand, and what is being coalesced.
+  rxTos = 0;
   readonly aggregate = new Aggregate();
   coalesceTcp: boolean;
   coalesceUdp: boolean;
 
   /** @param arena for as many sending sockets as `input` has. @default one of its own */
   constructor(input: WorkerInput, wakeMain: () => void, arena = makeArena(input)) {
-    const { tables, workerIndex, offloads, txFds } = input;
+    const { tables, workerIndex, offloads, underlay } = input;
+    const txFds = underlay.flatMap((sockets) => sockets.txFds);
     this.wakeMain = wakeMain;
     this.workerIndex = workerIndex;
     this.epoch = new Int32Array(tables.epoch);
@@ -98,7 +115,6 @@ export class WorkerContext {
     this.arena = arena;
     this.epollFd = input.epollFd;
     this.wakeFd = input.wakeFd;
-    this.underlayFd = input.underlayFd;
     this.offloads = offloads;
     this.spinMs = input.spinMicroseconds / 1000;
     this.sum = this.arena.sum;
@@ -108,7 +124,13 @@ export class WorkerContext {
 
     const messages = txFds.length * TX_MESSAGES_MAX;
     this.txFds = Int32Array.from(txFds);
-    this.txMask = txFds.length - 1;
+    const poolSize = txFds.length / underlay.length;
+    this.txMask = poolSize - 1;
+    this.tx6Start =
+      Math.max(
+        0,
+        underlay.findIndex(({ family }) => family === 6),
+      ) * poolSize;
     this.txCounts = new Int32Array(txFds.length);
     this.txIovecCounts = new Int32Array(txFds.length);
     this.txOpen = new Int32Array(txFds.length).fill(NO_OPEN_MESSAGE);
@@ -118,6 +140,10 @@ export class WorkerContext {
     this.txSegmentBytes = new Int32Array(messages);
     this.txBytes = new Int32Array(messages);
     this.txFirstIovec = new Int32Array(messages);
+    this.txTos = new Int32Array(messages);
+    this.outerTos = input.outer?.tos ?? 0;
+    this.dscpMask = input.outer?.inheritsDscp === true ? DSCP_MASK : 0;
+    this.inheritsDf = input.outer?.inheritsDf === true;
     const rows = addressOf(this.vteps.words) + VTEP_ROWS_OFFSET;
     this.vtepRowsLow = (rows % 2 ** 32) | 0;
     this.vtepRowsHigh = Math.floor(rows / 2 ** 32);
@@ -135,5 +161,6 @@ export class WorkerContext {
 }
 
 export function makeArena(input: WorkerInput): Arena {
-  return new Arena(input.txFds.length, input.offloads.simdChecksum);
+  const sockets = input.underlay.reduce((sum, { txFds }) => sum + txFds.length, 0);
+  return new Arena(sockets, input.offloads.simdChecksum);
 }

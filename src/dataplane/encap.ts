@@ -12,10 +12,12 @@ import {
 } from '../shared/drop-causes.js';
 import { FDB_MISS, fdbKeyHigh, fdbKind, fdbVtep, KIND_LOCAL } from '../shared/fdb.js';
 import { GATEWAY_MAC_HIGH16, gatewayMacLow } from '../shared/gateway-mac.js';
+import { NETWORK_FLAG_GROUP_POLICY } from '../shared/network-table.js';
 import { isChecksumFieldInside, storeChecksum } from '../wire/checksum.js';
-import { ETHERNET_HEADER_BYTES, ETHERNET_SOURCE_OFFSET } from '../wire/ethernet.js';
+import { ETHERNET_HEADER_BYTES, ETHERNET_SOURCE_OFFSET, ETHERNET_TYPE_OFFSET } from '../wire/ethernet.js';
 import { flowHash } from '../wire/flow-hash.js';
 import { macKeyHigh, macKeyLow } from '../wire/mac.js';
+import { isShortIp, SHORT_IP_BYTES } from '../wire/short-ip.js';
 import {
   readVirtioCsumOffset,
   readVirtioCsumStart,
@@ -30,7 +32,9 @@ import { FRAME_BYTES_MAX } from './arena.js';
 import type { WorkerContext } from './context.js';
 import { flood } from './flood.js';
 import { mayFlood } from './flood-gate.js';
+import { tagGroup } from './group-policy.js';
 import { splitBytes, splitSuperframe } from './gso.js';
+import { outerTos, PLAIN_IPV4_WORD, placeByDf } from './outer-header.js';
 import { checkSuperframe, SUPERFRAME_OK } from './superframe.js';
 import { queueFrame } from './underlay-tx.js';
 
@@ -43,7 +47,10 @@ export function encapsulate(
 ): void {
   const bytes = context.arena.bytes;
   const counters = context.counters;
-  if (frameBytes < ETHERNET_HEADER_BYTES) {
+  if (
+    frameBytes < ETHERNET_HEADER_BYTES ||
+    (frameBytes < SHORT_IP_BYTES && isShortIp(bytes, frameOffset, frameBytes))
+  ) {
     counters.drop(networkIndex, DROP_TAP_RUNT);
     return;
   }
@@ -80,8 +87,14 @@ export function encapsulate(
     }
   }
 
-  const socket = flowHash(bytes, frameOffset, frameBytes) & context.txMask;
+  const isPlain = context.arena.view.getInt32(frameOffset + ETHERNET_TYPE_OFFSET) === PLAIN_IPV4_WORD;
+  context.frameTos = isPlain ? context.outerTos : outerTos(context, frameOffset, frameBytes);
+  let place = flowHash(bytes, frameOffset, frameBytes) & context.txMask;
+  if (context.inheritsDf) place = placeByDf(context, place, frameOffset, frameBytes);
   emitVxlan(bytes, frameOffset - VXLAN_HEADER_BYTES, vni);
+  if ((context.networks.flags(networkIndex) & NETWORK_FLAG_GROUP_POLICY) !== 0) {
+    tagGroup(context, networkIndex, frameOffset);
+  }
   if (isSuperframe) {
     counters.add(networkIndex, SUPERFRAMES_SPLIT, 1);
     counters.add(networkIndex, ENCAP_FRAMES, context.superframe.segmentCount);
@@ -94,20 +107,20 @@ export function encapsulate(
   // The group bit of the destination: broadcast and multicast always flood.
   if (((bytes[frameOffset] as number) & 1) !== 0) {
     if (!mayFlood(context, networkIndex, frameOffset, frameBytes, isSuperframe)) return;
-    flood(context, networkIndex, socket, frameOffset, frameBytes, isSuperframe);
+    flood(context, networkIndex, place, frameOffset, frameBytes, isSuperframe);
     return;
   }
   const keyHigh = fdbKeyHigh(macKeyHigh(bytes, frameOffset), networkIndex);
   const value = context.fdb.lookup(macKeyLow(bytes, frameOffset), keyHigh);
   if (value === FDB_MISS) {
     if (!mayFlood(context, networkIndex, frameOffset, frameBytes, isSuperframe)) return;
-    flood(context, networkIndex, socket, frameOffset, frameBytes, isSuperframe);
+    flood(context, networkIndex, place, frameOffset, frameBytes, isSuperframe);
     return;
   }
   if (fdbKind(value) === KIND_LOCAL) {
-    counters.drop(networkIndex, DROP_LOCAL_DESTINATION);
+    counters.dropMany(networkIndex, DROP_LOCAL_DESTINATION, isSuperframe ? context.superframe.segmentCount : 1);
     return;
   }
-  if (isSuperframe) splitSuperframe(context, networkIndex, socket, fdbVtep(value), frameOffset, frameBytes);
-  else queueFrame(context, socket, fdbVtep(value), networkIndex, frameOffset, frameBytes);
+  if (isSuperframe) splitSuperframe(context, networkIndex, place, fdbVtep(value), frameOffset, frameBytes);
+  else queueFrame(context, place, fdbVtep(value), networkIndex, frameOffset, frameBytes);
 }

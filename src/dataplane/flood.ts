@@ -1,9 +1,11 @@
 /**
- * Head-end replication: one copy of a BUM frame to each VTEP that holds the network, and to no other. @hot
+ * A BUM frame goes to the network's multicast group on the underlay, one copy for all, or by head-end replication: one copy
+ * to each VTEP that holds the network, and to no other. @hot
  *
  * The copies share the frame's bytes; only message headers are written, and for a superframe the segments' headers.
+ * The group's row tells which of the two: one word, so each frame goes the one way or the other, whole.
  */
-import { FLOOD_COPIES, FLOODED_FRAMES } from '../shared/counters.js';
+import { FLOOD_COPIES, FLOODED_FRAMES, MULTICAST_FRAMES } from '../shared/counters.js';
 import { DROP_NO_REMOTE } from '../shared/drop-causes.js';
 import type { WorkerContext } from './context.js';
 import { splitSuperframe } from './gso.js';
@@ -12,11 +14,20 @@ import { queueFrame } from './underlay-tx.js';
 export function flood(
   context: WorkerContext,
   networkIndex: number,
-  socket: number,
+  place: number,
   frameOffset: number,
   frameBytes: number,
   isSuperframe: boolean,
 ): void {
+  const group = context.networks.group(networkIndex);
+  if (group !== 0) {
+    if (isSuperframe) splitSuperframe(context, networkIndex, place, group, frameOffset, frameBytes);
+    else queueFrame(context, place, group, networkIndex, frameOffset, frameBytes);
+    context.counters.add(networkIndex, FLOODED_FRAMES, 1);
+    context.counters.add(networkIndex, FLOOD_COPIES, 1);
+    context.counters.add(networkIndex, MULTICAST_FRAMES, 1);
+    return;
+  }
   const wordCount = (context.vteps.highWater() + 31) >> 5;
   let copies = 0;
   for (let wordIndex = 0; wordIndex < wordCount; wordIndex++) {
@@ -25,15 +36,17 @@ export function flood(
       const bit = 31 - Math.clz32(bits & -bits);
       bits &= bits - 1;
       const vtep = (wordIndex << 5) + bit;
-      if (isSuperframe) splitSuperframe(context, networkIndex, socket, vtep, frameOffset, frameBytes);
-      else queueFrame(context, socket, vtep, networkIndex, frameOffset, frameBytes);
+      if (isSuperframe) splitSuperframe(context, networkIndex, place, vtep, frameOffset, frameBytes);
+      else queueFrame(context, place, vtep, networkIndex, frameOffset, frameBytes);
       copies++;
     }
   }
+  // As on the wire: a superframe counts as the frames that it is split into.
+  const frames = isSuperframe ? context.superframe.segmentCount : 1;
   if (copies === 0) {
-    context.counters.drop(networkIndex, DROP_NO_REMOTE);
+    context.counters.dropMany(networkIndex, DROP_NO_REMOTE, frames);
     return;
   }
-  context.counters.add(networkIndex, FLOODED_FRAMES, 1);
-  context.counters.add(networkIndex, FLOOD_COPIES, copies);
+  context.counters.add(networkIndex, FLOODED_FRAMES, frames);
+  context.counters.add(networkIndex, FLOOD_COPIES, copies * frames);
 }

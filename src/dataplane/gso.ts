@@ -29,7 +29,7 @@ import {
   TX_IOVECS_MAX,
 } from './arena.js';
 import type { WorkerContext } from './context.js';
-import { closeMessage, flushUnderlay, openMessage } from './underlay-tx.js';
+import { closeMessage, flushUnderlay, openMessage, socketFor } from './underlay-tx.js';
 
 const IPV4_LENGTH_OFFSET = 2;
 const IPV4_ID_OFFSET = 4;
@@ -45,16 +45,19 @@ const NOT_FIRST_MASK = ~TCP_CWR;
 /**
  * Queues the segments of the frame that checkSuperframe() has just accepted, for one VTEP. The frame's bytes are borrowed
  * until the next flush and are not changed, so a flood can split it again for the next VTEP.
+ *
+ * @param place of the socket in the pool of the VTEP's family
  */
 export function splitSuperframe(
   context: WorkerContext,
   networkIndex: number,
-  socket: number,
+  place: number,
   vtepIndex: number,
   frameOffset: number,
   frameBytes: number,
 ): void {
   const arena = context.arena;
+  const socket = socketFor(context, place, vtepIndex);
   const superframe = context.superframe;
   const bytes = arena.bytes;
   const view = arena.view;

@@ -13,13 +13,17 @@ import { REPORTED_CELLS, type WorkerContext } from './context.js';
 
 export const LEARN_ACCEPT = -1;
 
-/** @returns LEARN_ACCEPT or the drop cause */
+/**
+ * @param mayLearn false: the sender asks for this frame's source not to be learnt
+ * @returns LEARN_ACCEPT or the drop cause
+ */
 export function learn(
   context: WorkerContext,
   networkIndex: number,
   macLow: number,
   macHigh16: number,
   vtepIndex: number,
+  mayLearn: boolean,
 ): number {
   const value = context.fdb.lookup(macLow, fdbKeyHigh(macHigh16, networkIndex));
   if (value !== FDB_MISS) {
@@ -37,7 +41,7 @@ export function learn(
       return DROP_ENTRY_EXISTS;
     }
   }
-  if ((context.networks.flags(networkIndex) & NETWORK_FLAG_LEARNING) !== 0) {
+  if (mayLearn && (context.networks.flags(networkIndex) & NETWORK_FLAG_LEARNING) !== 0) {
     report(context, EVENT_LEARN, networkIndex, macLow, macHigh16, vtepIndex);
   }
   return LEARN_ACCEPT;
@@ -55,7 +59,7 @@ export function report(
   const reported = context.reported;
   const keyHigh = fdbKeyHigh(macHigh16, networkIndex);
   const cell = ((Math.imul(macLow ^ keyHigh, 0x9e3779b1) >>> 22) & (REPORTED_CELLS - 1)) << 2;
-  const what = (vtepIndex << 2) | type;
+  const what = (vtepIndex << 3) | type;
   if (
     reported[cell] === macLow &&
     reported[cell + 1] === keyHigh &&

@@ -5,7 +5,7 @@
  * The wait is epoll's; its time-out bounds how long the end of the process can be held up by a worker in the kernel.
  */
 import { CLOCK_WORD, EPOCH_WORD, OBSERVED_WORD, STOP_WORD, TURNS_WORD, workerLine } from '../shared/epoch.js';
-import { TOKEN_UNDERLAY, TOKEN_WAKE } from '../shared/worker-input.js';
+import { TOKEN_WAKE, underlayFdOf } from '../shared/worker-input.js';
 import { drainEventfd } from '../sys/eventfd.js';
 import { epollWait, schedYield } from '../sys/libc.js';
 import { EPOLL_DATA_WORD, EPOLL_EVENT_WORDS } from '../sys/poll.js';
@@ -45,7 +45,7 @@ export function turn(context: WorkerContext): void {
   let moved = 0;
   for (let i = 0; i < ready; i++) {
     const token = arena.words[first + i * EPOLL_EVENT_WORDS + EPOLL_DATA_WORD] as number;
-    if (token === TOKEN_UNDERLAY) moved += drainUnderlay(context);
+    if (token < TOKEN_WAKE) moved += drainUnderlay(context, underlayFdOf(token));
     else if (token === TOKEN_WAKE) drainEventfd(context.wakeFd);
     else moved += drainTap(context, token);
   }

@@ -44,6 +44,12 @@ import { FRAME_BYTES_MAX, SUPERFRAME_HEADER_BYTES_MAX } from './arena.js';
 
 export const SUPERFRAME_OK = -1;
 
+/**
+ * 64 KiB in segments of 8 bytes, the least that the kernel's TCP sends (net.ipv4.tcp_min_snd_mss). A container may write
+ * smaller ones by a packet socket: a frame that becomes 65,000 datagrams, for each member of its network.
+ */
+const SUPERFRAME_SEGMENTS_MAX = 8192;
+
 /** What the check has found: of the frame at hand only. */
 export class Superframe {
   isTcp = false;
@@ -84,6 +90,8 @@ export function checkSuperframe(
   if (headerBytes >= frameBytes || segmentBytes === 0) return DROP_TAP_VIRTIO_HEADER;
   if (headerBytes > SUPERFRAME_HEADER_BYTES_MAX) return DROP_TAP_GSO;
   if (headerBytes + segmentBytes > FRAME_BYTES_MAX) return DROP_TAP_GSO;
+  const segmentCount = ((frameBytes - headerBytes + segmentBytes - 1) / segmentBytes) | 0;
+  if (segmentCount > SUPERFRAME_SEGMENTS_MAX) return DROP_TAP_GSO;
 
   const ip = findLayer3Offset(bytes, frameOffset, frameBytes);
   if (ip < 0 || ip >= upper) return DROP_TAP_VIRTIO_HEADER;
@@ -110,6 +118,6 @@ export function checkSuperframe(
   superframe.upperOffset = upper;
   superframe.headerBytes = headerBytes;
   superframe.segmentBytes = segmentBytes;
-  superframe.segmentCount = ((frameBytes - headerBytes + segmentBytes - 1) / segmentBytes) | 0;
+  superframe.segmentCount = segmentCount;
   return SUPERFRAME_OK;
 }

@@ -23,11 +23,8 @@ import {
   VIRTIO_NET_HDR_GSO_TCPV6,
   VIRTIO_NET_HDR_GSO_UDP_L4,
 } from '../wire/virtio-net-hdr.js';
-import { findLayer3Offset, readLayer3Ethertype, VLAN_TAG_BYTES, VLAN_TAGS_MAX } from '../wire/vlan.js';
+import { findLayer3Offset, readLayer3Ethertype } from '../wire/vlan.js';
 import type { WorkerContext } from './context.js';
-
-/** What a frame may have beyond the MTU and still be one packet. */
-const LINK_HEADER_BYTES_MAX = ETHERNET_HEADER_BYTES + VLAN_TAGS_MAX * VLAN_TAG_BYTES;
 
 /**
  * Writes the header right before the frame.
@@ -45,7 +42,10 @@ export function writeTapHeader(
   const bytes = context.arena.bytes;
   const header = frameOffset - VIRTIO_NET_HDR_BYTES;
   const mtuBytes = context.networks.mtuBytes(networkIndex);
-  const isOversize = frameBytes > mtuBytes + LINK_HEADER_BYTES_MAX;
+  // A frame without tags has no more room for its packet than the MTU: the bridge would drop it without a word.
+  const isOversize =
+    frameBytes > mtuBytes + ETHERNET_HEADER_BYTES &&
+    frameBytes > mtuBytes + findLayer3Offset(bytes, frameOffset, frameBytes) - frameOffset;
   const partial = findPartialChecksum(bytes, frameOffset, frameBytes);
   if (partial === CHECKSUM_FINISHED) {
     clearVirtioNetHdr(bytes, header);

@@ -13,11 +13,14 @@ import {
   IOVEC_BYTES,
   IOVEC_WORDS,
   MMSGHDR_WORDS,
+  MSG_CONTROL_WORD,
+  MSG_CONTROLLEN_WORD,
   MSG_DONTWAIT,
   MSG_IOV_WORD,
   MSG_IOVLEN_WORD,
   MSG_NAME_WORD,
   MSG_NAMELEN_WORD,
+  TOS_CONTROL_BYTES,
 } from '../sys/batch-io.js';
 import { EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, lastErrno } from '../sys/errno.js';
 import { sendmmsg } from '../sys/libc.js';
@@ -44,6 +47,10 @@ export function sendOneByOne(context: WorkerContext, fd: number, message: number
   words[retry + MSG_NAME_WORD + 1] = words[header + MSG_NAME_WORD + 1] as number;
   words[retry + MSG_NAMELEN_WORD] = words[header + MSG_NAMELEN_WORD] as number;
   words[retry + MSG_IOV_WORD + 1] = words[header + MSG_IOV_WORD + 1] as number;
+  // The segments' TOS, without their size.
+  words[retry + MSG_CONTROL_WORD] = words[header + MSG_CONTROL_WORD] as number;
+  words[retry + MSG_CONTROL_WORD + 1] = words[header + MSG_CONTROL_WORD + 1] as number;
+  words[retry + MSG_CONTROLLEN_WORD] = context.txTos[message] === context.outerTos ? 0 : TOS_CONTROL_BYTES;
   const iovecsLow = words[header + MSG_IOV_WORD] as number;
   const firstIovec = (iovecsLow - arena.baseLow) >> 2;
   const iovecCount = words[header + MSG_IOVLEN_WORD] as number;

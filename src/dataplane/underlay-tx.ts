@@ -6,15 +6,15 @@
  *               queueFrame     a plain frame: joins the socket's last message if that is a *run* it can go on, else opens one
  *     flush     flushUnderlay  a system call for each socket that has something, up to 64 messages
  *
- * A run: consecutive datagrams to one VTEP and network from one socket, of one size (the last may be shorter), which the
- * kernel carries as one packet to the device or to the receiving socket (udp(7), UDP_SEGMENT).
+ * A run: consecutive datagrams to one VTEP and network from one socket, of one size (the last may be shorter) and one outer
+ * TOS, which the kernel carries as one packet to the device or to the receiving socket (udp(7), UDP_SEGMENT).
  *
  * A message that the kernel refuses is counted and skipped, so one dead VTEP never holds up the others; a full socket
  * ends the batch, and is never spun on. A run that it refuses goes again datagram by datagram (underlay-retry.ts).
  */
 import { VTEP_TX_BYTES, VTEP_TX_DATAGRAMS } from '../shared/counters.js';
 import { DROP_UNDERLAY_BUSY, DROP_UNDERLAY_ERROR } from '../shared/drop-causes.js';
-import { VTEP_ROW_BYTES } from '../shared/vtep-table.js';
+import { VTEP_ROW_BYTES, VTEP_SOCKADDR_IN6_BYTES } from '../shared/vtep-table.js';
 import {
   CMSG_DATA_WORD,
   GSO_CONTROL_BYTES,
@@ -23,16 +23,18 @@ import {
   IOVEC_WORDS,
   MMSGHDR_BYTES,
   MMSGHDR_WORDS,
+  MSG_CONTROL_WORD,
   MSG_CONTROLLEN_WORD,
   MSG_DONTWAIT,
   MSG_IOV_WORD,
   MSG_IOVLEN_WORD,
   MSG_NAME_WORD,
   MSG_NAMELEN_WORD,
+  prepareTosControl,
+  TOS_CONTROL_BYTES,
 } from '../sys/batch-io.js';
 import { EAGAIN, EINTR, ENOBUFS, lastErrno } from '../sys/errno.js';
 import { sendmmsg } from '../sys/libc.js';
-import { SOCKADDR_IN_BYTES } from '../sys/sockaddr.js';
 import { VXLAN_HEADER_BYTES } from '../wire/vxlan.js';
 import {
   DATAGRAM_BYTES_MAX,
@@ -45,22 +47,30 @@ import {
 import { NO_OPEN_MESSAGE, type WorkerContext } from './context.js';
 import { canRetry, countRefused, sendOneByOne } from './underlay-retry.js';
 
-/** The frame's bytes, VXLAN header before them, are borrowed until the next flush. */
+/** The socket, at `place` of the pool of the VTEP's family. */
+export function socketFor(context: WorkerContext, place: number, vtepIndex: number): number {
+  return context.vteps.sockaddrBytes(vtepIndex) === VTEP_SOCKADDR_IN6_BYTES ? context.tx6Start + place : place;
+}
+
+/** The frame's bytes, VXLAN header before them, are borrowed until the next flush. @param place of the socket in its pool */
 export function queueFrame(
   context: WorkerContext,
-  socket: number,
+  place: number,
   vtepIndex: number,
   networkIndex: number,
   frameOffset: number,
   frameBytes: number,
 ): void {
   const arena = context.arena;
+  // With one pool there is nothing to look up.
+  const socket = context.tx6Start === 0 ? place : socketFor(context, place, vtepIndex);
   const datagramBytes = frameBytes + VXLAN_HEADER_BYTES;
   const open = context.txOpen[socket] as number;
   if (
     open !== NO_OPEN_MESSAGE &&
     context.txVteps[open] === vtepIndex &&
     context.txNetworks[open] === networkIndex &&
+    context.txTos[open] === context.frameTos &&
     datagramBytes <= (context.txSegmentBytes[open] as number) &&
     (context.txBytes[open] as number) + datagramBytes <= DATAGRAM_BYTES_MAX
   ) {
@@ -121,9 +131,11 @@ export function openMessage(
   const nameLow = (context.vtepRowsLow >>> 0) + vtepIndex * VTEP_ROW_BYTES;
   words[header + MSG_NAME_WORD] = nameLow | 0;
   words[header + MSG_NAME_WORD + 1] = context.vtepRowsHigh + (nameLow > 0xffffffff ? 1 : 0);
-  words[header + MSG_NAMELEN_WORD] = SOCKADDR_IN_BYTES;
+  words[header + MSG_NAMELEN_WORD] = context.vteps.sockaddrBytes(vtepIndex);
   arena.writePointer(header + MSG_IOV_WORD, arena.txIovecs + (socket * TX_IOVECS_MAX + firstIovec) * IOVEC_BYTES);
   words[header + MSG_CONTROLLEN_WORD] = 0;
+  context.txTos[message] = context.frameTos;
+  if (context.frameTos !== context.outerTos) requestTos(context, message);
   context.txVteps[message] = vtepIndex;
   context.txNetworks[message] = networkIndex;
   context.txSegmentBytes[message] = segmentBytes;
@@ -158,14 +170,30 @@ export function closeMessage(
 function requestGso(context: WorkerContext, message: number): void {
   const arena = context.arena;
   const header = (arena.txHeaders >> 2) + message * MMSGHDR_WORDS;
+  const gso = arena.txControls + message * TX_CONTROL_BYTES + TOS_CONTROL_BYTES;
+  arena.words[(gso >> 2) + CMSG_DATA_WORD] = context.txSegmentBytes[message] as number;
+  if (context.txTos[message] !== context.outerTos) {
+    arena.words[header + MSG_CONTROLLEN_WORD] = TX_CONTROL_BYTES;
+    return;
+  }
+  arena.writePointer(header + MSG_CONTROL_WORD, gso);
   arena.words[header + MSG_CONTROLLEN_WORD] = GSO_CONTROL_BYTES;
-  const control = (arena.txControls + message * TX_CONTROL_BYTES) >> 2;
-  arena.words[control + CMSG_DATA_WORD] = context.txSegmentBytes[message] as number;
+}
+
+function requestTos(context: WorkerContext, message: number): void {
+  const arena = context.arena;
+  const header = (arena.txHeaders >> 2) + message * MMSGHDR_WORDS;
+  const control = arena.txControls + message * TX_CONTROL_BYTES;
+  arena.writePointer(header + MSG_CONTROL_WORD, control);
+  arena.words[header + MSG_CONTROLLEN_WORD] = TOS_CONTROL_BYTES;
+  prepareTosControl(arena.words, control >> 2, arena.words[header + MSG_NAMELEN_WORD] === VTEP_SOCKADDR_IN6_BYTES);
+  arena.words[(control >> 2) + CMSG_DATA_WORD] = context.txTos[message] as number;
 }
 
 /** Sends all that waits. From here on nothing that was queued is borrowed, and the header blocks are free again. */
 export function flushUnderlay(context: WorkerContext): void {
-  for (let socket = 0; socket <= context.txMask; socket++) {
+  const socketCount = context.txFds.length;
+  for (let socket = 0; socket < socketCount; socket++) {
     if (context.txCounts[socket] !== 0) flushSocket(context, socket);
   }
   context.headerBlockCount = 0;

@@ -16,7 +16,7 @@ import {
 } from '../sys/batch-io.js';
 import { recvmmsg, sendmmsg } from '../sys/libc.js';
 import { addressOf, writePointer } from '../sys/memory.js';
-import { SOCKADDR_IN_BYTES, writeSockaddrIn } from '../sys/sockaddr.js';
+import { SOCKADDR_BYTES_MAX, writeSockaddr } from '../sys/sockaddr.js';
 import { enableUdpGro } from '../sys/udp-offloads.js';
 
 const BUFFER_BYTES = 66_000;
@@ -26,7 +26,7 @@ export class EchoPeer {
   readonly #fd: number;
   // Held here for as long as the kernel is given their addresses.
   readonly #buffer = new Uint8Array(BUFFER_BYTES);
-  readonly #target = new Uint8Array(SOCKADDR_IN_BYTES);
+  readonly #target = new Uint8Array(SOCKADDR_BYTES_MAX);
   readonly #iovec = new Int32Array(4);
   readonly #rxControl = new Int32Array(CONTROL_BYTES / 4);
   readonly #txControl = new Int32Array(CONTROL_BYTES / 4);
@@ -35,14 +35,14 @@ export class EchoPeer {
   readonly #rxAddress = addressOf(this.#rx);
   readonly #txAddress = addressOf(this.#tx);
 
-  /** @param address four bytes. @param groFd gets UDP_GRO, and so does the peer: trains stay whole */
+  /** @param address 4 or 16 bytes. @param groFd gets UDP_GRO, and so does the peer: trains stay whole */
   constructor(fd: number, address: Uint8Array, port: number, groFd: number | undefined) {
     this.#fd = fd;
     if (groFd !== undefined) {
       enableUdpGro(groFd);
       enableUdpGro(fd);
     }
-    writeSockaddrIn(this.#target, 0, address, port);
+    const targetBytes = writeSockaddr(this.#target, 0, address, port);
     prepareGsoControl(this.#txControl, 0);
     writePointer(this.#iovec, 0, addressOf(this.#buffer));
     for (const [header, control] of [
@@ -54,7 +54,7 @@ export class EchoPeer {
       writePointer(header, MSG_CONTROL_WORD, addressOf(control));
     }
     writePointer(this.#tx, MSG_NAME_WORD, addressOf(this.#target));
-    this.#tx[MSG_NAMELEN_WORD] = SOCKADDR_IN_BYTES;
+    this.#tx[MSG_NAMELEN_WORD] = targetBytes;
   }
 
   /** All that has come. @returns how many messages */

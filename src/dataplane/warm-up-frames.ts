@@ -10,6 +10,7 @@ import {
 } from '../shared/warm-up.js';
 import { ARP_BYTES, ARP_REQUEST, emitArp } from '../wire/arp.js';
 import { pseudoHeaderSumIpv4, pseudoHeaderSumIpv6 } from '../wire/checksum.js';
+import { ECN_ECT_0 } from '../wire/ecn.js';
 import {
   ETHERNET_HEADER_BYTES,
   ETHERTYPE_ARP,
@@ -70,8 +71,9 @@ function ipMessage(ethertype: number, protocol: number, payloadBytes: number, id
   let pseudo: number;
   if (isIpv4) {
     const totalBytes = ipHeaderBytes + upperBytes;
-    // 192.0.2.1 to 192.0.2.2 (RFC 5737).
-    emitIpv4(message, ip, 0, totalBytes, id, IPV4_DONT_FRAGMENT, 64, protocol, WARM_UP_IP_HERE, WARM_UP_IP_THERE);
+    // 192.0.2.1 to 192.0.2.2 (RFC 5737). TCP takes part in ECN, as it may.
+    const tos = protocol === IP_PROTOCOL_TCP && payloadBytes > 0 ? ECN_ECT_0 : 0;
+    emitIpv4(message, ip, tos, totalBytes, id, IPV4_DONT_FRAGMENT, 64, protocol, WARM_UP_IP_HERE, WARM_UP_IP_THERE);
     pseudo = pseudoHeaderSumIpv4(message, ip, protocol, upperBytes);
   } else {
     // 2001:db8::1 to 2001:db8::2 (RFC 3849).

@@ -81,6 +81,8 @@ export const VTEP_RX_BYTES = 3;
 export const VTEP_TX_ERRORS = 4;
 /** Messages with UDP_SEGMENT that the kernel refused (EIO, EINVAL, EMSGSIZE) and that were sent again datagram by datagram. */
 export const VTEP_TX_GSO_REFUSED = 5;
+/** Datagrams of it that were dropped, by whichever cause. */
+export const VTEP_RX_DROPS = 6;
 export const VTEP_COUNTER_NAMES = [
   'tx_datagrams',
   'tx_bytes',
@@ -88,6 +90,7 @@ export const VTEP_COUNTER_NAMES = [
   'rx_bytes',
   'tx_errors',
   'tx_gso_refused',
+  'rx_drops',
 ] as const;
 
 export class Counters {

@@ -6,7 +6,8 @@
  *     header, 16 words: 0: sequence | 1: always 0
  *     line:             slot | slot | slot | slot
  *     slot, 4 words:    0: MAC bytes 2..5 | 1: MAC bytes 0..1 << 16 | network index | 2: value (0: empty) | 3: stamp
- *     value:            kind, 8 bits | depth, 8 bits, in a line's first slot only | VTEP index, 16 bits
+ *     value:            kind, 8 bits | depth, 8 bits, in a line's first slot only | VTEP index, 16 bits; of a local
+ *                       entry the container's group instead (group-rules.ts)
  *
  * A key's home is the first slot of a line; from there slots are probed one after the other to the first empty one, but
  * not beyond the home line's depth: the lines after it into which a key of this home has had to go. So a miss ends in the
@@ -46,6 +47,8 @@ const TAIL_WORDS = FDB_DEPTH_MAX * FDB_LINE_WORDS;
 export const KIND_LOCAL = 1;
 export const KIND_STATIC = 2;
 export const KIND_DYNAMIC = 3;
+/** No MAC: a pair of groups that may talk (group-rules.ts). */
+export const KIND_RULE = 4;
 export const FDB_MISS = 0;
 
 /** Some microseconds at most: longer than a change takes, shorter than it would matter to a burst. */

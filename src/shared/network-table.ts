@@ -25,6 +25,8 @@ export const NETWORK_FLAG_SUPPRESSION = 2;
 export const NETWORK_FLAG_GROUP_POLICY = 4;
 /** Reserved bits of the VXLAN header are ignored. */
 export const NETWORK_FLAG_TOLERANT = 8;
+/** Only some pairs of groups may talk: shared/group-rules.ts. Beside NETWORK_FLAG_GROUP_POLICY. */
+export const NETWORK_FLAG_GROUP_RULES = 256;
 
 export const NETWORK_BYTES = NETWORKS_MAX * NETWORK_ROW_WORDS * 4;
 export const VNI_INDEX_BYTES = VNI_COUNT * 2;
@@ -54,6 +56,11 @@ export class NetworkTable {
 
   mtuBytes(networkIndex: number): number {
     return this.rows[networkIndex * NETWORK_ROW_WORDS + NETWORK_MTU_WORD] as number;
+  }
+
+  /** VTEP index of the underlay's multicast group, or 0: each member gets a copy of its own. */
+  group(networkIndex: number): number {
+    return this.rows[networkIndex * NETWORK_ROW_WORDS + NETWORK_GROUP_WORD] as number;
   }
 
   flags(networkIndex: number): number {

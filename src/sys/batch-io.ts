@@ -35,9 +35,17 @@ export const MSG_TRUNC = 0x20;
 export const SOL_UDP = 17;
 export const UDP_SEGMENT = 103;
 export const UDP_GRO = 104;
+const IPPROTO_IP = 0;
+const IP_TOS = 1;
+const IPPROTO_IPV6 = 41;
+const IPV6_TCLASS = 67;
 /** CMSG_LEN and CMSG_SPACE of a u16. */
 const GSO_CMSG_LEN = 18;
 export const GSO_CONTROL_BYTES = 24;
+/** CMSG_LEN and CMSG_SPACE of an int. */
+const TOS_CMSG_LEN = 20;
+export const TOS_CONTROL_BYTES = 24;
+const CMSG_HEADER_BYTES = 16;
 
 /**
  * Writes `count` message headers, each with one iovec of its own, into zeroed memory. Cold: once at start.
@@ -65,4 +73,38 @@ export function prepareGsoControl(words: Int32Array, word: number): void {
   words[word] = GSO_CMSG_LEN;
   words[word + CMSG_LEVEL_WORD] = SOL_UDP;
   words[word + CMSG_TYPE_WORD] = UDP_SEGMENT;
+}
+
+/** The control message IP_TOS or IPV6_TCLASS at a word index, but for the value, the int at CMSG_DATA_WORD. */
+export function prepareTosControl(words: Int32Array, word: number, isIpv6: boolean): void {
+  words[word] = TOS_CMSG_LEN;
+  words[word + CMSG_LEVEL_WORD] = isIpv6 ? IPPROTO_IPV6 : IPPROTO_IP;
+  words[word + CMSG_TYPE_WORD] = isIpv6 ? IPV6_TCLASS : IP_TOS;
+}
+
+/**
+ * What the control messages of a received message say. It is taken word by word from one message to the next by cmsg_len,
+ * in whatever order the kernel has put them, and stops at a length that can't be true.
+ *
+ * @param words the arena as int32, @param word where the control area begins, @param controlBytes msg_controllen
+ * @returns UDP_GRO's segment size times 256, plus the TOS of IP_TOS or the class of IPV6_TCLASS; each 0 if it is not told
+ */
+export function readControl(words: Int32Array, word: number, controlBytes: number): number {
+  const end = word + (controlBytes >> 2);
+  let segmentBytes = 0;
+  let tos = 0;
+  let at = word;
+  while (at + CMSG_DATA_WORD < end) {
+    const cmsgBytes = words[at] as number;
+    if (cmsgBytes <= CMSG_HEADER_BYTES || cmsgBytes > (end - at) << 2) break;
+    const level = words[at + CMSG_LEVEL_WORD];
+    const type = words[at + CMSG_TYPE_WORD];
+    const data = words[at + CMSG_DATA_WORD] as number;
+    if (level === SOL_UDP && type === UDP_GRO) segmentBytes = data & 0xffff;
+    // A byte and an int; of either, in a machine of little-endian order, the lowest byte.
+    else if (level === IPPROTO_IP && type === IP_TOS) tos = data & 0xff;
+    else if (level === IPPROTO_IPV6 && type === IPV6_TCLASS) tos = data & 0xff;
+    at += ((cmsgBytes + 7) >> 3) << 1;
+  }
+  return (segmentBytes << 8) | tos;
 }

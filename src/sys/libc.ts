@@ -41,6 +41,9 @@ export const getsockopt = libc.func(
   'int getsockopt(int fd, int level, int option, uintptr_t value, uintptr_t bytes)',
 ) as Call5;
 export const sendmmsg = libc.func('int sendmmsg(int fd, uintptr_t messages, unsigned int count, int flags)') as Call4;
+export const sendto = libc.func(
+  'intptr_t sendto(int fd, uintptr_t buffer, size_t bytes, int flags, uintptr_t address, unsigned int addressBytes)',
+) as (fd: number, buffer: number, bytes: number, flags: number, address: number, addressBytes: number) => number;
 export const recvmmsg = libc.func(
   'int recvmmsg(int fd, uintptr_t messages, unsigned int count, int flags, uintptr_t timeout)',
 ) as Call5;
@@ -52,5 +55,6 @@ export const schedYield = libc.func('int sched_yield()') as Call0;
 export const socketpair = libc.func('int socketpair(int family, int type, int protocol, uintptr_t fds)') as Call4;
 export const connect = libc.func('int connect(int fd, uintptr_t address, unsigned int bytes)') as Call3;
 export const getsockname = libc.func('int getsockname(int fd, uintptr_t address, uintptr_t bytes)') as Call3;
+export const ifNametoindex = libc.func('unsigned int if_nametoindex(const char *name)') as (name: string) => number;
 /** For the calls that the C library has no function of its own for. */
 export const syscall = libc.func('intptr_t syscall(intptr_t number, intptr_t a, uintptr_t b, uintptr_t c)') as Call4;

@@ -2,27 +2,29 @@
  * Segmentation offload of UDP sockets: UDP_SEGMENT splits one sent message into datagrams of one size late in the kernel,
  * UDP_GRO hands received datagrams of one flow over as one message. Source: udp(7), include/uapi/linux/udp.h.
  */
-import { errnoNumber, lastErrno, SystemCallError } from './errno.js';
+import { errnoName, errnoNumber, lastErrno, SystemCallError } from './errno.js';
 import { connect, epollWait, getsockname, read, setsockopt, write } from './libc.js';
 import { addressOf, pin } from './memory.js';
 import { addToEpoll, closeEpoll, openEpoll } from './poll.js';
-import { SOCKADDR_IN_BYTES } from './sockaddr.js';
+import { SOCKADDR_BYTES_MAX } from './sockaddr.js';
 import { closeUdpSocket, openUdpSocket } from './udp-socket.js';
 
 const SOL_UDP = 17;
 const UDP_SEGMENT = 103;
 const UDP_GRO = 104;
 
-const LOOPBACK = Uint8Array.of(127, 0, 0, 1);
+const LOOPBACK = { 4: Uint8Array.of(127, 0, 0, 1), 6: Uint8Array.of(...new Array<number>(15).fill(0), 1) };
+const UNSPECIFIED = { 4: new Uint8Array(4), 6: new Uint8Array(16) };
 const SEGMENT_BYTES = 64;
 /** Loopback delivers within the send, unless the softirq is handed to its thread. */
 const ARRIVAL_MS_MAX = 200;
 const ENETUNREACH = errnoNumber('ENETUNREACH');
+const EADDRNOTAVAIL = errnoNumber('EADDRNOTAVAIL');
 
 /** Arguments of setsockopt, getsockname and connect, epoll_wait, read and write. */
 const optionValue = pin(new Int32Array(1));
 const optionValueAddress = addressOf(optionValue);
-const sockaddr = pin(new Uint8Array(SOCKADDR_IN_BYTES));
+const sockaddr = pin(new Uint8Array(SOCKADDR_BYTES_MAX));
 const sockaddrAddress = addressOf(sockaddr);
 const events = pin(new Int32Array(4));
 const eventsAddress = addressOf(events);
@@ -35,8 +37,8 @@ export function enableUdpGro(fd: number): void {
 }
 
 /** @throws SystemCallError */
-export function probeUdpGro(): void {
-  const fd = openUdpSocket({ address: LOOPBACK, port: 0 });
+export function probeUdpGro(family: 4 | 6 = 4): void {
+  const fd = openOnLoopback(family);
   try {
     enableUdpGro(fd);
   } finally {
@@ -50,9 +52,9 @@ export function probeUdpGro(): void {
  *
  * @throws SystemCallError, or Error that says what arrived
  */
-export function probeUdpSegment(): void {
-  const receiver = openUdpSocket({ address: LOOPBACK, port: 0 });
-  const sender = openUdpSocket({ address: LOOPBACK, port: 0 });
+export function probeUdpSegment(family: 4 | 6 = 4): void {
+  const receiver = openOnLoopback(family);
+  const sender = openOnLoopback(family);
   const epollFd = openEpoll();
   try {
     setUdpOption(sender, 'UDP_SEGMENT', UDP_SEGMENT, SEGMENT_BYTES);
@@ -71,15 +73,25 @@ export function probeUdpSegment(): void {
   }
 }
 
+/** Where loopback has no address of the family (IPv6 that is switched off there), the socket is bound to none. */
+function openOnLoopback(family: 4 | 6): number {
+  try {
+    return openUdpSocket({ address: LOOPBACK[family], port: 0 });
+  } catch (error) {
+    if (!(error instanceof SystemCallError) || error.code !== errnoName(EADDRNOTAVAIL)) throw error;
+    return openUdpSocket({ address: UNSPECIFIED[family], port: 0 });
+  }
+}
+
 /** Makes `fd` send to the address that `target` is bound to. @returns false where loopback is down */
 function connectTo(fd: number, target: number): boolean {
-  optionValue[0] = SOCKADDR_IN_BYTES;
+  optionValue[0] = SOCKADDR_BYTES_MAX;
   if (getsockname(target, sockaddrAddress, optionValueAddress) < 0) {
     throw new SystemCallError('getsockname', lastErrno());
   }
-  if (connect(fd, sockaddrAddress, SOCKADDR_IN_BYTES) === 0) return true;
+  if (connect(fd, sockaddrAddress, optionValue[0] as number) === 0) return true;
   const errno = lastErrno();
-  if (errno === ENETUNREACH) return false;
+  if (errno === ENETUNREACH || errno === EADDRNOTAVAIL) return false;
   throw new SystemCallError('connect', errno);
 }
 

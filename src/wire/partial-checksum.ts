@@ -34,8 +34,8 @@ import {
   readIpv6PayloadBytes,
   walkIpv6,
 } from './ipv6.js';
-import { TCP_CHECKSUM_OFFSET, TCP_HEADER_BYTES_MIN } from './tcp.js';
-import { UDP_CHECKSUM_OFFSET, UDP_HEADER_BYTES } from './udp.js';
+import { readTcpHeaderBytes, TCP_CHECKSUM_OFFSET, TCP_HEADER_BYTES_MIN } from './tcp.js';
+import { readUdpBytes, UDP_CHECKSUM_OFFSET, UDP_HEADER_BYTES } from './udp.js';
 import { findLayer3Offset, readLayer3Ethertype } from './vlan.js';
 
 /** The frame's checksum is finished, absent, or not of a kind that is ever left unfinished. */
@@ -79,5 +79,12 @@ export function findPartialChecksum(bytes: Uint8Array, frameOffset: number, fram
       ? pseudoHeaderSumIpv4(bytes, ip, protocol, upperBytes)
       : pseudoHeaderSumIpv6(bytes, ip, protocol, upperBytes);
   if (readUint16(bytes, upper + field) !== pseudoHeaderSum) return CHECKSUM_FINISHED;
+  // No kernel sends a header that lies about its length: what does is handed on as it is.
+  if (field === TCP_CHECKSUM_OFFSET) {
+    const headerBytes = readTcpHeaderBytes(bytes, upper);
+    if (headerBytes < TCP_HEADER_BYTES_MIN || headerBytes > upperBytes) return CHECKSUM_FINISHED;
+  } else if (readUdpBytes(bytes, upper) !== upperBytes) {
+    return CHECKSUM_FINISHED;
+  }
   return ((upper - frameOffset) << 8) | field;
 }

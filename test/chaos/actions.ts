@@ -29,8 +29,16 @@ export type Action =
       readonly network: string;
       /** Gets that network's subnet: two networks may have the same addresses. */
       readonly subnetOf?: string;
+      /** An IPv6 subnet besides. */
+      readonly ipv6?: true;
     }
-  | { readonly kind: 'network-rm'; readonly host: HostNumber; readonly network: string }
+  | {
+      readonly kind: 'network-rm';
+      readonly host: HostNumber;
+      readonly network: string;
+      /** Also with endpoints: only while nothing is in trouble, else it is left out. */
+      readonly force?: true;
+    }
   | { readonly kind: 'restart'; readonly host: HostNumber; readonly signal: 'SIGTERM' | 'SIGKILL' }
   | { readonly kind: 'stop'; readonly host: HostNumber; readonly signal: 'SIGTERM' | 'SIGKILL' }
   | { readonly kind: 'start'; readonly host: HostNumber }

@@ -6,7 +6,7 @@ import type { Endpoint } from '../../src/control/api/schema.js';
 import type { AttachAction, HostNumber } from './actions.js';
 import { BEACON_NETWORK, beaconContainer } from './beacon.js';
 import type { Judge } from './judge.js';
-import { type AttachmentModel, addressAt, keyOf, type Model } from './model.js';
+import { type AttachmentModel, addressAt, addressesOf, keyOf, type Model } from './model.js';
 import { settles } from './observation.js';
 import { attachmentOf } from './oracle.js';
 import { nodeName, type World } from './world.js';
@@ -87,13 +87,14 @@ export class AttachmentActions {
     const what = `attach of ${container} to ${network} on ${nodeName(host)}`;
     const given: string[] = [];
     for (const other of this.#model.on(network)) {
-      if (other.ip !== attachment.ip) continue;
+      const shared = addressesOf(other).find((one) => addressesOf(attachment).includes(one));
+      if (shared === undefined) continue;
       if (this.#judge.mayBeReaped(other.host)) {
         // Its host was believed dead; when it is back it shows the conflict, and somebody ends the container.
         given.push(other.container);
       } else {
         this.#judge.violations.push(
-          `${what} was given ${attachment.ip}, which ${other.container} on ${nodeName(other.host)} has`,
+          `${what} was given ${shared}, which ${other.container} on ${nodeName(other.host)} has`,
         );
       }
     }
@@ -108,7 +109,7 @@ export class AttachmentActions {
       this.#model.containerGone(container);
     }
     this.#model.attached(attachment);
-    return `${attachment.ip} ${attachment.mac} ${attachment.id.slice(0, 8)}`;
+    return `${addressesOf(attachment).join(' ')} ${attachment.mac} ${attachment.id.slice(0, 8)}`;
   }
 
   async detach(container: string, by: 'name' | 'netns' | 'id'): Promise<string> {

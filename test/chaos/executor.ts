@@ -74,7 +74,9 @@ export class Executor {
       case 'network-create':
         return this.#networks.create(action);
       case 'network-rm':
-        return this.#networks.remove(action.host, action.network);
+        return action.force === true
+          ? this.#networks.removeByForce(action.host, action.network)
+          : this.#networks.remove(action.host, action.network);
       case 'restart':
       case 'stop':
         return this.#stop(action.host, action.signal, action.kind === 'restart');

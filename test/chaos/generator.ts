@@ -71,7 +71,10 @@ class ActionGenerator {
   networks(): Action[] {
     const { networks } = this.#plan;
     while (networks.length < NETWORKS_MIN) networks.push(this.#name('n'));
-    return networks.map((network) => ({ kind: 'network-create', host: this.#random.pick(this.#hosts), network }));
+    return networks.map((network, index) => ({
+      ...{ kind: 'network-create', host: this.#random.pick(this.#hosts), network },
+      ...(index % 2 === 0 ? { ipv6: true } : {}),
+    }));
   }
 
   next(): Action {
@@ -192,7 +195,12 @@ class ActionGenerator {
     const network = this.#name('n');
     networks.push(network);
     const host = this.#random.pick(this.#hosts);
-    return { kind: 'network-create', host, network, ...(subnetOf === undefined ? {} : { subnetOf }) };
+    const ipv6 = this.#random.chance(0.4);
+    return {
+      ...{ kind: 'network-create', host, network },
+      ...(subnetOf === undefined ? {} : { subnetOf }),
+      ...(ipv6 ? { ipv6 } : {}),
+    };
   }
 
   /** In use or not: one in use must be refused. */
@@ -201,8 +209,17 @@ class ActionGenerator {
     if (networks.length === 0) return undefined;
     const network = this.#random.pick(networks);
     const inUse = [...containers.values()].some((container) => container.networks.includes(network));
+    const host = this.#random.pick(this.#hosts);
+    if (inUse && this.#random.chance(0.25)) {
+      this.#plan.networks = networks.filter((name) => name !== network);
+      for (const [container, at] of containers) {
+        at.networks = at.networks.filter((name) => name !== network);
+        if (at.networks.length === 0) containers.delete(container);
+      }
+      return { kind: 'network-rm', host, network, force: true };
+    }
     if (!inUse) this.#plan.networks = networks.filter((name) => name !== network);
-    return { kind: 'network-rm', host: this.#random.pick(this.#hosts), network };
+    return { kind: 'network-rm', host, network };
   }
 
   /** A host that may be harmed now. */

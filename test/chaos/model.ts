@@ -11,6 +11,8 @@ export interface NetworkModel {
   readonly id: string;
   readonly vni: number;
   readonly subnet: string;
+  /** Of the default IPv6 pool, if it has one. */
+  readonly subnet6?: string;
   /** Its subnet is from the default pool, so it is claimed. */
   readonly pooled: boolean;
 }
@@ -23,6 +25,7 @@ export interface AttachmentModel {
   readonly mac: string;
   /** Without prefix length. */
   readonly ip: string;
+  readonly ip6?: string;
   /** In the container. */
   readonly interface: string;
 }
@@ -103,6 +106,14 @@ export class Model {
 
 export function keyOf(at: { readonly container: string; readonly network: string }): string {
   return `${at.container}@${at.network}`;
+}
+
+export function subnetsOf({ subnet, subnet6 }: NetworkModel): string[] {
+  return subnet6 === undefined ? [subnet] : [subnet, subnet6];
+}
+
+export function addressesOf({ ip, ip6 }: AttachmentModel): string[] {
+  return ip6 === undefined ? [ip] : [ip, ip6];
 }
 
 /** The address at `offset` of an IPv4 subnet whose host part has 8 bits. */

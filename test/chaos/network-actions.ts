@@ -24,11 +24,11 @@ export class NetworkActions {
   }
 
   async create(action: Extract<Action, { kind: 'network-create' }>): Promise<string> {
-    const { host, network: name, subnetOf } = action;
+    const { host, network: name, subnetOf, ipv6 } = action;
     if (this.#model.networks.has(name)) return 'skipped: it exists';
     const subnet = subnetOf === undefined ? undefined : this.#model.networks.get(subnetOf)?.subnet;
     const pooled = subnet === undefined;
-    const answer = await this.#world.api(host, 'POST', '/v1/networks', { name, ...(pooled ? {} : { subnet }) });
+    const answer = await this.#world.api(host, 'POST', '/v1/networks', { name, ipv6, ...(pooled ? {} : { subnet }) });
     if (answer.outcome === 'refused') return this.#judge.unanswered(host, answer);
     if (answer.outcome === 'lost' || answer.code !== undefined) {
       const calm = this.#judge.calm(host);
@@ -38,15 +38,22 @@ export class NetworkActions {
       return answer.text;
     }
     const { id, vni, subnets } = answer.body as Network;
-    const cidr = subnets[0]!.cidr;
+    const [cidr, subnet6] = subnets.map((one) => one.cidr) as [string, string?];
+    if ((ipv6 === true) !== (subnet6 !== undefined))
+      this.#judge.violations.push(`network create ${name} was given the IPv6 subnet ${subnet6}`);
     for (const other of this.#model.networks.values()) {
       if (other.vni === vni)
         this.#judge.violations.push(`network create ${name} was given VNI ${vni}, which ${other.name} has`);
       if (pooled && other.subnet === cidr)
         this.#judge.violations.push(`network create ${name} was given subnet ${cidr}, which ${other.name} has`);
+      if (subnet6 !== undefined && other.subnet6 === subnet6)
+        this.#judge.violations.push(`network create ${name} was given subnet ${subnet6}, which ${other.name} has`);
     }
-    this.#model.networks.set(name, { name, id, vni, subnet: cidr, pooled });
-    return `VNI ${vni}, ${cidr}`;
+    this.#model.networks.set(name, {
+      ...{ name, id, vni, subnet: cidr, pooled },
+      ...(subnet6 === undefined ? {} : { subnet6 }),
+    });
+    return `VNI ${vni}, ${cidr}${subnet6 === undefined ? '' : ` ${subnet6}`}`;
   }
 
   async remove(host: HostNumber, name: string): Promise<string> {
@@ -78,5 +85,21 @@ export class NetworkActions {
     if (answer.code !== undefined) this.#judge.refused(`network rm ${name}`, calm, answer, reasons);
     if (known && answer.code !== 'VTEP_ERR_NETWORK_IN_USE') this.#model.unsettleNetwork(name);
     return answer.text;
+  }
+
+  /** Where something is in trouble nobody knows when a host hears of it, so it is left out. */
+  async removeByForce(host: HostNumber, name: string): Promise<string> {
+    if (!this.#judge.calm(...this.#world.hosts)) return 'skipped: something is in trouble';
+    if (!this.#model.networks.has(name) || [...this.#model.unsettled.values()].some(({ network }) => network === name))
+      return 'skipped: not known';
+    const answer = await this.#world.api(host, 'DELETE', `/v1/networks/${name}?force=true`);
+    if (answer.outcome !== 'answered' || answer.code !== undefined) {
+      this.#judge.violations.push(`network rm --force ${name} failed though nothing was in trouble: ${answer.text}`);
+      return answer.text;
+    }
+    const users = this.#model.on(name);
+    for (const attachment of users) this.#model.detached(attachment);
+    this.#model.networks.delete(name);
+    return `done, ${users.length} endpoints went`;
   }
 }

@@ -32,6 +32,10 @@ export interface HostObservation {
   readonly fdb: readonly FdbEntry[];
   /** vtep's own, name to `master state`. */
   readonly links: ReadonlyMap<string, { readonly master: string; readonly up: boolean }>;
+  /** Of vtep's bridges, without prefix length. */
+  readonly bridgeAddresses: ReadonlyMap<string, readonly string[]>;
+  /** The nftables table `inet vtep` is there. */
+  readonly hasRules: boolean;
 }
 
 export interface ContainerObservation {
@@ -105,6 +109,7 @@ export function parseRegistry(entries: readonly RawEntry[]): Omit<RegistryObserv
       put(endpoints, rest, schema.parseEndpoints(entry, report)?.endpoints);
     else if (schema.parsePeerKey(key) !== undefined) peers.push(rest);
     else if (key === schema.REGISTRY_ID_KEY) schema.parseRegistryId(entry, report);
+    else if (schema.parseJournalKey(key) !== undefined) schema.parseJournal(entry, report);
     else malformed.push(`registry key ${key} is of no kind`);
   }
   return { nodes, networks, vnis, subnets, addresses, endpoints, peers, malformed };
@@ -118,7 +123,16 @@ async function observeHost(world: World, host: HostNumber): Promise<HostObservat
     answers.push(answer.body);
   }
   const [status, networks, endpoints, fdb] = answers;
-  return { status, networks, endpoints, fdb, links: await hostLinks(world, host) };
+  const netns = world.netns(nodeName(host));
+  const { ok: hasRules } = await world.run('ip', ['netns', 'exec', netns, 'nft', 'list', 'table', 'inet', 'vtep']);
+  const links = await hostLinks(world, host);
+  return { status, networks, endpoints, fdb, links, bridgeAddresses: await bridgeAddresses(world, netns), hasRules };
+}
+
+async function bridgeAddresses(world: World, netns: string): Promise<HostObservation['bridgeAddresses']> {
+  const text = await world.must('ip', '-n', netns, '-json', 'address', 'show', 'type', 'bridge');
+  const bridges = JSON.parse(text || '[]') as { ifname?: string; addr_info?: { local: string }[] }[];
+  return new Map(bridges.map(({ ifname = '', addr_info = [] }) => [ifname, addr_info.map(({ local }) => local)]));
 }
 
 export async function hostLinks(world: World, host: HostNumber): Promise<HostObservation['links']> {

@@ -13,12 +13,18 @@ const HOSTS = [
   { host: 1, node: 'h1', address: '192.0.2.11' },
   { host: 2, node: 'h2', address: '192.0.2.12' },
 ];
-const NETWORK = { name: 'n1', id: 'net', vni: 256, subnet: '10.0.0.0/24', pooled: true } as const;
+const NETWORK = {
+  ...{ name: 'n1', id: 'net', vni: 256, pooled: true },
+  ...{ subnet: '10.0.0.0/24', subnet6: 'fd76:0:0:1::/64' },
+} as const;
 
 function attachment(container: string, host: number, last: number): AttachmentModel {
   const id = `${host}${last}`.padEnd(32, 'f');
   const mac = `02:00:00:00:00:0${last}`;
-  return { container, network: 'n1', host, id, mac, ip: `10.0.0.${last}`, interface: 'eth0' };
+  return {
+    ...{ container, network: 'n1', host, id, mac, interface: 'eth0' },
+    ...{ ip: `10.0.0.${last}`, ip6: `fd76:0:0:1::${last}` },
+  };
 }
 
 const ATTACHMENTS = [attachment('c1', 1, 2), attachment('c2', 2, 3)];
@@ -33,18 +39,29 @@ function modelOf(attachments: readonly AttachmentModel[]): Model {
 // biome-ignore lint/suspicious/noExplicitAny: the tests change it at will
 function observationOf(attachments: readonly AttachmentModel[]): any {
   const at = (host: number) => attachments.filter((each) => each.host === host);
-  const subnets = [{ cidr: NETWORK.subnet }];
+  const subnets = [{ cidr: NETWORK.subnet }, { cidr: NETWORK.subnet6 }];
+  const cidrs = ({ ip, ip6 }: AttachmentModel) => [`${ip}/24`, `${ip6}/64`];
   return {
     registry: {
       nodes: new Map(HOSTS.map(({ node, address }) => [node, { vtep: { ip: address, port: 4789 } }])),
       networks: new Map([['n1', { id: 'net', vni: 256, subnets, state: 'active' }]]),
       vnis: new Map([['256', 'n1']]),
-      subnets: new Map([[NETWORK.subnet, 'n1']]),
-      addresses: new Map(attachments.map(({ ip, host, id }) => [`n1/${ip}`, { node: `h${host}`, endpointId: id }])),
+      subnets: new Map([
+        [NETWORK.subnet, 'n1'],
+        [NETWORK.subnet6, 'n1'],
+      ]),
+      addresses: new Map(
+        attachments.flatMap(({ ip, ip6, host, id }) =>
+          [ip, ip6].map((one) => [`n1/${one}`, { node: `h${host}`, endpointId: id }] as const),
+        ),
+      ),
       endpoints: new Map(
         HOSTS.map(({ host, node }) => [
           `n1/${node}`,
-          at(host).map(({ id, container, mac, ip }) => ({ id, name: container, mac, addresses: [`${ip}/24`] })),
+          at(host).map((each) => ({
+            ...{ id: each.id, name: each.container, mac: each.mac },
+            addresses: cidrs(each),
+          })),
         ]),
       ),
       peers: [],
@@ -63,7 +80,7 @@ function observationOf(attachments: readonly AttachmentModel[]): any {
           networks: [{ name: 'n1', vni: 256 }],
           endpoints: attachments.map((each) => ({
             ...{ id: each.id, name: each.container, network: 'n1', node: `h${each.host}`, mac: each.mac },
-            addresses: [`${each.ip}/24`],
+            addresses: cidrs(each),
             ...(each.host === host ? { local: { state: 'published', containerInterface: 'eth0' } } : {}),
           })),
           fdb: [
@@ -78,10 +95,14 @@ function observationOf(attachments: readonly AttachmentModel[]): any {
             ['vtep-t256', { master: 'vtep-b256', up: true }],
             ...at(host).map(({ id }) => [`vtep-p${id.slice(0, 8)}`, { master: 'vtep-b256', up: true }] as const),
           ]),
+          bridgeAddresses: new Map([['vtep-b256', ['10.0.0.1', 'fd76:0:0:1::1', 'fe80::1']]]),
+          hasRules: true,
         },
       ]),
     ),
-    containers: new Map(attachments.map(({ container, mac, ip }) => [container, { interfaces: [`${mac} ${ip}`] }])),
+    containers: new Map(
+      attachments.map(({ container, mac, ip, ip6 }) => [container, { interfaces: [`${mac} ${ip} ${ip6}`] }]),
+    ),
   };
 }
 
@@ -130,6 +151,9 @@ describe('the oracle', () => {
       ({ hosts }) => hosts.get(1).fdb.push({ network: 'n1', mac: '02:00:00:00:00:09', kind: 'static' }),
     ],
     ['a MAC that was only learnt', ({ hosts }) => Object.assign(hosts.get(1).fdb[2], { kind: 'dynamic' })],
+    ['a gateway that is missing', ({ hosts }) => hosts.get(1).bridgeAddresses.set('vtep-b256', ['10.0.0.1'])],
+    ['rules that are missing', ({ hosts }) => Object.assign(hosts.get(1), { hasRules: false })],
+    ['an IPv6 address that is missing', ({ registry }) => registry.addresses.delete('n1/fd76:0:0:1::2')],
     ['a link that is missing', ({ hosts }) => hosts.get(1).links.delete('vtep-t256')],
     ['a link that is left', ({ hosts }) => hosts.get(1).links.set('vtep-p00000000', { master: '', up: false })],
     ['a link that is down', ({ hosts }) => Object.assign(hosts.get(1).links.get('vtep-t256'), { up: false })],
@@ -163,8 +187,10 @@ describe('the oracle', () => {
   it('wants the spares that each host claims in advance, and no more', () => {
     const seen = observationOf(ATTACHMENTS);
     const spare = (node: string) => ({ node, endpointId: 'spare', spare: true });
-    for (const [index, node] of ['h1', 'h2'].entries())
+    for (const [index, node] of ['h1', 'h2'].entries()) {
       seen.registry.addresses.set(`n1/10.0.0.${254 - index}`, spare(node));
+      seen.registry.addresses.set(`n1/fd76:0:0:1::fff${index}`, spare(node));
+    }
     expect(compare(modelOf(ATTACHMENTS), HOSTS, seen, 1)).toEqual([]);
     expect(compare(modelOf(ATTACHMENTS), HOSTS, seen, 2)).not.toEqual([]);
     expect(compare(modelOf(ATTACHMENTS), HOSTS, seen, 0)).not.toEqual([]);

@@ -6,8 +6,15 @@ import type { Endpoint } from '../../src/control/api/schema.js';
 import { gatewayMac } from '../../src/control/ipam/mac.js';
 import { bridgeName, hostInterfaceName, tapName } from '../../src/control/ports/names.js';
 import type { HostNumber } from './actions.js';
-import type { AttachmentModel, Model, Unsettled } from './model.js';
-import type { Observation } from './observation.js';
+import {
+  type AttachmentModel,
+  addressesOf,
+  type Model,
+  type NetworkModel,
+  subnetsOf,
+  type Unsettled,
+} from './model.js';
+import type { HostObservation, Observation } from './observation.js';
 
 export interface HostFacts {
   readonly host: HostNumber;
@@ -26,6 +33,7 @@ export function attachmentOf(at: Unsettled, endpoint: Endpoint): AttachmentModel
     id,
     mac,
     ip: bare(endpoint.addresses[0]!),
+    ...(endpoint.addresses[1] === undefined ? {} : { ip6: bare(endpoint.addresses[1]) }),
     interface: endpoint.local!.containerInterface,
   };
 }
@@ -47,7 +55,11 @@ export function settle(model: Model, seen: Observation): Model {
     settled.unsettledNetworks.delete(name);
     const found = seen.registry.networks.get(name);
     if (found === undefined) continue;
-    settled.networks.set(name, { name, id: found.id, vni: found.vni, subnet: found.subnets[0]!.cidr, pooled });
+    const [subnet, subnet6] = found.subnets.map(({ cidr }) => cidr) as [string, string?];
+    settled.networks.set(name, {
+      ...{ name, id: found.id, vni: found.vni, subnet, pooled },
+      ...(subnet6 === undefined ? {} : { subnet6 }),
+    });
   }
   return settled;
 }
@@ -92,7 +104,7 @@ class Comparison {
     );
     this.#same(
       'registry networks/',
-      this.#networks().map(({ name, id, vni, subnet }) => [name, `${id} ${vni} ${subnet} active`]),
+      this.#networks().map((n) => [n.name, `${n.id} ${n.vni} ${subnetsOf(n).join(',')} active`]),
       [...registry.networks].map(([name, n]) => [
         name,
         `${n.id} ${n.vni} ${n.subnets.map(({ cidr }) => cidr).join(',')} ${n.state}`,
@@ -105,15 +117,20 @@ class Comparison {
     );
     this.#same(
       'registry subnets/',
-      this.#networks()
-        .filter(({ pooled }) => pooled)
-        .map(({ name, subnet }) => [subnet, name]),
+      // That of IPv6 is always of the pool.
+      this.#networks().flatMap((n) =>
+        subnetsOf(n)
+          .filter((subnet) => n.pooled || subnet === n.subnet6)
+          .map((subnet) => [subnet, n.name] as const),
+      ),
       registry.subnets,
     );
     const addresses = [...registry.addresses];
     this.#same(
       'registry addresses/',
-      this.#attachments.map((at) => [`${at.network}/${at.ip}`, `${this.#node(at.host)} ${at.id}`]),
+      this.#attachments.flatMap((at) =>
+        addressesOf(at).map((ip) => [`${at.network}/${ip}`, `${this.#node(at.host)} ${at.id}`] as const),
+      ),
       addresses
         .filter(([, { spare }]) => spare !== true)
         .map(([key, { node, endpointId }]) => [key, `${node} ${endpointId}`]),
@@ -123,7 +140,7 @@ class Comparison {
       this.#spares === 0
         ? []
         : this.#hosts.flatMap(({ host, node }) =>
-            this.#open(host).map(({ name }) => [`${name} ${node}`, String(this.#spares)] as const),
+            this.#open(host).map((n) => [`${n.name} ${node}`, String(this.#spares * subnetsOf(n).length)] as const),
           ),
       count(
         addresses
@@ -138,7 +155,7 @@ class Comparison {
       'registry endpoints/',
       this.#attachments.map((at) => [
         `${at.network}/${this.#node(at.host)}/${at.id}`,
-        `${at.container} ${at.mac} ${at.ip}`,
+        `${at.container} ${at.mac} ${addressesOf(at).join(',')}`,
       ]),
       published,
     );
@@ -161,7 +178,14 @@ class Comparison {
       `${node}: endpoints`,
       this.#attachments.map((at) => [
         at.id,
-        [at.container, at.network, this.#node(at.host), at.mac, at.ip, at.host === host ? 'published' : ''].join(' '),
+        [
+          at.container,
+          at.network,
+          this.#node(at.host),
+          at.mac,
+          addressesOf(at).join(','),
+          at.host === host ? 'published' : '',
+        ].join(' '),
       ]),
       seen.endpoints.map((e) => [
         e.id,
@@ -195,6 +219,7 @@ class Comparison {
       ],
       [...seen.links].map(([name, { master, up }]) => [name, `${master} ${up ? 'up' : 'down'}`]),
     );
+    this.#gateways(node, open, seen);
     const { status } = seen;
     this.#same(
       `${node}: status`,
@@ -217,12 +242,34 @@ class Comparison {
     );
   }
 
+  /** Of networks that overlap one has the gateway. */
+  #gateways(node: string, open: readonly NetworkModel[], seen: HostObservation): void {
+    const holders = new Map<string, string[]>();
+    for (const network of open) {
+      for (const subnet of subnetsOf(network)) {
+        const has = seen.bridgeAddresses.get(bridgeName(network.vni))?.includes(gatewayOf(subnet)) === true;
+        holders.set(subnet, [...(holders.get(subnet) ?? []), ...(has ? [network.name] : [])]);
+      }
+    }
+    const subnets = new Set(open.flatMap(subnetsOf));
+    this.#same(
+      `${node}: holders of the gateway of`,
+      [...subnets].map((subnet) => [subnet, '1']),
+      [...holders].map(([subnet, names]) => [subnet, String(names.length)]),
+    );
+    this.#same(
+      `${node}: table of rules`,
+      open.length === 0 ? [] : [['inet vtep', '']],
+      seen.hasRules ? [['inet vtep', '']] : [],
+    );
+  }
+
   containers(): void {
     for (const [container, { interfaces }] of this.#seen.containers) {
       const expected = this.#attachments.filter((at) => at.container === container);
       this.#same(
         `interfaces of container ${container}`,
-        expected.map((at) => [`${at.mac} ${at.ip}`, '']),
+        expected.map((at) => [[at.mac, ...addressesOf(at).sort()].join(' '), '']),
         interfaces.map((text) => [text, '']),
       );
     }
@@ -271,6 +318,11 @@ class Comparison {
 
 function isOf(at: AttachmentModel, row: { readonly network: string; readonly mac: string }): boolean {
   return at.network === row.network && at.mac === row.mac;
+}
+
+/** The first address: 10.0.0.0/24 has 10.0.0.1, fd76::/64 has fd76::1. */
+export function gatewayOf(subnet: string): string {
+  return bare(subnet).replace(/(0|::)$/, (end) => (end === '0' ? '1' : '::1'));
 }
 
 function bare(address: string): string {

@@ -150,14 +150,15 @@ class ChaosRun {
   }
 
   async #makeBeacons(): Promise<void> {
-    const answer = await this.#world.api(1, 'POST', '/v1/networks', { name: BEACON_NETWORK });
+    const answer = await this.#world.api(1, 'POST', '/v1/networks', { name: BEACON_NETWORK, ipv6: true });
     if (answer.code !== undefined) throw new Error(`the first network could not be made: ${answer.text}`);
     const { id, vni, subnets } = answer.body as Network;
+    const [subnet, subnet6] = subnets.map(({ cidr }) => cidr) as [string, string];
     this.#model.networks.set(BEACON_NETWORK, {
       name: BEACON_NETWORK,
       id,
       vni,
-      subnet: subnets[0]!.cidr,
+      ...{ subnet, subnet6 },
       pooled: true,
     });
     await this.#executor.attachments.ensureBeacons();

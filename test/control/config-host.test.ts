@@ -10,7 +10,7 @@ import { VtepError } from '../../src/control/errors.js';
 import { Lifecycle, StopRequested } from '../../src/control/lifecycle.js';
 import { createLogger, formatText } from '../../src/control/log.js';
 import { checkIproute2, checkTun, freeSocketPath, prepareStateDirectory } from '../../src/control/startup-checks.js';
-import { chooseUnderlay, explainPortInUse, findUnderlay } from '../../src/control/underlay.js';
+import { chooseUnderlay, explainPortInUse, findUnderlay, type UnderlayWish } from '../../src/control/underlay.js';
 import { movedTo } from '../../src/control/underlay-monitor.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'vtep-host-'));
@@ -48,24 +48,96 @@ describe('the underlay', () => {
     expect(chooseUnderlay(all, { underlay: 'enp3s0' }).interface).toBe('eth0');
   });
 
+  const six = (local: string, flags: object = {}) => ({ family: 'inet6', local, scope: 'global', ...flags });
+  const eth6 = {
+    ifname: 'eth6',
+    mtu: 1500,
+    addr_info: [
+      { family: 'inet6', local: 'fe80::6', scope: 'link' },
+      six('2001:db8::a', { tentative: true }),
+      six('2001:db8::b', { tentative: true, dadfailed: true }),
+      six('2001:db8::c', { deprecated: true }),
+      six('2001:db8::d', { temporary: true }),
+      six('fd00::6', { dynamic: true, mngtmpaddr: true }),
+      six('2001:db8::6'),
+    ],
+  };
+
+  it('of IPv6 is the first that lasts and is known to be unique; ULA is fine, link-local is not', () => {
+    expect(chooseUnderlay([lo, eth6], { underlay: 'eth6' })).toEqual({
+      interface: 'eth6',
+      ip: 'fd00::6',
+      mtuBytes: 1500,
+    });
+  });
+
+  it.each([
+    ['auto', { ip: '192.0.2.1' }],
+    ['ipv4', { ip: '192.0.2.1' }],
+    ['ipv6', { ip: '2001:db8::1' }],
+    ['both', { ip: '192.0.2.1', otherIp: '2001:db8::1' }],
+  ] as const)('of family %s', (underlayFamily, addresses) => {
+    const chosen = chooseUnderlay(all, { underlay: 'eth0', underlayFamily });
+    expect(chosen).toEqual({ interface: 'eth0', mtuBytes: 9000, ...addresses });
+  });
+
+  it('may be advertised once for each family, all of one interface; what is not is found there', () => {
+    const both = { interface: 'eth0', ip: '192.0.2.2', otherIp: '2001:db8::1', mtuBytes: 9000 };
+    expect(chooseUnderlay(all, { advertise: ['2001:db8::1', '192.0.2.2'] })).toEqual(both);
+    expect(chooseUnderlay(all, { advertise: ['192.0.2.2'], underlayFamily: 'both' })).toEqual(both);
+    expect(chooseUnderlay([...all, eth6], { advertise: ['fd00::6'] })).toMatchObject({
+      interface: 'eth6',
+      ip: 'fd00::6',
+    });
+  });
+
   it('or the interface that holds the address', () => {
-    expect(chooseUnderlay(all, { advertise: '192.0.2.2' })).toEqual({
+    expect(chooseUnderlay(all, { advertise: ['192.0.2.2'] })).toEqual({
       interface: 'eth0',
       ip: '192.0.2.2',
       mtuBytes: 9000,
     });
-    expect(chooseUnderlay(all, { advertise: '127.0.0.1' }).interface).toBe('lo');
-    expect(chooseUnderlay(all, { underlay: 'eth0', advertise: '192.0.2.2' }).ip).toBe('192.0.2.2');
+    expect(chooseUnderlay(all, { advertise: ['127.0.0.1'] }).interface).toBe('lo');
+    expect(chooseUnderlay(all, { underlay: 'eth0', advertise: ['192.0.2.2'] }).ip).toBe('192.0.2.2');
   });
 
   it.each([
     [{ underlay: 'ens99' }, 'underlay "ens99": no such interface; this host has lo, eth0, eth1'],
-    [{ underlay: 'eth1' }, 'underlay "eth1": has no global IPv4 address'],
-    [{ underlay: 'lo' }, 'underlay "lo": has no global IPv4 address'],
-    [{ advertise: '192.0.2.9' }, 'advertise "192.0.2.9": this host does not hold it; it has 127.0.0.1 (lo), 169.254'],
-    [{ underlay: 'eth1', advertise: '192.0.2.1' }, 'interface "eth1" does not hold it; it has none'],
-  ])('%j is refused', async (wanted, message) => {
-    const error = await refusal(() => chooseUnderlay(all, wanted));
+    [
+      { underlay: 'eth1' },
+      'underlay "eth1": has no global IPv4 or IPv6 address; give it one (ip addr add 10.30.10.111/24 dev',
+    ],
+    [{ underlay: 'lo' }, 'underlay "lo": has no global IPv4 or IPv6 address'],
+    [{ underlay: 'eth1', underlayFamily: 'ipv4' }, 'underlay "eth1": has no global IPv4 address; give'],
+    [
+      { underlay: 'eth1', underlayFamily: 'ipv6' },
+      'has no global IPv6 address; give it one (ip addr add 2001:db8::111/64',
+    ],
+    [
+      { underlay: 'eth6', underlayFamily: 'both' },
+      'no global IPv4 address; give it one (ip addr add 10.30.10.111/24 dev eth6) or choose another interface, or --underlay-family ipv6',
+    ],
+    [
+      { underlay: 'young', underlayFamily: 'ipv6' },
+      'no global IPv6 address that can be used (2001:db8::1 is tentative, 2001:db8::2 is a duplicate)',
+    ],
+    [{ advertise: ['2001:db8::1'], underlay: 'young' }, "can't be used on young: it is not yet known to be unique"],
+    [{ advertise: ['2001:db8::2'], underlay: 'young' }, "can't be used on young: another machine has it too"],
+    [
+      { advertise: ['192.0.2.1', 'fd00::6'] },
+      'advertise "fd00::6": interface "eth0" does not hold it; it has 2001:db8::1 (eth0)',
+    ],
+    [{ advertise: ['192.0.2.9'] }, 'advertise "192.0.2.9": this host does not hold it; it has 127.0.0.1 (lo), 169.254'],
+    [{ underlay: 'eth1', advertise: ['192.0.2.1'] }, 'interface "eth1" does not hold it; it has none'],
+  ] as [UnderlayWish, string][])('%j is refused', async (wanted, message) => {
+    const young = {
+      ifname: 'young',
+      mtu: 1500,
+      addr_info: [six('2001:db8::1', { tentative: true }), six('2001:db8::2', { tentative: true, dadfailed: true })],
+    };
+    // Only where it is named: a message lists what there is.
+    const here = wanted.underlay === 'young' ? [young] : wanted.underlay === 'eth6' ? [eth6] : all;
+    const error = await refusal(() => chooseUnderlay(here, wanted));
     expect(error.code).toBe('VTEP_ERR_UNDERLAY');
     expect(error.message).toContain(message);
   });
@@ -80,10 +152,18 @@ describe('the underlay', () => {
     expect(movedTo([lo, of('192.0.2.7', '192.0.2.8')], 'enp3s0', '192.0.2.1')).toBe('192.0.2.7');
     expect(movedTo([lo, of()], 'eth0', '192.0.2.1')).toBeUndefined();
     expect(movedTo([lo], 'eth0', '192.0.2.1')).toBeUndefined();
+    // Each family for itself.
+    const dual = { ...eth0, addr_info: [...of('192.0.2.7').addr_info, six('2001:db8::7')] };
+    expect(movedTo([dual], 'eth0', '192.0.2.1')).toBe('192.0.2.7');
+    expect(movedTo([dual], 'eth0', '2001:db8::1')).toBe('2001:db8::7');
+    expect(movedTo([of('192.0.2.7')], 'eth0', '2001:db8::1')).toBeUndefined();
+    const refused = { ...eth0, addr_info: [six('2001:db8::1', { dadfailed: true }), six('2001:db8::7')] };
+    expect(movedTo([refused], 'eth0', '2001:db8::1')).toBe('2001:db8::7');
+    expect(movedTo([eth6], 'eth6', '2001:db8::c')).toBeUndefined();
   });
 
   it('is read from this host', async () => {
-    expect(await findUnderlay({ advertise: '127.0.0.1' })).toMatchObject({ interface: 'lo', ip: '127.0.0.1' });
+    expect(await findUnderlay({ advertise: ['127.0.0.1'] })).toMatchObject({ interface: 'lo', ip: '127.0.0.1' });
   });
 });
 

@@ -50,6 +50,7 @@ describe('values', () => {
     expect(load(LEAST)).toEqual({
       registryUrls: ['http://192.0.2.1:8500'],
       underlay: 'eth0',
+      underlayFamily: 'auto',
       port: 4789,
       node: hostname(),
       socketPath: '/run/vtep/vtepd.sock',
@@ -66,7 +67,10 @@ describe('values', () => {
       sourcePorts: { first: 49_152, last: 65_535 },
       spinMicroseconds: 0,
       workerNice: 0,
+      multicastHops: 1,
+      multicastFrom: 3,
       offloads: OFFLOADS_AUTO,
+      outer: { tos: 0, ttl: 0, df: 'unset', checksum: true, acceptZeroChecksum6: false },
       dns: true,
       logLevel: 'info',
       logFormat: 'json',
@@ -75,29 +79,17 @@ describe('values', () => {
 
   it('everything, from the flags', () => {
     const argv = [
-      ...[
-        '--registry',
-        'https://consul.example:8501',
-        '--embedded-registry',
-        '127.0.0.1:8500',
-        '--advertise',
-        '192.0.2.7',
-      ],
-      ...[
-        '--underlay',
-        'eth1',
-        '--port',
-        '8472',
-        '--node',
-        'cdh1',
-        '--socket',
-        '/tmp/v.sock',
-        '--state-dir',
-        '/tmp/state',
-      ],
+      ...['--registry', 'https://consul.example:8501', '--embedded-registry', '127.0.0.1:8500'],
+      ...['--advertise', '192.0.2.7'],
+      ...['--underlay', 'eth1', '--port', '8472', '--node', 'cdh1', '--socket', '/tmp/v.sock'],
+      ...['--state-dir', '/tmp/state'],
+      ...['--advertise', '2001:DB8:0::7', '--underlay-family', 'both'],
       ...['--spare-addresses', '0', '--reap-after', '90', '--default-pool', '172.16.0.0/12/20'],
       ...['--session-ttl', '3600', '--workers', '16', '--token', 's3cret', '--datacenter', 'dc1'],
       ...['--fdb-entries', '4000000', '--source-ports', '1024-1151', '--spin-us', '0', '--worker-nice', '5'],
+      ...['--multicast-ttl', '8', '--multicast-from', '2'],
+      ...['--outer-tos', 'inherit', '--outer-ttl', '12', '--outer-df', 'inherit', '--outer-checksum', 'off'],
+      ...['--accept-zero-checksum6', 'on'],
       ...['--offload-tap-uso', 'off', '--dns', 'off', '--dns-upstream', '192.0.2.53, 2001:db8::53'],
       ...['--registry-prefix', '/lab/vtep/', '--log-level', 'debug', '--log-format', 'text'],
     ];
@@ -105,7 +97,8 @@ describe('values', () => {
       registryUrls: ['https://consul.example:8501'],
       embeddedRegistry: '127.0.0.1:8500',
       underlay: 'eth1',
-      advertise: '192.0.2.7',
+      advertise: ['192.0.2.7', '2001:db8::7'],
+      underlayFamily: 'both',
       port: 8472,
       node: 'cdh1',
       socketPath: '/tmp/v.sock',
@@ -122,7 +115,10 @@ describe('values', () => {
       sourcePorts: { first: 1024, last: 1151 },
       spinMicroseconds: 0,
       workerNice: 5,
+      multicastHops: 8,
+      multicastFrom: 2,
       offloads: { ...OFFLOADS_AUTO, 'tap-uso': 'off' },
+      outer: { tos: 'inherit', ttl: 12, df: 'inherit', checksum: false, acceptZeroChecksum6: true },
       dns: false,
       dnsUpstream: ['192.0.2.53', '2001:db8::53'],
       token: 's3cret',
@@ -149,7 +145,8 @@ describe('values', () => {
       registry: 'https://192.0.2.1:8501,https://192.0.2.2:8501',
       embeddedRegistry: '127.0.0.1:8500',
       underlay: 'eth0',
-      advertise: '192.0.2.7',
+      advertise: '192.0.2.7,2001:db8::7',
+      underlayFamily: 'both',
       port: '8472',
       node: 'cdh1',
       socket: '/tmp/v.sock',
@@ -163,6 +160,13 @@ describe('values', () => {
       sourcePorts: '50000-50999',
       spinUs: '1000',
       workerNice: '-20',
+      multicastTtl: '255',
+      multicastFrom: '4094',
+      outerTos: '0xb8',
+      outerTtl: '64',
+      outerDf: 'set',
+      outerChecksum: 'off',
+      acceptZeroChecksum6: 'on',
       offloadTapTso: 'off',
       offloadTapUso: 'auto',
       offloadUnderlayGso: 'off',
@@ -274,10 +278,14 @@ describe('wrong values: one line that names the option, the value and what would
     ['--embedded-registry', '[127.0.0.1]:80', 'must be HOST:PORT'],
     ['--underlay', 'an-interface-name-too-long', 'name of a network interface'],
     ['--underlay', 'a/b', 'name of a network interface'],
-    ['--advertise', '10.0.0.300', 'must be an IPv4 address'],
-    ['--advertise', '0.0.0.0', 'must be an IPv4 address'],
-    ['--advertise', '239.0.0.1', 'must be an IPv4 address'],
-    ['--advertise', 'fd00::1', 'IPv6 underlay is not supported'],
+    ['--advertise', '10.0.0.300', 'must be an IPv4 or IPv6 address'],
+    ['--advertise', '0.0.0.0', 'must be the unicast address of one VTEP'],
+    ['--advertise', '239.0.0.1', 'must be the unicast address of one VTEP'],
+    ['--advertise', 'ff02::1', 'must be the unicast address of one VTEP'],
+    ['--advertise', 'fe80::1', 'must not be link-local'],
+    ['--advertise', '192.0.2.7,192.0.2.8', 'must be at most one address of each family'],
+    ['--advertise', '2001:db8::1,2001:db8::2', 'must be at most one address of each family'],
+    ['--underlay-family', 'ipv5', 'must be one of auto, ipv4, ipv6, both'],
     ['--port', '0', 'from 1 to 65535'],
     ['--port', '65536', 'from 1 to 65535'],
     ['--port', '-1', 'from 1 to 65535'],
@@ -312,8 +320,19 @@ describe('wrong values: one line that names the option, the value and what would
     ['--worker-nice', '-21', 'from -20 to 19'],
     ['--worker-nice', '20', 'from -20 to 19'],
     ['--worker-nice', 'low', 'from -20 to 19'],
+    ['--multicast-ttl', '0', 'from 1 to 255'],
+    ['--multicast-ttl', '256', 'from 1 to 255'],
+    ['--multicast-from', '0', 'from 1 to 4094'],
     ['--offload-tap-tso', 'on', 'one of auto, off'],
     ['--offload-simd-checksum', '', 'one of auto, off'],
+    ['--outer-tos', '256', 'must be 0 to 252 without the two ECN bits'],
+    ['--outer-tos', '0xb9', 'without the two ECN bits'],
+    ['--outer-tos', 'copy', 'or inherit'],
+    ['--outer-ttl', '256', 'from 1 to 255, or auto'],
+    ['--outer-ttl', '-1', 'from 1 to 255, or auto'],
+    ['--outer-df', 'on', 'one of unset, set, inherit'],
+    ['--outer-checksum', 'auto', 'one of on, off'],
+    ['--accept-zero-checksum6', 'yes', 'one of on, off'],
     ['--dns', 'yes', 'one of on, off'],
     ['--dns-upstream', 'dns.example', 'must be IP addresses'],
     ['--dns-upstream', '192.0.2.53,', 'must be IP addresses'],
@@ -343,6 +362,20 @@ describe('wrong values: one line that names the option, the value and what would
     expect(load([...LEAST, ...two, '--source-ports', '50000-50015'])?.workers).toBe(2);
   });
 
+  it.each([
+    ['0', 0],
+    ['184', 184],
+    ['0xb8', 184],
+    ['0xFC', 252],
+    ['inherit', 'inherit'],
+  ] as const)('--outer-tos %s', (text, tos) => {
+    expect(load([...LEAST, '--outer-tos', text])?.outer.tos).toBe(tos);
+  });
+
+  it('--outer-ttl auto is the default', () => {
+    expect(load([...LEAST, '--outer-ttl', 'auto'])?.outer.ttl).toBe(0);
+  });
+
   it('each offload has a switch of its own', () => {
     for (const name of OFFLOAD_NAMES) {
       expect(load([...LEAST, `--offload-${name}`, 'off'])?.offloads).toEqual({ ...OFFLOADS_AUTO, [name]: 'off' });
@@ -356,6 +389,11 @@ describe('wrong values: one line that names the option, the value and what would
 
   it.each<[string, string[], string]>([
     ['no registry', ['--underlay', 'eth0'], 'give --registry URL'],
+    [
+      'another family',
+      ['--registry', 'x:1', '--advertise', '192.0.2.7', '--underlay-family', 'ipv6'],
+      '--advertise "192.0.2.7" does not fit --underlay-family ipv6: give an IPv6 address, or --underlay-family both',
+    ],
     ['no underlay', ['--registry', 'x:1'], 'give --underlay INTERFACE or --advertise IP'],
     ['an unknown option', [...LEAST, '--colour'], "unknown option '--colour'; see vtepd --help"],
     ['a mistyped option', [...LEAST, '--prot', '1'], '--port'],

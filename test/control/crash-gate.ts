@@ -3,12 +3,13 @@
  * through one gate, which lets the first few through and then nothing more, for ever. Test support.
  */
 import type { Iproute } from '../../src/control/ports/iproute.js';
+import type { PortTable } from '../../src/control/ports/port-security.js';
 import type { Registry } from '../../src/control/registry/registry.js';
 import type { LocalState } from '../../src/control/state/local-state.js';
 import type { FakeForwarding } from './fake-forwarding.js';
 
 const EFFECTS = new Set([
-  ...['ip', 'batch', 'ipIn', 'setSysctlIn', 'removeLink'],
+  ...['ip', 'batch', 'ipIn', 'setSysctlIn', 'removeLink', 'apply', 'remove'],
   ...['put', 'compareAndSet', 'acquire', 'delete', 'compareAndDelete', 'deleteTree', 'transaction'],
   ...['createSession', 'destroySession'],
   ...['setSession', 'putIntent', 'removeIntent', 'putEndpoint', 'removeEndpoint', 'putStock', 'removeStock'],
@@ -38,7 +39,7 @@ export class CrashGate {
     this.died();
   }
 
-  wrap<T extends Registry | Iproute | LocalState | FakeForwarding>(target: T, what: string): T {
+  wrap<T extends Registry | Iproute | PortTable | LocalState | FakeForwarding>(target: T, what: string): T {
     return new Proxy(target, {
       get: (_, name: string) => {
         const value: unknown = Reflect.get(target, name, target);

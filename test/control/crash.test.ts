@@ -7,8 +7,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { Nftables } from '../../src/control/gateway/nftables.js';
 import { Host } from '../../src/control/host.js';
 import { Iproute } from '../../src/control/ports/iproute.js';
+import { parsePortListing } from '../../src/control/ports/port-listing.js';
+import { PORT_TABLE } from '../../src/control/ports/port-ruleset.js';
 import { LocalState } from '../../src/control/state/local-state.js';
 import { CrashGate } from './crash-gate.js';
 import { FakeForwarding } from './fake-forwarding.js';
@@ -36,10 +39,12 @@ class Rig {
   readonly stateDirectory: string;
   gate = new CrashGate();
   host!: Host;
+  private readonly portTable: Nftables;
   private state!: LocalState;
 
   constructor(netns: string, container: string, stateDirectory: string) {
     this.netns = netns;
+    this.portTable = new Nftables(inHost(netns), undefined, PORT_TABLE);
     this.container = container;
     this.stateDirectory = stateDirectory;
   }
@@ -54,6 +59,7 @@ class Rig {
       registry: gate.wrap(this.registry, 'registry'),
       forwarding: gate.wrap(new FakeForwarding(this.netns), 'data plane'),
       iproute: gate.wrap(new Iproute(inHost(this.netns)), 'kernel'),
+      portTable: gate.wrap(this.portTable, 'port security'),
       openState: (path) => {
         this.state = new LocalState(path);
         return gate.wrap(this.state, 'local copy');
@@ -68,6 +74,14 @@ class Rig {
     this.gate.die();
     await this.state.close();
     return outcome === 'dead';
+  }
+
+  /** No container has a cable that is not secured: also right after the crash, before the next start. */
+  async isSecured(): Promise<void> {
+    const secured = parsePortListing((await this.portTable.listing('json')) ?? '')?.macs ?? new Map<string, string>();
+    for (const name of await linkNames(this.netns)) {
+      if (name.startsWith('vtep-p')) expect([...secured.keys()], 'a port that is not secured').toContain(name);
+    }
   }
 
   async stop(): Promise<void> {
@@ -93,6 +107,8 @@ class Rig {
       expect(
         published === undefined ? [] : JSON.parse(published).endpoints.map(({ id }: { id: string }) => id),
       ).toEqual(endpoints.map(({ id }) => id));
+      const table = parsePortListing((await this.portTable.listing('json')) ?? '');
+      expect([...(table?.macs ?? [])]).toEqual(endpoints.map(({ mac, local }) => [local!.hostInterface, mac]));
       return endpoints.map(({ id }) => id);
     }, WAIT);
   }
@@ -159,6 +175,7 @@ it.each(SCENARIOS)('$name', { timeout: 400_000 }, async ({ prepare, job }) => {
     await prepare(rig);
     died = await rig.die(count, () => job(rig));
     const last = rig.gate.passed.at(-1) ?? 'nothing';
+    await rig.isSecured();
     // The first start may find the registry still away.
     await rig.start();
     if (rig.registry.down) rig.registry.down = false;

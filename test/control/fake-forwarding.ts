@@ -2,6 +2,7 @@
 import { execaSync } from 'execa';
 import type { Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from '../../src/control/forwarding.js';
 import type { MacClaim } from '../../src/control/mac-claims.js';
+import type { VtepIps } from '../../src/control/vtep-address.js';
 
 interface Told {
   readonly network: ForwardingNetwork;
@@ -52,8 +53,12 @@ export class FakeForwarding implements Forwarding {
     this.calls.push(`gone ${vni} ${source}`);
   }
 
-  moveUnderlay(address: string): void {
-    this.calls.push(`move ${address}`);
+  moveUnderlay({ ip, otherIp }: VtepIps): void {
+    this.calls.push(`move ${[ip, ...(otherIp === undefined ? [] : [otherIp])].join(' ')}`);
+  }
+
+  renewUnderlay(): void {
+    this.calls.push('renew');
   }
 
   fdb(): [] {

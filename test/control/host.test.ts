@@ -135,7 +135,7 @@ describe.each([
     expect(await linkNames(b.netns)).toEqual([]);
     expect(await linkNames(master)).toEqual([]);
     const left = (await registry.list('')).entries.map((entry) => entry.key);
-    expect(left).toEqual(['meta/registry-id', 'nodes/cdh1', 'nodes/cdh2']);
+    expect(left).toEqual(['journal/nodes', 'meta/registry-id', 'nodes/cdh1', 'nodes/cdh2']);
     expect(await b.host.status()).toMatchObject({ registry: { connected: true }, counts: { localEndpoints: 0 } });
   });
 });
@@ -143,7 +143,8 @@ describe.each([
 describe('attach', () => {
   it('names what is wrong and leaves nothing behind', async () => {
     const registry = new MemoryRegistry();
-    const a = await boot(registry, 'cdh1', '10.30.10.111');
+    // Not renewed, and so not missed, while the test lasts.
+    const a = await boot(registry, 'cdh1', '10.30.10.111', 600);
     const container = await namespaces.add();
     await expect(a.host.attach({ network: 'none', netns: container })).rejects.toMatchObject({
       code: 'VTEP_ERR_NETWORK_UNKNOWN',
@@ -281,7 +282,8 @@ describe('live restore', () => {
     await a.host.attach({ network: 'blue', netns: one });
     registry.wipe();
     const keys = [
-      ...['addresses/blue/10.0.0.2', 'endpoints/blue/cdh1', 'meta/registry-id', 'networks/blue', 'nodes/cdh1'],
+      ...['addresses/blue/10.0.0.2', 'endpoints/blue/cdh1', 'journal/endpoints/blue', 'journal/nodes'],
+      ...['meta/registry-id', 'networks/blue', 'nodes/cdh1'],
       ...['subnets/10.0.0.0_24', 'vnis/256'],
     ];
     await vi.waitFor(() => expect(registry.under('')).toEqual(keys), WAIT);
@@ -335,7 +337,7 @@ it('a host that moves to another address tells the others at once, its endpoints
   await b.host.attach({ network: 'blue', netns: await namespaces.add() });
   const told = () => b.forwarding.networks.get(256)?.remotes.get('node/cdh1');
   await vi.waitFor(() => expect(told()?.address).toBe('10.30.10.111:4789'), WAIT);
-  a.host.moveUnderlay('10.30.10.199');
+  a.host.moveUnderlay({ ip: '10.30.10.199' });
   await vi.waitFor(() => expect(told()).toEqual({ address: '10.30.10.199:4789', macs: [mine.mac] }), WAIT);
   expect(a.forwarding.calls).toContain('move 10.30.10.199');
   expect(b.forwarding.calls.some((call) => call.startsWith('gone'))).toBe(false);

@@ -120,7 +120,14 @@ describe('MACs that several hosts claim', () => {
         forwarding.openNetwork({ name: 'blue', vni: 256, tapName: 't', mtuBytes: 1450, learning: true });
         const logger = pino({ level: 'silent' });
         const times = { holdMs: 30_000, settleMs: 250, windowMs: 0 };
-        const table = new RemoteTable({ node: 'me', forwarding, logger, ...times, nowMs: () => Date.now() });
+        const table = new RemoteTable({
+          families: [4],
+          node: 'me',
+          forwarding,
+          logger,
+          ...times,
+          nowMs: () => Date.now(),
+        });
         table.open('blue', 256);
         const live = new Map<string, Map<string, Published>>();
         const entries = new Map<string, RegistryEntry[]>();

@@ -42,7 +42,7 @@ const state = (status: readonly OffloadStatus[]) => Object.fromEntries(status.ma
 describe('probes and switches', () => {
   it('all on, each asked once', () => {
     const probes = kernel();
-    const offloads = probeOffloads(AUTO, 1, probes);
+    const offloads = probeOffloads(AUTO, 1, [4], probes);
     expect(offloads).toMatchObject({
       worker: { underlayGso: true, underlayGro: true, coalesceTcp: true, coalesceUdp: true, simdChecksum: true },
       tapFlags: TUN_F_CSUM | TUN_F_TSO | TUN_F_USO,
@@ -54,7 +54,7 @@ describe('probes and switches', () => {
 
   it('all off: nothing is asked, checksums are still ours', () => {
     const probes = kernel();
-    const offloads = probeOffloads(without(...OFFLOAD_NAMES), 1, probes);
+    const offloads = probeOffloads(without(...OFFLOAD_NAMES), 1, [4], probes);
     expect(Object.values(offloads.worker)).toEqual(Array(5).fill(false));
     expect(offloads.tapFlags).toBe(TUN_F_CSUM);
     expect(offloads.status).toEqual(OFFLOAD_NAMES.map((name) => ({ name, state: 'off' })));
@@ -62,23 +62,23 @@ describe('probes and switches', () => {
   });
 
   it.each(OFFLOAD_NAMES)('%s off is off alone', (name) => {
-    const { status } = probeOffloads(without(name), 1, kernel());
+    const { status } = probeOffloads(without(name), 1, [4], kernel());
     expect(state(status)).toEqual({ ...Object.fromEntries(OFFLOAD_NAMES.map((n) => [n, 'on'])), [name]: 'off' });
   });
 
   it('a kernel without USO has none both ways, also where the TAP side is switched off', () => {
     const tapFlags = () => TUN_F_CSUM | TUN_F_TSO;
     const detail = 'the TAP takes no USO flags; Linux 6.2 and later do';
-    const offloads = probeOffloads(AUTO, 1, kernel({ tapFlags }));
+    const offloads = probeOffloads(AUTO, 1, [4], kernel({ tapFlags }));
     expect(offloads.status).toContainEqual({ name: 'tap-uso', state: 'unsupported', detail });
     expect(offloads.status).toContainEqual({ name: 'coalesce-udp', state: 'unsupported', detail });
     expect(offloads).toMatchObject({ tapFlags: TUN_F_CSUM | TUN_F_TSO, worker: { coalesceUdp: false } });
-    const { worker } = probeOffloads(without('tap-uso'), 1, kernel({ tapFlags }));
+    const { worker } = probeOffloads(without('tap-uso'), 1, [4], kernel({ tapFlags }));
     expect(worker.coalesceUdp).toBe(false);
   });
 
   it('TSO without ECN is TSO', () => {
-    const { status } = probeOffloads(AUTO, 1, kernel({ tapFlags: () => TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 }));
+    const { status } = probeOffloads(AUTO, 1, [4], kernel({ tapFlags: () => TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 }));
     expect(state(status)['tap-tso']).toBe('on');
   });
 
@@ -90,7 +90,7 @@ describe('probes and switches', () => {
       simd: refuse('no SIMD'),
       tapSteering: refuse('bpf: EPERM'),
     });
-    const { status, worker, steeringFd } = probeOffloads(AUTO, 2, probes);
+    const { status, worker, steeringFd } = probeOffloads(AUTO, 2, [4], probes);
     expect(status).toEqual([
       { name: 'tap-tso', state: 'unsupported', detail: 'open /dev/net/tun: EPERM' },
       { name: 'tap-uso', state: 'unsupported', detail: 'open /dev/net/tun: EPERM' },
@@ -106,13 +106,13 @@ describe('probes and switches', () => {
   });
 
   it('flows are steered where there is more than one worker', () => {
-    const { status, steeringFd } = probeOffloads(AUTO, 2, kernel());
+    const { status, steeringFd } = probeOffloads(AUTO, 2, [4], kernel());
     expect(status.at(-1)).toEqual({ name: 'tap-steering', state: 'on' });
     expect(steeringFd).toBe(77);
   });
 
   it('this kernel answers each (needs root and /dev/net/tun)', () => {
-    const offloads = probeOffloads(AUTO, 2);
+    const offloads = probeOffloads(AUTO, 2, [4]);
     try {
       expect(state(offloads.status)).toMatchObject({ 'tap-tso': 'on', 'coalesce-tcp': 'on', 'simd-checksum': 'on' });
       for (const { state, detail } of offloads.status) expect(detail !== undefined).toBe(state === 'unsupported');

@@ -5,8 +5,8 @@ import {
   closeUnderlaySockets,
   openUnderlaySockets,
   type UnderlaySocketOptions,
-  type UnderlaySockets,
 } from '../../src/control/underlay-sockets.js';
+import type { UnderlaySockets } from '../../src/shared/worker-input.js';
 import { getsockname, read } from '../../src/sys/libc.js';
 import { addressOf } from '../../src/sys/memory.js';
 import { closeUdpSocket, openUdpSocket } from '../../src/sys/udp-socket.js';
@@ -20,15 +20,14 @@ afterEach(() => {
   for (const sockets of open.splice(0)) closeUnderlaySockets(sockets);
 });
 
-function start(options: Partial<UnderlaySocketOptions>): UnderlaySockets[] {
-  const listen = { address: '127.0.0.1', port: PORT };
-  const sockets = openUnderlaySockets({ listen, workers: 1, sourcePorts: RANGE, gro: false, ...options });
+function start(options: Partial<UnderlaySocketOptions>, ip = '127.0.0.1'): UnderlaySockets[] {
+  const sockets = openUnderlaySockets(ip, { port: PORT, workers: 1, sourcePorts: RANGE, gro: false, ...options });
   open.push(...sockets);
   return sockets;
 }
 
 function portOf(fd: number): number {
-  const address = new Uint8Array(16);
+  const address = new Uint8Array(28);
   const bytes = Int32Array.of(address.length);
   expect(getsockname(fd, addressOf(address), addressOf(bytes))).toBe(0);
   return new DataView(address.buffer).getUint16(2);
@@ -86,6 +85,20 @@ describe('the VXLAN port', () => {
     } finally {
       closeUdpSocket(foreign);
     }
+  });
+
+  it('is had on both families at once, with the same source ports', () => {
+    const of4 = start({ workers: 2, gro: true });
+    const of6 = start({ workers: 2, gro: true }, '::1');
+    for (const [sockets, family] of [
+      [of4, 4],
+      [of6, 6],
+    ] as const) {
+      expect(sockets.map((worker) => [worker.family, portOf(worker.rxFd)])).toEqual(Array(2).fill([family, PORT]));
+    }
+    expect(() => start({ sourcePorts: { first: 48_000, last: 48_100 } }, '::1')).toThrow(
+      'UDP port 47893 on ::1 is in use',
+    );
   });
 
   it('a flow stays on one socket, and flows use several', async () => {

@@ -12,18 +12,25 @@ import { drainUnderlay, prepareReceive } from '../../src/dataplane/underlay-rx.j
 import { DROP_COUNTERS_START, NETWORK_COUNTERS } from '../../src/shared/counters.js';
 import { DROP_CAUSES } from '../../src/shared/drop-causes.js';
 import { allocateTables } from '../../src/shared/tables.js';
-import type { WorkerOffloads } from '../../src/shared/worker-input.js';
+import type { UnderlaySockets, WorkerOffloads, WorkerOuterHeader } from '../../src/shared/worker-input.js';
 import { FdbWriter } from '../../src/shared/writers/fdb-writer.js';
 import { NeighbourWriter } from '../../src/shared/writers/neighbour-writer.js';
-import { NetworkWriter } from '../../src/shared/writers/network-writer.js';
+import { type NetworkRow, NetworkWriter } from '../../src/shared/writers/network-writer.js';
 import { VtepWriter } from '../../src/shared/writers/vtep-writer.js';
-import { CMSG_DATA_WORD, GSO_CONTROL_BYTES, prepareGsoControl } from '../../src/sys/batch-io.js';
-import { close, read, sendmmsg, setsockopt, write } from '../../src/sys/libc.js';
+import {
+  CMSG_DATA_WORD,
+  GSO_CONTROL_BYTES,
+  prepareGsoControl,
+  prepareTosControl,
+  readControl,
+  TOS_CONTROL_BYTES,
+} from '../../src/sys/batch-io.js';
+import { close, read, recvmmsg, sendmmsg, setsockopt, write } from '../../src/sys/libc.js';
 import { addressOf, pin, writePointer } from '../../src/sys/memory.js';
 import { openEpoll } from '../../src/sys/poll.js';
-import { SOCKADDR_IN_BYTES, writeSockaddrIn } from '../../src/sys/sockaddr.js';
+import { SOCKADDR_BYTES_MAX, writeSockaddr } from '../../src/sys/sockaddr.js';
 import { enableUdpGro } from '../../src/sys/udp-offloads.js';
-import { openUdpSocket } from '../../src/sys/udp-socket.js';
+import { boundPort, openUdpSocket } from '../../src/sys/udp-socket.js';
 
 const libc = koffi.load('libc.so.6');
 const socketpair = libc.func('int socketpair(int domain, int type, int protocol, uintptr_t fds)');
@@ -35,14 +42,15 @@ const SO_SNDBUFFORCE = 32;
 const SOCKET_BUFFER_BYTES = 16 * 1024 * 1024;
 
 const SELF = Uint8Array.of(127, 0, 0, 1);
+const LOOPBACK6 = Uint8Array.from({ length: 16 }, (_, i) => (i === 15 ? 1 : 0));
 export const VNI = 0x123456;
 
 /** What system calls are given: an address is no reference, so these live as long as the tests. */
 const SENDING = {
-  sockaddr: pin(new Uint8Array(SOCKADDR_IN_BYTES)),
+  sockaddr: pin(new Uint8Array(SOCKADDR_BYTES_MAX)),
   iovec: pin(new Int32Array(4)),
   header: pin(new Int32Array(16)),
-  control: pin(new Int32Array(8)),
+  control: pin(new Int32Array(16)),
   message: pin(new Uint8Array(70_000)),
 };
 
@@ -76,6 +84,12 @@ export interface HarnessOptions {
   sources?: number;
   /** What the TAP's queue and each peer's holds. The default fills up after some hundred frames, as a TAP's does. */
   deepQueues?: boolean;
+  /** @default TOS 0, nothing inherited */
+  outer?: WorkerOuterHeader;
+  /** Sockets of both families. @default IPv4 alone */
+  ipv6?: boolean;
+  /** More of the network's row. */
+  row?: Partial<NetworkRow>;
 }
 
 export class Harness {
@@ -89,13 +103,16 @@ export class Harness {
   readonly #fds: number[] = [];
   readonly #container: number;
   readonly #rxPort: number;
+  readonly #rxFd: number;
+  #rxFd6 = -1;
+  #peer6 = -1;
   readonly #peers = new Map<number, number>();
 
   readonly #deepQueues: boolean;
 
   constructor(port: number, options: HarnessOptions = {}) {
     const { learning = true, offloads = NO_OFFLOADS, mtuBytes = 1450, sources = 2, deepQueues = false } = options;
-    const { suppression = false, stormLimit = 0 } = options;
+    const { suppression = false, stormLimit = 0, ipv6 = false, outer } = options;
     this.#rxPort = port;
     this.#deepQueues = deepQueues;
     const pair = new Int32Array(2);
@@ -104,28 +121,57 @@ export class Harness {
     this.#container = this.#keep(container);
     this.#keep(tap);
     if (deepQueues) for (const fd of [tap, container]) deepen(fd);
-    const underlayFd = this.#keep(openUdpSocket({ address: SELF, port, ...this.#buffers() }));
+    const underlayFd = this.#keep(openUdpSocket({ address: SELF, port, receiveTos: true, ...this.#buffers() }));
+    this.#rxFd = underlayFd;
     if (offloads.underlayGro) enableUdpGro(underlayFd);
     const txFds = Array.from({ length: sources }, () =>
-      this.#keep(openUdpSocket({ address: SELF, port: 0, ...this.#buffers() })),
+      this.#keep(openUdpSocket({ address: SELF, port: 0, tos: outer?.tos ?? 0, ...this.#buffers() })),
     );
     this.vteps.add(SELF, port);
     this.networkIndex = this.networks.reserve();
-    this.networks.publish(this.networkIndex, { vni: VNI, tapFds: [tap], mtuBytes, learning, suppression, stormLimit });
+    const switches = { learning, suppression, stormLimit };
+    this.networks.publish(this.networkIndex, { vni: VNI, tapFds: [tap], mtuBytes, ...switches, ...options.row });
     const epollFd = this.#keep(openEpoll());
-    const ends = { epollFd, wakeFd: -1, underlayFd, txFds };
-    const input = { workerIndex: 0, tables: this.tables, ...ends, offloads, spinMicroseconds: 0, nice: 0 };
+    const underlay: UnderlaySockets[] = [{ family: 4, rxFd: underlayFd, txFds }];
+    if (ipv6) underlay.push(this.#openIpv6(sources, offloads.underlayGro));
+    const ends = { epollFd, wakeFd: -1, underlay };
+    const input = {
+      workerIndex: 0,
+      tables: this.tables,
+      ...ends,
+      offloads,
+      spinMicroseconds: 0,
+      nice: 0,
+      ...(outer && { outer }),
+    };
     this.context = new WorkerContext(input, () => {});
     prepareReceive(this.context);
+  }
+
+  #openIpv6(sources: number, gro: boolean): UnderlaySockets {
+    const open = () => this.#keep(openUdpSocket({ address: LOOPBACK6, port: 0, receiveTos: true, ...this.#buffers() }));
+    this.#rxFd6 = open();
+    if (gro) enableUdpGro(this.#rxFd6);
+    return { family: 6, rxFd: this.#rxFd6, txFds: Array.from({ length: sources }, open) };
   }
 
   /** A VTEP on 127.0.0.<last>. @returns its index */
   addPeer(last: number, member = true): number {
     const address = Uint8Array.of(127, 0, 0, last);
-    const fd = this.#keep(openUdpSocket({ address, port: this.#rxPort, ...this.#buffers() }));
+    const fd = this.#keep(openUdpSocket({ address, port: this.#rxPort, receiveTos: true, ...this.#buffers() }));
     const index = this.vteps.add(address, this.#rxPort);
     this.#peers.set(index, fd);
     if (member) this.networks.addMember(this.networkIndex, index);
+    return index;
+  }
+
+  /** A member VTEP on ::1, the only address of its family on loopback; for a harness with `ipv6`. @returns its index */
+  addPeer6(): number {
+    const fd = this.#keep(openUdpSocket({ address: LOOPBACK6, port: 0, receiveTos: true, ...this.#buffers() }));
+    const index = this.vteps.add(LOOPBACK6, boundPort(fd));
+    this.#peers.set(index, fd);
+    this.#peer6 = index;
+    this.networks.addMember(this.networkIndex, index);
     return index;
   }
 
@@ -151,27 +197,48 @@ export class Harness {
   }
 
   /** A peer's socket sends one datagram to this VTEP; the worker decapsulates. */
-  fromPeer(peer: number, datagram: Uint8Array): void {
-    this.trainsFromPeer(peer, [[datagram]]);
+  fromPeer(peer: number, datagram: Uint8Array, tos = 0): void {
+    this.trainsFromPeer(peer, [[datagram]], tos);
   }
 
   /**
    * A peer's socket sends trains: each some datagrams of one size, the last perhaps shorter. The worker decapsulates; a
    * recvmmsg takes RX_MESSAGES trains.
+   *
+   * @param tos of the outer header
    */
-  trainsFromPeer(peer: number, trains: readonly (readonly Uint8Array[])[]): void {
-    for (const train of trains) this.#send(this.#peers.get(peer) as number, train);
-    while (drainUnderlay(this.context) > 0);
+  trainsFromPeer(peer: number, trains: readonly (readonly Uint8Array[])[], tos = 0): void {
+    const isIpv6 = peer === this.#peer6;
+    for (const train of trains) this.#send(this.#peers.get(peer) as number, train, tos, isIpv6);
+    while (drainUnderlay(this.context, isIpv6 ? this.#rxFd6 : this.#rxFd) > 0);
   }
 
   fromSelf(datagram: Uint8Array): void {
     this.#send(this.context.txFds[0] as number, [datagram]);
-    drainUnderlay(this.context);
+    drainUnderlay(this.context, this.#rxFd);
   }
 
   /** What has reached a peer's socket. */
   toPeer(peer: number): Uint8Array[] {
     return drain(this.#peers.get(peer) as number);
+  }
+
+  /** As toPeer, with the outer TOS of each. */
+  toPeerWithTos(peer: number): { tos: number; datagram: Uint8Array }[] {
+    const found: { tos: number; datagram: Uint8Array }[] = [];
+    for (;;) {
+      const { iovec, header, control, message } = SENDING;
+      writePointer(iovec, 0, addressOf(message));
+      iovec[2] = message.length;
+      header.fill(0);
+      writePointer(header, 4, addressOf(iovec));
+      header[6] = 1;
+      writePointer(header, 8, addressOf(control));
+      header[10] = control.byteLength;
+      if (recvmmsg(this.#peers.get(peer) as number, addressOf(header), 1, 0, 0) !== 1) return found;
+      const told = readControl(control, 0, header[10] as number);
+      found.push({ tos: told & 0xff, datagram: message.slice(0, header[14]) });
+    }
   }
 
   /** Drops of the network or of none, by cause, without those that are 0. */
@@ -204,9 +271,8 @@ export class Harness {
     return { receiveBufferBytes: SOCKET_BUFFER_BYTES, sendBufferBytes: SOCKET_BUFFER_BYTES };
   }
 
-  #send(fd: number, train: readonly Uint8Array[]): void {
+  #send(fd: number, train: readonly Uint8Array[], tos = 0, isIpv6 = false): void {
     const { sockaddr, iovec, header, control, message } = SENDING;
-    writeSockaddrIn(sockaddr, 0, SELF, this.#rxPort);
     let bytes = 0;
     for (const datagram of train) {
       message.set(datagram, bytes);
@@ -215,13 +281,18 @@ export class Harness {
     writePointer(iovec, 0, addressOf(message));
     iovec[2] = bytes;
     writePointer(header, 0, addressOf(sockaddr));
-    header[2] = SOCKADDR_IN_BYTES;
+    header[2] = isIpv6
+      ? writeSockaddr(sockaddr, 0, LOOPBACK6, boundPort(this.#rxFd6))
+      : writeSockaddr(sockaddr, 0, SELF, this.#rxPort);
     writePointer(header, 4, addressOf(iovec));
     header[6] = 1;
-    prepareGsoControl(control, 0);
-    control[CMSG_DATA_WORD] = train[0]?.length ?? 0;
+    prepareTosControl(control, 0, isIpv6);
+    control[CMSG_DATA_WORD] = tos;
+    const gso = TOS_CONTROL_BYTES / 4;
+    prepareGsoControl(control, gso);
+    control[gso + CMSG_DATA_WORD] = train[0]?.length ?? 0;
     writePointer(header, 8, addressOf(control));
-    header[10] = train.length > 1 ? GSO_CONTROL_BYTES : 0;
+    header[10] = TOS_CONTROL_BYTES + (train.length > 1 ? GSO_CONTROL_BYTES : 0);
     if (sendmmsg(fd, addressOf(header), 1, 0) !== 1) throw new Error('the test could not send its datagrams');
   }
 }

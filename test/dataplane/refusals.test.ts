@@ -16,7 +16,15 @@ import {
   VTEP_TX_GSO_REFUSED,
 } from '../../src/shared/counters.js';
 import { fdbKeyHigh, KIND_STATIC } from '../../src/shared/fdb.js';
-import { MMSGHDR_WORDS, MSG_CONTROLLEN_WORD, MSG_IOV_WORD } from '../../src/sys/batch-io.js';
+import {
+  CMSG_TYPE_WORD,
+  GSO_CONTROL_BYTES,
+  MMSGHDR_WORDS,
+  MSG_CONTROL_WORD,
+  MSG_CONTROLLEN_WORD,
+  MSG_IOV_WORD,
+  UDP_SEGMENT,
+} from '../../src/sys/batch-io.js';
 import { EAGAIN, EINVAL, EIO, EMSGSIZE } from '../../src/sys/errno.js';
 import type * as Libc from '../../src/sys/libc.js';
 import { deliveries, trainsOf } from './deliveries.js';
@@ -160,7 +168,13 @@ describe('a TAP that refuses superframes (EINVAL)', () => {
 describe('an underlay that refuses UDP_SEGMENT', () => {
   const word = (address: number, place: number) =>
     harness.context.arena.words[((address - harness.context.arena.base) >> 2) + place] as number;
-  const isRun = (address: number) => word(address, MSG_CONTROLLEN_WORD) !== 0;
+  const isRun = (address: number) => {
+    const { words, baseLow } = harness.context.arena;
+    const control = (word(address, MSG_CONTROL_WORD) - baseLow) >> 2;
+    const bytes = word(address, MSG_CONTROLLEN_WORD);
+    const last = control + ((bytes - GSO_CONTROL_BYTES) >> 2);
+    return bytes > 0 && words[last + CMSG_TYPE_WORD] === UDP_SEGMENT;
+  };
   const vtepCounter = (counter: number) =>
     harness.context.counters.cells[VTEP_COUNTERS_START + peer * VTEP_COUNTERS + counter] as number;
   const expectArrived = (messages: Uint8Array[]) => {
@@ -189,6 +203,16 @@ describe('an underlay that refuses UDP_SEGMENT', () => {
     harness.fromContainer(message);
     expectArrived([message]);
     expect(harness.drops()).toEqual({});
+  });
+
+  it('EIO: what goes datagram by datagram keeps its outer TOS', () => {
+    kernel.messageErrno = (address) => (isRun(address) ? EIO : 0);
+    const message = emitSuperframe({ ...BASE_SPEC, tos: 2, payload: payloadOf(5000, 1) }, 1000);
+    harness.fromContainer(message);
+    expect(harness.toPeerWithTos(peer)).toEqual(
+      segmentReference(message).map((frame) => ({ tos: 2, datagram: vxlanDatagram(frame) })),
+    );
+    expect(vtepCounter(VTEP_TX_GSO_REFUSED)).toBe(1);
   });
 
   it.each([

@@ -32,8 +32,10 @@ let boxK: Container;
 
 beforeAll(async () => {
   pair = await createHostPair();
-  await pair.mustVtep('a', 'network', 'create', 'ours', '--subnet', '10.0.0.0/24');
-  await pair.mustVtep('a', 'network', 'create', 'mixed', '--subnet', '10.1.0.0/24', '--vni', VNI);
+  // The IPv6 addresses below are not vtep's.
+  const open = ['--port-security', 'off'];
+  await pair.mustVtep('a', 'network', 'create', 'ours', '--subnet', '10.0.0.0/24', ...open);
+  await pair.mustVtep('a', 'network', 'create', 'mixed', '--subnet', '10.1.0.0/24', '--vni', VNI, ...open);
   await pair.mustVtep('a', 'peer', 'add', '--network', 'mixed', '--address', KERNEL.vtep, '--port', KERNEL.port);
   boxA = await pair.addContainer('a', 'box-a', 'ours');
   boxB = await pair.addContainer('b', 'box-b', 'ours');

@@ -3,7 +3,9 @@
  * Test support; no part of vtep.
  *
  *   node raw-frames.mjs INTERFACE-INDEX HEX...
+ *   node raw-frames.mjs                          reads lines `INTERFACE-INDEX HEX`, answers each: `sent` or `errno N`
  */
+import { createInterface } from 'node:readline';
 import koffi from 'koffi';
 
 const AF_PACKET = 17;
@@ -14,23 +16,33 @@ const SOCKADDR_LL_BYTES = 20;
 
 const libc = koffi.load('libc.so.6');
 const socket = libc.func('int socket(int family, int type, int protocol)');
-const bind = libc.func('int bind(int fd, const void *address, unsigned int bytes)');
 const setsockopt = libc.func('int setsockopt(int fd, int level, int option, _In_ int *value, unsigned int bytes)');
-const send = libc.func('intptr_t send(int fd, const void *bytes, size_t count, int flags)');
+const sendto = libc.func(
+  'intptr_t sendto(int fd, const void *bytes, size_t count, int flags, const void *address, unsigned int addressBytes)',
+);
 
 const must = (what, answer) => {
   if (answer < 0) throw new Error(`${what}: errno ${koffi.errno()}`);
-  return answer;
 };
 
-const [index, ...messages] = process.argv.slice(2);
-const fd = must('socket', socket(AF_PACKET, SOCK_RAW, 0));
+const fd = socket(AF_PACKET, SOCK_RAW, 0);
+must('socket', fd);
 must('PACKET_VNET_HDR', setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, [1], 4));
-const address = Buffer.alloc(SOCKADDR_LL_BYTES);
-address.writeUInt16LE(AF_PACKET, 0);
-address.writeInt32LE(Number(index), 4);
-must('bind', bind(fd, address, SOCKADDR_LL_BYTES));
-for (const message of messages) {
+
+function send(index, message) {
+  const address = Buffer.alloc(SOCKADDR_LL_BYTES);
+  address.writeUInt16LE(AF_PACKET, 0);
+  address.writeInt32LE(Number(index), 4);
   const bytes = Buffer.from(message, 'hex');
-  must('send', send(fd, bytes, bytes.length, 0));
+  return sendto(fd, bytes, bytes.length, 0, address, SOCKADDR_LL_BYTES);
+}
+
+const [index, ...messages] = process.argv.slice(2);
+for (const message of messages) must('send', send(index, message));
+if (index === undefined) {
+  process.stdout.write('ready\n');
+  for await (const line of createInterface({ input: process.stdin })) {
+    const [to, message] = line.split(' ');
+    process.stdout.write(send(to, message) < 0 ? `errno ${koffi.errno()}\n` : 'sent\n');
+  }
 }

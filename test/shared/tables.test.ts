@@ -12,49 +12,111 @@ import { DROP_CAUSES } from '../../src/shared/drop-causes.js';
 import { EPOCH_BYTES, OBSERVED_WORD, STATE_WORD, WORKER_RUNNING, workerLine } from '../../src/shared/epoch.js';
 import { EVENT_LEARN, EVENT_RING_BYTES, EventRing } from '../../src/shared/event-ring.js';
 import { FloodList, MEMBERSHIP_BYTES } from '../../src/shared/flood-list.js';
-import { EVENTS_MAX, NETWORKS_MAX } from '../../src/shared/layout.js';
+import { EVENTS_MAX, NETWORKS_MAX, VTEPS_MAX } from '../../src/shared/layout.js';
 import { NETWORK_BYTES, NETWORK_FLAG_LEARNING, NetworkTable, VNI_INDEX_BYTES } from '../../src/shared/network-table.js';
-import { VTEP_BYTES, VTEP_MISS, VtepTable } from '../../src/shared/vtep-table.js';
+import { VTEP_BYTES, VTEP_MISS, VTEP_SOCKADDR_BYTES_WORD, VtepTable } from '../../src/shared/vtep-table.js';
 import { EpochWriter } from '../../src/shared/writers/epoch-writer.js';
 import { NetworkWriter } from '../../src/shared/writers/network-writer.js';
 import { VtepWriter } from '../../src/shared/writers/vtep-writer.js';
 
-const addressWord = (bytes: readonly number[]) => new Int32Array(Uint8Array.from(bytes).buffer)[0] as number;
+type Table = { writer: VtepWriter; find: (address: readonly number[]) => number; bytes: Uint8Array };
+
+function vtepTable(): Table {
+  const buffer = new SharedArrayBuffer(VTEP_BYTES);
+  const reader = new VtepTable(buffer);
+  const find = (address: readonly number[]) => {
+    const words = new Int32Array(Uint8Array.from(address).buffer);
+    if (words.length === 1) return reader.indexOfSource(words[0]!);
+    return reader.indexOfSource6(words[0]!, words[1]!, words[2]!, words[3]!);
+  };
+  return { writer: new VtepWriter(buffer), find, bytes: new Uint8Array(buffer) };
+}
 
 describe('VTEP table', () => {
-  it('finds exactly the published addresses, through any series of additions and removals', () => {
-    const address = fc.tuple(fc.constant(192), fc.constant(0), fc.integer({ min: 0, max: 3 }), fc.nat(255));
+  // Few addresses, so that they come back; of IPv6 some that differ in one word only.
+  const ipv4 = fc.tuple(fc.constant(192), fc.constant(0), fc.nat(1), fc.nat(24));
+  const ipv6 = fc
+    .tuple(fc.nat(3), fc.nat(12))
+    .map(([word, value]) => Array.from({ length: 16 }, (_, i) => (i === word * 4 + 3 ? value : i === 0 ? 0x20 : 0)));
+  const address = fc.oneof(ipv4 as fc.Arbitrary<number[]>, ipv6);
+  const step = fc.oneof(
+    fc.record({ add: address }),
+    fc.record({ source: address, row: fc.nat(40) }),
+    fc.record({ clear: fc.constantFrom(4 as const, 6 as const), row: fc.nat(40) }),
+    fc.record({ remove: fc.nat(40) }),
+  );
+
+  it('finds each address for the row that got it last, through any series of changes', () => {
     fc.assert(
-      fc.property(fc.array(fc.record({ address, remove: fc.boolean() }), { maxLength: 120 }), (steps) => {
-        const buffer = new SharedArrayBuffer(VTEP_BYTES);
-        const writer = new VtepWriter(buffer);
-        const reader = new VtepTable(buffer);
-        const model = new Map<string, number>();
-        for (const step of steps) {
-          const key = step.address.join('.');
-          const index = model.get(key);
-          if (step.remove && index !== undefined) {
-            writer.unpublish(index);
-            writer.release(index);
-            model.delete(key);
-          } else if (index === undefined) {
-            model.set(key, writer.add(Uint8Array.from(step.address), 4789));
+      fc.property(fc.array(step, { maxLength: 150 }), fc.array(address, { maxLength: 40 }), (steps, asked) => {
+        const { writer, find } = vtepTable();
+        const rows: number[] = [];
+        /** By address. */
+        const owners = new Map<string, number>();
+        const drop = (row: number, family?: number) => {
+          for (const [key, owner] of owners) {
+            const isOf = family === undefined || key.split('.').length === (family === 4 ? 4 : 16);
+            if (owner === row && isOf) owners.delete(key);
+          }
+        };
+        for (const now of steps) {
+          if ('add' in now) {
+            const row = writer.add(Uint8Array.from(now.add), 4789);
+            expect(rows).not.toContain(row);
+            rows.push(row);
+            owners.set(now.add.join('.'), row);
+            continue;
+          }
+          if (rows.length === 0) continue;
+          if ('source' in now) {
+            const row = rows[now.row % rows.length]!;
+            writer.setSource(row, Uint8Array.from(now.source));
+            drop(row, now.source.length === 4 ? 4 : 6);
+            owners.set(now.source.join('.'), row);
+          } else if ('clear' in now) {
+            const row = rows[now.row % rows.length]!;
+            writer.clearSource(row, now.clear);
+            drop(row, now.clear);
+          } else {
+            const [row] = rows.splice(now.remove % rows.length, 1);
+            writer.unpublish(row!);
+            writer.release(row!);
+            drop(row!);
           }
         }
-        for (const step of steps) {
-          expect(reader.indexOfSource(addressWord(step.address))).toBe(model.get(step.address.join('.')) ?? VTEP_MISS);
-        }
-        expect(new Set(model.values()).size).toBe(model.size);
+        const all = [...asked, ...[...owners.keys()].map((key) => key.split('.').map(Number))];
+        for (const one of all) expect(find(one)).toBe(owners.get(one.join('.')) ?? VTEP_MISS);
       }),
-      { numRuns: 50 },
+      { numRuns: 200 },
     );
   });
 
+  it.each([
+    [4, (i: number) => [10, i >> 8, i & 0xff, 1]],
+    [6, (i: number) => [0x20, 1, 0x0d, 0xb8, ...Array<number>(10).fill(0), i >> 8, i & 0xff]],
+  ])('of IPv%i is found entry by entry when it is full, and after every other one is gone', (_, nth) => {
+    const { writer, find } = vtepTable();
+    const indices = Array.from({ length: VTEPS_MAX }, (_, i) => writer.add(Uint8Array.from(nth(i)), 4789));
+    expect(writer.add(Uint8Array.from(nth(VTEPS_MAX)), 4789)).toBe(-1);
+    const wrong = (expected: (i: number) => number) => indices.filter((_, i) => find(nth(i)) !== expected(i)).length;
+    expect(wrong((i) => indices[i]!)).toBe(0);
+    for (let i = 0; i < VTEPS_MAX; i += 2) writer.unpublish(indices[i]!);
+    expect(wrong((i) => (i % 2 === 0 ? VTEP_MISS : indices[i]!))).toBe(0);
+  });
+
   it('holds a socket address that the kernel can use as it is', () => {
-    const buffer = new SharedArrayBuffer(VTEP_BYTES);
-    const index = new VtepWriter(buffer).add(Uint8Array.of(192, 0, 2, 7), 4789);
-    const row = new Uint8Array(buffer, 64 + index * 64, 16);
-    expect([...row]).toEqual([2, 0, 0x12, 0xb5, 192, 0, 2, 7, 0, 0, 0, 0, 0, 0, 0, 0]);
+    const { writer, bytes } = vtepTable();
+    const words = new Int32Array(bytes.buffer);
+    const index = writer.add(Uint8Array.of(192, 0, 2, 7), 4789);
+    const row = bytes.subarray(64 + index * 64);
+    expect([...row.subarray(0, 16)]).toEqual([2, 0, 0x12, 0xb5, 192, 0, 2, 7, 0, 0, 0, 0, 0, 0, 0, 0]);
+    expect(words[16 + index * 16 + VTEP_SOCKADDR_BYTES_WORD]).toBe(16);
+    writer.unpublish(index);
+    writer.release(index);
+    const ip = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
+    expect(writer.add(Uint8Array.from(ip), 4790)).toBe(index);
+    expect([...row.subarray(0, 28)]).toEqual([10, 0, 0x12, 0xb6, 0, 0, 0, 0, ...ip, 0, 0, 0, 0]);
+    expect(words[16 + index * 16 + VTEP_SOCKADDR_BYTES_WORD]).toBe(28);
   });
 });
 

@@ -1,12 +1,23 @@
 /** The system-call layer against the kernel of this machine. The TAP part needs root and /dev/net/tun. */
 import { execFileSync } from 'node:child_process';
 import { afterEach, describe, expect, it } from 'vitest';
+import {
+  CMSG_DATA_WORD,
+  GSO_CONTROL_BYTES,
+  MSG_CONTROL_WORD,
+  MSG_CONTROLLEN_WORD,
+  MSG_IOV_WORD,
+  MSG_IOVLEN_WORD,
+  MSG_NAME_WORD,
+  MSG_NAMELEN_WORD,
+  prepareGsoControl,
+} from '../../src/sys/batch-io.js';
 import { EAGAIN, errnoName, errnoNumber, lastErrno, SystemCallError } from '../../src/sys/errno.js';
 import { closeEventfd, drainEventfd, openEventfd, signalEventfd } from '../../src/sys/eventfd.js';
-import { connect, epollWait, read, write } from '../../src/sys/libc.js';
+import { connect, epollWait, read, sendmmsg, write } from '../../src/sys/libc.js';
 import { addressOf, writePointer } from '../../src/sys/memory.js';
 import { addToEpoll, closeEpoll, EPOLL_DATA_WORD, openEpoll, removeFromEpoll } from '../../src/sys/poll.js';
-import { SOCKADDR_IN_BYTES, writeSockaddrIn } from '../../src/sys/sockaddr.js';
+import { SOCKADDR_BYTES_MAX, writeSockaddr } from '../../src/sys/sockaddr.js';
 import {
   closeTap,
   isTapAlive,
@@ -21,6 +32,7 @@ import { enableUdpGro, probeUdpGro, probeUdpSegment } from '../../src/sys/udp-of
 import { boundPort, closeUdpSocket, openUdpSocket, overflowCount } from '../../src/sys/udp-socket.js';
 
 const LOOPBACK = Uint8Array.of(127, 0, 0, 1);
+const LOOPBACK6 = Uint8Array.from({ length: 16 }, (_, i) => (i === 15 ? 1 : 0));
 const TAP = `vtest${process.pid % 100_000}`;
 
 afterEach(() => {
@@ -36,9 +48,9 @@ describe('a UDP socket', () => {
     const receiver = openUdpSocket({ address: LOOPBACK, port: 0, receiveBufferBytes: 2048 });
     const sender = openUdpSocket({ address: LOOPBACK, port: 0 });
     try {
-      const sockaddr = new Uint8Array(SOCKADDR_IN_BYTES);
-      writeSockaddrIn(sockaddr, 0, LOOPBACK, boundPort(receiver));
-      expect(connect(sender, addressOf(sockaddr), SOCKADDR_IN_BYTES)).toBe(0);
+      const sockaddr = new Uint8Array(SOCKADDR_BYTES_MAX);
+      const sockaddrBytes = writeSockaddr(sockaddr, 0, LOOPBACK, boundPort(receiver));
+      expect(connect(sender, addressOf(sockaddr), sockaddrBytes)).toBe(0);
       const payload = new Uint8Array(1000);
       let received = 0;
       for (let i = 0; i < 50; i++) expect(write(sender, addressOf(payload), payload.length)).toBe(payload.length);
@@ -121,9 +133,60 @@ describe('UDP socket', () => {
     closeUdpSocket(open(false));
   });
 
+  it('of IPv6 leaves the port of IPv4 alone, and names its address', () => {
+    const first = openUdpSocket({ address: LOOPBACK6, port: 47_899 });
+    const all = openUdpSocket({ address: new Uint8Array(16), port: 47_898 });
+    try {
+      expect(() => openUdpSocket({ address: LOOPBACK6, port: 47_899 })).toThrow(
+        'bind [0:0:0:0:0:0:0:1]:47899: EADDRINUSE',
+      );
+      for (const port of [47_899, 47_898]) closeUdpSocket(openUdpSocket({ address: LOOPBACK, port }));
+      expect(boundPort(first)).toBe(47_899);
+    } finally {
+      closeUdpSocket(first);
+      closeUdpSocket(all);
+    }
+  });
+
+  it.each([
+    ['IPv4', LOOPBACK],
+    ['IPv6', LOOPBACK6],
+  ])('sends one message of 65,507 bytes in segments over %s', (_, address) => {
+    const receiver = openUdpSocket({ address, port: 0, receiveBufferBytes: 1 << 20 });
+    const sender = openUdpSocket({ address, port: 0, sendBufferBytes: 1 << 20 });
+    const sockaddr = new Uint8Array(SOCKADDR_BYTES_MAX);
+    const [iovec, header, control] = [new Int32Array(4), new Int32Array(16), new Int32Array(8)];
+    const payload = new Uint8Array(65_507);
+    try {
+      const sockaddrBytes = writeSockaddr(sockaddr, 0, address, boundPort(receiver));
+      writePointer(iovec, 0, addressOf(payload));
+      iovec[2] = payload.length;
+      writePointer(header, MSG_NAME_WORD, addressOf(sockaddr));
+      header[MSG_NAMELEN_WORD] = sockaddrBytes;
+      writePointer(header, MSG_IOV_WORD, addressOf(iovec));
+      header[MSG_IOVLEN_WORD] = 1;
+      prepareGsoControl(control, 0);
+      control[CMSG_DATA_WORD] = 1472;
+      writePointer(header, MSG_CONTROL_WORD, addressOf(control));
+      header[MSG_CONTROLLEN_WORD] = GSO_CONTROL_BYTES;
+      expect(sendmmsg(sender, addressOf(header), 1, 0)).toBe(1);
+      const sizes: number[] = [];
+      for (let got = read(receiver, addressOf(payload), payload.length); got > 0; ) {
+        sizes.push(got);
+        got = read(receiver, addressOf(payload), payload.length);
+      }
+      expect(sizes).toEqual([...Array(44).fill(1472), 65_507 - 44 * 1472]);
+    } finally {
+      closeUdpSocket(receiver);
+      closeUdpSocket(sender);
+    }
+  });
+
   it('segments and coalesces, as its kernel says', () => {
-    expect(probeUdpSegment).not.toThrow();
-    expect(probeUdpGro).not.toThrow();
+    for (const family of [4, 6] as const) {
+      expect(() => probeUdpSegment(family)).not.toThrow();
+      expect(() => probeUdpGro(family)).not.toThrow();
+    }
     expect(() => enableUdpGro(-1)).toThrow('setsockopt UDP_GRO: EBADF');
   });
 

@@ -90,6 +90,21 @@ describe('findPartialChecksum', () => {
     }
   });
 
+  it.each([0, 4, 6, 15])(
+    "leaves TCP alone whose data offset is %i words: below a header's five, or beyond the frame",
+    (words) => {
+      const { bytes, upper } = makeFrame({ ipv6: false, tcp: true, tags: 0, payload: new Uint8Array(3) });
+      bytes[upper + 12] = words << 4;
+      expect(findPartialChecksum(bytes, 0, bytes.length)).toBe(CHECKSUM_FINISHED);
+    },
+  );
+
+  it.each([-1, 1])('leaves UDP alone whose length field is off by %i', (off) => {
+    const { bytes, view, upper } = makeFrame({ ipv6: true, tcp: false, tags: 1, payload: new Uint8Array(3) });
+    view.setUint16(upper + 4, 11 + off);
+    expect(findPartialChecksum(bytes, 0, bytes.length)).toBe(CHECKSUM_FINISHED);
+  });
+
   it('survives any bytes', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {

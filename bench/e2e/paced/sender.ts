@@ -22,7 +22,7 @@ import {
 import { EAGAIN, ENOBUFS, lastErrno, SystemCallError } from '../../../src/sys/errno.js';
 import { sendmmsg } from '../../../src/sys/libc.js';
 import { addressOf, pin, writePointer } from '../../../src/sys/memory.js';
-import { SOCKADDR_IN_BYTES, writeSockaddrIn } from '../../../src/sys/sockaddr.js';
+import { writeSockaddr } from '../../../src/sys/sockaddr.js';
 import { openUdpSocket } from '../../../src/sys/udp-socket.js';
 import { addressBytes, DATAGRAM_BYTES, makeMessages } from './messages.js';
 import { Pace, TICK_SECONDS } from './pace.js';
@@ -32,10 +32,10 @@ const SEND_BUFFER_BYTES = 8 * 1024 * 1024;
 
 const [address = '', port = ''] = process.argv.slice(2);
 const messages = makeMessages(BATCH_COUNT);
-writeSockaddrIn(messages.bytes, messages.sockaddrOffset, addressBytes(address), Number(port));
+const sockaddrBytes = writeSockaddr(messages.bytes, messages.sockaddrOffset, addressBytes(address), Number(port));
 for (let i = 0; i < BATCH_COUNT; i++) {
   writePointer(messages.words, i * MMSGHDR_WORDS + MSG_NAME_WORD, messages.sockaddrAddress);
-  messages.words[i * MMSGHDR_WORDS + MSG_NAMELEN_WORD] = SOCKADDR_IN_BYTES;
+  messages.words[i * MMSGHDR_WORDS + MSG_NAMELEN_WORD] = sockaddrBytes;
 }
 /** One message over the same payloads: their iovecs stand one behind the other. */
 const segmented = pin(messages.words.slice(0, MMSGHDR_WORDS));

@@ -23,9 +23,10 @@
  *
  * An error is `{ "error": { "code", "message", "retryable" } }` with the status of its code (errors.ts).
  */
-import { isIP, isIPv4 } from 'node:net';
+import { isIP } from 'node:net';
 import { z } from 'zod';
 import { askedSettings, storedSettings } from '../networks/network-settings.js';
+import { canonicalIp, whyNoVtep } from '../vtep-address.js';
 import { publishedPortSchema, publishSchema } from './publish-schema.js';
 
 export { FLOOD_MODES, RESERVED_BITS_MODES } from '../networks/network-settings.js';
@@ -40,12 +41,12 @@ const MTU_RULE = 'must be a whole number of bytes from 576 to 65485';
 const PORT_RULE = 'must be a UDP port from 1 to 65535';
 const PID_RULE = 'must be a process id: a whole number above 0';
 const MAC_RULE = 'must be six hexadecimal bytes, such as 02:00:5e:10:00:01';
-const IPV4_RULE = 'must be an IPv4 address, such as 10.0.2.7';
 const IP_RULE = 'must be an IPv4 or IPv6 address, such as 10.0.2.7 or fd00:2::7';
 const IPS_RULE = 'must be at most one address a family';
 const SUBNET_RULE = 'must be a network in CIDR form, such as 10.0.2.0/24 or fd00:2::/64';
 const SPAN_RULE = 'must be an address, FIRST-LAST or a CIDR block, such as 10.0.2.10-10.0.2.19';
 const YES_NO_RULE = 'must be true or false';
+const CONTAINER_GROUP_RULE = 'must be a group policy id: a whole number from 1 to 65535';
 const INTERFACE_RULE = 'must be 1 to 15 characters without white space, "/" or ":"';
 const NETNS_RULE = 'must be the name of a network namespace or an absolute path to one';
 
@@ -67,12 +68,6 @@ function isOneOfAFamily(ips: readonly string[]): boolean {
   return new Set(ips.map((ip) => isIP(ip))).size === ips.length;
 }
 
-/** 1.0.0.0 to 223.255.255.255: what an underlay datagram can be sent to as one host. */
-function isUnicastIpv4(ip: string): boolean {
-  const first = Number(ip.split('.')[0]);
-  return first >= 1 && first <= 223;
-}
-
 export const nameSchema = z.string(NAME_RULE).regex(NAME, NAME_RULE);
 export const vniSchema = z.number(VNI_RULE).int(VNI_RULE).min(1, VNI_RULE).max(16_777_215, VNI_RULE);
 export const portSchema = z.number(PORT_RULE).int(PORT_RULE).min(1, PORT_RULE).max(65_535, PORT_RULE);
@@ -83,7 +78,6 @@ export const macSchema = z
   .refine((mac) => (Number.parseInt(mac.slice(0, 2), 16) & 1) === 0, 'must be a unicast address: the first byte even')
   .refine((mac) => mac !== '00:00:00:00:00:00', 'must not be zero')
   .refine((mac) => !mac.startsWith('02:76:74:'), 'must not begin with 02:76:74, which the gateways of networks have');
-export const ipv4Schema = z.string(IPV4_RULE).refine(isIPv4, IPV4_RULE);
 export const ipSchema = z.string(IP_RULE).refine(isIpAddress, IP_RULE);
 /** The form only; networks/ says more (host bits, size, overlap). */
 export const subnetSchema = z.string(SUBNET_RULE).refine(isCidr, SUBNET_RULE);
@@ -116,6 +110,10 @@ const createNetworkFields = z.strictObject({
 
 export const createNetworkSchema = createNetworkFields
   .refine((n) => n.subnet === undefined || n.subnets === undefined, 'give one of subnet and subnets')
+  .refine((n) => n.allowedGroups === undefined || n.groupPolicy === true, {
+    path: ['allowedGroups'],
+    message: 'needs a group policy: switch that on as well',
+  })
   .transform(({ subnet, ...network }) => (subnet === undefined ? network : { ...network, subnets: [subnet] }));
 export type CreateNetwork = z.infer<typeof createNetworkSchema>;
 
@@ -154,6 +152,8 @@ export const endpointSchema = z.object({
   mac: z.string(),
   /** With prefix length: 10.0.0.2/24. */
   addresses: z.array(z.string()),
+  /** Its group policy id. */
+  group: z.number().optional(),
   /** As it was when the registry last answered: it is away. */
   stale: z.boolean().optional(),
   /** On the endpoint's own host only. */
@@ -173,6 +173,15 @@ export const endpointSchema = z.object({
 });
 export type Endpoint = z.infer<typeof endpointSchema>;
 
+/** How a network's floods leave this host now. */
+const floodSchema = z.object({
+  via: z.enum(['replicate', 'multicast']),
+  /** The underlay's multicast group that this host receives. */
+  group: z.string().optional(),
+  /** Why it is so, where the network's setting does not say it. */
+  reason: z.string().optional(),
+});
+
 export const networkDetailSchema = networkSchema.extend({
   endpoints: z.array(endpointSchema),
   peers: z.array(z.object({ address: z.string(), port: z.number() })),
@@ -180,7 +189,9 @@ export const networkDetailSchema = networkSchema.extend({
   usage: z.array(z.object({ cidr: z.string(), used: z.number(), spare: z.number(), free: z.number() })).optional(),
   /** Being removed by force: hosts detach their endpoints. */
   removing: z.boolean().optional(),
-  local: z.object({ bridge: z.string(), tap: z.string(), mtuBytes: z.number() }).optional(),
+  local: z
+    .object({ bridge: z.string(), tap: z.string(), mtuBytes: z.number(), flood: floodSchema.optional() })
+    .optional(),
 });
 export type NetworkDetail = z.infer<typeof networkDetailSchema>;
 
@@ -206,6 +217,13 @@ export const attachSchema = z
       .regex(/^[^\s/:]{1,15}$/, INTERFACE_RULE)
       .optional(),
     publish: publishSchema.optional(),
+    /** The group policy id of what it sends; the network has a group policy. @default none */
+    group: z
+      .number(CONTAINER_GROUP_RULE)
+      .int(CONTAINER_GROUP_RULE)
+      .min(1, CONTAINER_GROUP_RULE)
+      .max(65_535, CONTAINER_GROUP_RULE)
+      .optional(),
     /** @default auto: where the network leads outside and the container has none yet */
     defaultRoute: z.enum(['yes', 'no', 'auto'], 'must be yes, no or auto').optional(),
   })
@@ -222,18 +240,29 @@ export const detachSchema = z
   );
 export type Detach = z.infer<typeof detachSchema>;
 
+/** An underlay address, and of a host with both families the other one. */
+const vtepSchema = z.object({ ip: z.string(), otherIp: z.string().optional(), port: z.number() });
+
 export const nodeSchema = z.object({
   name: z.string(),
-  vtep: z.object({ ip: z.string(), port: z.number() }),
+  vtep: vtepSchema,
   /** This daemon's own. */
   self: z.boolean(),
 });
 export type Node = z.infer<typeof nodeSchema>;
 
+/** One text for each address: it is a key of the registry. */
+const vtepIpSchema = ipSchema
+  .check((context) => {
+    const why = whyNoVtep(context.value);
+    if (why !== undefined) context.issues.push({ code: 'custom', message: why, input: context.value });
+  })
+  .transform(canonicalIp);
+
 /** A VTEP that runs no vtepd (the kernel's VXLAN, a switch): in the flood list of the network on every host. */
 export const peerInputSchema = z.strictObject({
   network: nameSchema,
-  address: ipv4Schema.refine(isUnicastIpv4, 'must be the unicast address of one VTEP'),
+  address: vtepIpSchema,
   port: portSchema.default(4789),
 });
 export const peerSchema = z.object({ network: z.string(), address: z.string(), port: z.number() });
@@ -264,7 +293,7 @@ const counters = z.record(z.string(), z.number());
 export const statusSchema = z.object({
   version: z.string(),
   node: z.string(),
-  vtep: z.object({ ip: z.string(), port: z.number() }),
+  vtep: vtepSchema,
   underlay: z.object({ interface: z.string(), mtuBytes: z.number() }),
   uptimeSeconds: z.number(),
   registry: z.object({
@@ -315,8 +344,18 @@ export const statusSchema = z.object({
     .optional(),
   totals: counters,
   drops: counters,
-  networks: z.array(z.object({ vni: z.number(), network: z.string(), counters })),
-  vteps: z.array(z.object({ address: z.string(), port: z.number(), counters })),
+  networks: z.array(z.object({ vni: z.number(), network: z.string(), flood: floodSchema.optional(), counters })),
+  /** This host's endpoints: what was dropped at the port of each, by cause. */
+  ports: z
+    .array(z.object({ id: z.string(), name: z.string(), network: z.string(), interface: z.string(), drops: counters }))
+    .optional(),
+  /** How many ports are held to their MAC and addresses; with a problem, none is. */
+  portSecurity: z.object({ ports: z.number(), problem: z.string().optional() }).optional(),
+  vteps: z.array(z.object({ address: z.string(), port: z.number(), otherAddress: z.string().optional(), counters })),
+  /** VTEPs of this host's networks that share no family of the underlay with it. */
+  unreachable: z
+    .array(z.object({ network: z.string(), source: z.string(), addresses: z.array(z.string()), reason: z.string() }))
+    .optional(),
 });
 export type Status = z.infer<typeof statusSchema>;
 

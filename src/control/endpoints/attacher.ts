@@ -2,7 +2,7 @@
  * The steps of an attach, each of which can be undone. Control plane, main thread; in the turn of the network and of the
  * container's namespace.
  *
- *     intent ─▶ address ─▶ bridge, TAP ─▶ published ports ─▶ veth ─▶ local copy ─▶ publish ─▶ data plane
+ *     intent ─▶ address ─▶ bridge, TAP ─▶ published ports ─▶ port security ─▶ veth ─▶ local copy ─▶ publish ─▶ data plane
  *
  * A failure undoes what was made, in reverse. A process that ends in between leaves an intent, or an endpoint in the local
  * copy: the next start removes what belongs to the first and completes the second. A registry that is away stops nothing
@@ -19,12 +19,13 @@ import { randomMac } from '../ipam/mac.js';
 import type { Iproute } from '../ports/iproute.js';
 import { hostInterfaceName } from '../ports/names.js';
 import type { Sandbox } from '../ports/namespace.js';
+import type { PortSecurity } from '../ports/port-security.js';
 import { chooseInterface, createVeth, removeVeth } from '../ports/veth.js';
 import type { NetworkValue } from '../registry/schema.js';
 import type { LocalEndpoint, LocalState, StockedAddress } from '../state/local-state.js';
 import { announceTwice } from './announcement.js';
 import * as refusals from './attach-refusals.js';
-import { type EndpointTable, hostEnd } from './endpoint-table.js';
+import { type EndpointTable, hostEnd, securedPort } from './endpoint-table.js';
 import type { LocalNetworks } from './local-networks.js';
 import type { OutageAddresses } from './outage-addresses.js';
 import type { Publisher } from './publisher.js';
@@ -42,6 +43,7 @@ export interface AttacherOptions {
   readonly reach: RegistryReach;
   readonly iproute: Iproute;
   readonly gateway: GatewayManager;
+  readonly ports: PortSecurity;
   /** What the network has here is another now. */
   readonly tell: (network: NetworkValue) => void;
   readonly state: LocalState;
@@ -73,6 +75,7 @@ export class Attacher {
     const { table, iproute, state, logger } = this.options;
     const there = table.on(network.name).find((endpoint) => endpoint.sandboxIdentity === sandbox.identity);
     if (there !== undefined) throw refusals.isAttachedAlready(sandbox.label, there);
+    if (input.group !== undefined && !network.groupPolicy) throw refusals.hasNoGroups(network.name);
     const mac = input.mac ?? randomMac();
     if (table.macs(network.name).includes(mac)) throw refusals.macInUse(mac, network.name);
     const containerInterface = await chooseInterface(iproute, sandbox, input.interface);
@@ -94,7 +97,7 @@ export class Attacher {
     begun: { input: Attach; mac: string; containerInterface: string; id: string; answers: boolean },
     undo: UndoStep[],
   ): Promise<LocalEndpoint> {
-    const { table, locals, addresses, stock, publisher, iproute, gateway, state } = this.options;
+    const { table, locals, addresses, stock, publisher, iproute, gateway, ports, state } = this.options;
     const { input, mac, containerInterface, id } = begun;
     const granted = await this.grant(network, id, input.ips, begun.answers, undo);
     const answers = begun.answers && !this.options.reach.away;
@@ -115,6 +118,7 @@ export class Attacher {
       // A MAC made here is nobody else's: only a given one can have come from another host.
       attachedAt: await (input.mac === undefined || !answers ? Date.now() : publisher.attachedAt(network.name, mac)),
       ...(input.publish === undefined ? {} : { publish: input.publish }),
+      ...(input.group === undefined ? {} : { group: input.group }),
       ...(granted.taken.length === 0 ? {} : { heldAs: heldAs(granted.taken) }),
     };
     if (input.publish !== undefined) {
@@ -123,6 +127,11 @@ export class Attacher {
     }
     const route = { wanted: input.defaultRoute, network, gateways: gateway.gateways(network.name) };
     const defaultGateways = await chooseDefaultGateways(iproute, sandbox, { ...route, addresses: endpoint.addresses });
+    if (network.portSecurity) {
+      // Before there is an interface to send from.
+      await ports.secure(securedPort(endpoint));
+      undo.push(() => ports.release(endpoint.hostInterface));
+    }
     await createVeth(iproute, sandbox, { ...endpoint, ...hostEnd(endpoint), defaultGateways });
     undo.push(() => removeVeth(iproute, id));
     await state.putEndpoint(endpoint);

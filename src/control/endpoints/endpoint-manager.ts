@@ -18,18 +18,20 @@ import { bareAddress } from '../ipam/address-span.js';
 import type { NetworkStore } from '../networks/network-store.js';
 import type { Iproute } from '../ports/iproute.js';
 import { resolveSandbox, sandboxIdentity, sandboxLabel } from '../ports/namespace.js';
+import type { PortSecurity } from '../ports/port-security.js';
 import { adoptHostEnd, removeVeth } from '../ports/veth.js';
 import type { Registry } from '../registry/registry.js';
 import { NETWORKS_PREFIX, type NetworkValue, networkKey, parseNetwork } from '../registry/schema.js';
 import type { LocalEndpoint, LocalState, StockedAddress } from '../state/local-state.js';
 import * as refusals from './attach-refusals.js';
 import { Attacher } from './attacher.js';
-import { EndpointTable, hostEnd } from './endpoint-table.js';
+import { EndpointTable, hostEnd, securedPort } from './endpoint-table.js';
 import { KeyedMutex } from './keyed-mutex.js';
 import { LinkCheck } from './link-check.js';
 import type { LocalNetworks } from './local-networks.js';
 import { LocalRestore } from './local-restore.js';
 import { LostEndpoints } from './lost-endpoints.js';
+import { MtuChange } from './mtu-change.js';
 import { OutageAddresses } from './outage-addresses.js';
 import type { Publisher } from './publisher.js';
 import { isUnreachable, type RegistryReach } from './registry-reach.js';
@@ -45,6 +47,7 @@ export interface EndpointManagerOptions {
   readonly reach: RegistryReach;
   readonly iproute: Iproute;
   readonly gateway: GatewayManager;
+  readonly ports: PortSecurity;
   readonly forwarding: Forwarding;
   readonly state: LocalState;
   readonly logger: Logger;
@@ -69,6 +72,7 @@ export class EndpointManager {
   private readonly attacher: Attacher;
   private readonly linkCheck: LinkCheck;
   private readonly localRestore: LocalRestore;
+  private readonly mtuChange: MtuChange;
 
   constructor(options: EndpointManagerOptions) {
     this.options = options;
@@ -92,6 +96,7 @@ export class EndpointManager {
       tell: (network) => this.tell(network),
     });
     this.localRestore = new LocalRestore({ ...options, table, stock, lost, tell: (network) => this.tell(network) });
+    this.mtuChange = new MtuChange({ table, locals, iproute, mutex, state, logger });
     this.linkCheck = new LinkCheck({
       ...{ table, locals, iproute, mutex, logger },
       detach: (endpoint) => this.detachNow(endpoint),
@@ -175,6 +180,12 @@ export class EndpointManager {
     this.options.gateway.checkSoon();
   }
 
+  /** The underlay's MTU is this: the networks that follow it get theirs. Never rejects. */
+  followMtu(underlayMtuBytes: number): Promise<void> {
+    this.options.locals.underlayMtuBytes = underlayMtuBytes;
+    return this.mtuChange.apply();
+  }
+
   /** @throws VtepError as its steps do; nothing of the endpoint is left then. */
   attach(input: Attach): Promise<LocalEndpoint> {
     return this.mutex.run(input.network, async () => {
@@ -243,7 +254,7 @@ export class EndpointManager {
 
   private async detachNow(endpoint: LocalEndpoint): Promise<void> {
     if (this.table.get(endpoint.id) !== endpoint) return;
-    const { locals, iproute, state, logger, gateway, reach, onOwed } = this.options;
+    const { locals, iproute, state, logger, gateway, ports, reach, onOwed } = this.options;
     const network = locals.get(endpoint.network);
     const wasPublished = this.table.isPublished(endpoint.id);
     this.table.delete(endpoint.id);
@@ -266,6 +277,7 @@ export class EndpointManager {
       if (wasPublished) onOwed();
       throw error;
     }
+    await ports.release(endpoint.hostInterface);
     await gateway.unpublish(endpoint.id);
     const stocked = unpublished ? await this.releaseAddresses(endpoint, network) : [];
     try {
@@ -330,8 +342,9 @@ export class EndpointManager {
 
   /** In the network's turn: a lost endpoint becomes one of this host's. */
   private async takeUp(network: NetworkValue, endpoint: LocalEndpoint): Promise<void> {
-    const { locals, state, iproute } = this.options;
+    const { locals, state, iproute, ports } = this.options;
     await locals.adopt(network);
+    if (network.portSecurity) await ports.secure(securedPort(endpoint));
     await state.putEndpoint(endpoint);
     this.table.set(endpoint);
     await adoptHostEnd(iproute, hostEnd(endpoint));

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { bareAddress, canonicalAddress } from '../ipam/address-span.js';
 import type { MacClaim } from '../mac-claims.js';
 import { hostInterfaceName } from '../ports/names.js';
+import type { SecuredPort } from '../ports/port-ruleset.js';
 import type { LocalEndpoint } from '../state/local-state.js';
 
 export class EndpointTable {
@@ -31,8 +32,9 @@ export class EndpointTable {
 
   /** What they have: the data plane delivers here. */
   claims(network: string): MacClaim[] {
-    return this.on(network).map(({ mac, attachedAt, addresses }) => ({
+    return this.on(network).map(({ mac, attachedAt, addresses, group }) => ({
       ...{ mac, since: attachedAt ?? 0, addresses: addresses.map((text) => canonicalAddress(bareAddress(text))) },
+      ...(group === undefined ? {} : { group }),
     }));
   }
 
@@ -67,6 +69,11 @@ export class EndpointTable {
       if (!this.all().some((endpoint) => endpoint.hostInterface === hostInterfaceName(id))) return id;
     }
   }
+}
+
+/** What PortSecurity takes. */
+export function securedPort({ hostInterface, network, mac, addresses }: LocalEndpoint): SecuredPort {
+  return { interface: hostInterface, network, mac, addresses };
 }
 
 /** What adoptHostEnd() takes. */

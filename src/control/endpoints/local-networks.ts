@@ -6,20 +6,20 @@
  *
  * Control plane, main thread; the caller serialises the calls for one network.
  */
+
+import type { IpFamily } from '../../wire/ip-address.js';
+import type { NetworkDetail } from '../api/schema.js';
 import { VtepError } from '../errors.js';
 import type { Forwarding } from '../forwarding.js';
 import { bridgeAddresses } from '../gateway/address-plan.js';
 import type { GatewayManager } from '../gateway/gateway-manager.js';
+import { overlayMtuBytes } from '../overlay-mtu.js';
 import { ensureBridge, removeBridge } from '../ports/bridge.js';
 import type { Iproute, Link } from '../ports/iproute.js';
 import { bridgeName, tapName } from '../ports/names.js';
 import type { Reconciler } from '../reconcile/reconciler.js';
 import { type NetworkValue, networkValueSchema } from '../registry/schema.js';
 import type { LocalState } from '../state/local-state.js';
-
-/** Outer Ethernet, IPv4, UDP and VXLAN headers less the outer Ethernet that the underlay MTU does not count, plus the
- * inner Ethernet header that it does: 20 + 8 + 8 + 14. */
-const VXLAN_OVERHEAD_BYTES = 50;
 
 export class LocalNetworks {
   private readonly options: {
@@ -28,16 +28,22 @@ export class LocalNetworks {
     readonly reconciler: Reconciler;
     readonly state: LocalState;
     readonly gateway: GatewayManager;
+    /** At the start. */
     readonly underlayMtuBytes: number;
+    /** That this host has an underlay address of. */
+    readonly families: readonly IpFamily[];
     /** The network's bridge stands. */
     readonly onOpened?: (network: NetworkValue) => void;
     /** The network's bridge goes. */
     readonly onClosed?: (name: string) => Promise<void>;
   };
   private readonly networks = new Map<string, NetworkValue>();
+  /** Of the interface, or less by the routes to the other VTEPs. */
+  underlayMtuBytes: number;
 
   constructor(options: LocalNetworks['options']) {
     this.options = options;
+    this.underlayMtuBytes = options.underlayMtuBytes;
   }
 
   get(name: string): NetworkValue | undefined {
@@ -55,7 +61,20 @@ export class LocalNetworks {
   }
 
   mtuBytes(network: NetworkValue): number {
-    return network.mtuBytes === 0 ? this.options.underlayMtuBytes - VXLAN_OVERHEAD_BYTES : network.mtuBytes;
+    return network.mtuBytes === 0 ? this.roomBytes() : network.mtuBytes;
+  }
+
+  /** The largest packet of an overlay that the underlay takes in one piece. */
+  roomBytes(): number {
+    return overlayMtuBytes(this.underlayMtuBytes, this.options.families);
+  }
+
+  /** What there is of it on this host. */
+  facts(network: NetworkValue): NonNullable<NetworkDetail['local']> {
+    const { vni } = network;
+    const flood = this.options.forwarding.status().networks.find((open) => open.vni === vni)?.flood;
+    const mtuBytes = this.mtuBytes(network);
+    return { bridge: bridgeName(vni), tap: tapName(vni), mtuBytes, ...(flood === undefined ? {} : { flood }) };
   }
 
   /** Idempotent. @throws VtepError of the data plane or the kernel; nothing is left of a network that was not open. */
@@ -108,6 +127,14 @@ export class LocalNetworks {
     await this.ensurePorts(network);
   }
 
+  /** TAP, bridge and the data plane's table get the network's MTU: from the table outwards if it grows, else towards it. */
+  async applyMtu(network: NetworkValue): Promise<void> {
+    const before = (await this.options.iproute.link(bridgeName(network.vni)))?.mtu ?? 0;
+    if (this.mtuBytes(network) > before) this.openForwarding(network);
+    await this.ensurePorts(network);
+    this.openForwarding(network);
+  }
+
   private openForwarding(network: NetworkValue): void {
     this.options.forwarding.openNetwork({
       name: network.name,
@@ -115,11 +142,14 @@ export class LocalNetworks {
       tapName: tapName(network.vni),
       mtuBytes: this.mtuBytes(network),
       learning: network.learning,
+      flood: network.flood,
+      group: network.group,
       suppression: network.arpSuppression,
       gateways: bridgeAddresses(network),
       learntMacsMax: network.learntMacsMax,
       stormLimit: network.stormLimit,
       groupPolicy: network.groupPolicy,
+      allowedGroups: network.allowedGroups,
       tolerant: network.reservedBits === 'tolerant',
     });
   }
@@ -129,7 +159,7 @@ export class LocalNetworks {
     if (mtuBytes < 576) {
       throw new VtepError(
         'VTEP_ERR_UNDERLAY',
-        `the underlay's MTU of ${this.options.underlayMtuBytes} leaves ${mtuBytes} bytes for network "${network.name}": 576 are needed`,
+        `the underlay's MTU of ${this.underlayMtuBytes} leaves ${mtuBytes} bytes for network "${network.name}": 576 are needed`,
       );
     }
     await ensureBridge(this.options.iproute, { vni: network.vni, network: network.name, mtuBytes });

@@ -3,6 +3,7 @@
  *
  *     intents     an attach that was not finished: its veth goes (its address is swept when the registry answers)
  *     endpoints   with their veth: taken up; without (the container ended, the host was booted): forgotten
+ *     ports       who may send from what: the table is made anew, also without what an unfinished attach left in it
  *     networks    with endpoints: opened; without: bridge and TAP go
  *     the rest    veths with an alias of vtep's: LostEndpoints; bridges and TAPs that nobody has open: removed
  */
@@ -11,10 +12,11 @@ import type { GatewayManager } from '../gateway/gateway-manager.js';
 import { removeBridge } from '../ports/bridge.js';
 import type { Iproute, Link } from '../ports/iproute.js';
 import { bridgeName, parseVniName, tapName } from '../ports/names.js';
+import type { PortSecurity } from '../ports/port-security.js';
 import { adoptHostEnd, removeVeth } from '../ports/veth.js';
 import { type NetworkValue, networkValueSchema } from '../registry/schema.js';
 import type { LocalState } from '../state/local-state.js';
-import { type EndpointTable, hostEnd } from './endpoint-table.js';
+import { type EndpointTable, hostEnd, securedPort } from './endpoint-table.js';
 import type { LocalNetworks } from './local-networks.js';
 import type { LostEndpoints } from './lost-endpoints.js';
 import type { OutageAddresses } from './outage-addresses.js';
@@ -26,6 +28,7 @@ export interface LocalRestoreOptions {
   readonly lost: LostEndpoints;
   readonly iproute: Iproute;
   readonly gateway: GatewayManager;
+  readonly ports: PortSecurity;
   readonly state: LocalState;
   readonly logger: Logger;
   /** What the network has here is another now. */
@@ -41,7 +44,7 @@ export class LocalRestore {
 
   /** @throws VtepError VTEP_ERR_KERNEL, VTEP_ERR_STATE */
   async restore(): Promise<void> {
-    const { state, logger, gateway, stock, lost, table, iproute, locals } = this.options;
+    const { state, logger, gateway, ports, stock, lost, table, iproute, locals } = this.options;
     if (state.setAside !== undefined) {
       logger.error(
         { event: 'state.set-aside', path: state.setAside },
@@ -54,6 +57,8 @@ export class LocalRestore {
     stock.load();
     lost.find(links, (id) => table.has(id));
     const used = locals.stored().filter(({ name }) => table.on(name).length > 0);
+    const secured = used.filter(({ portSecurity }) => portSecurity).flatMap(({ name }) => table.on(name));
+    await ports.restore(secured.map(securedPort), lost.ports());
     gateway.restore(used, table.all());
     await this.removeStrayBridges(links);
     for (const name of state.networks().keys()) {

@@ -69,6 +69,11 @@ export class LostEndpoints {
     return this.lost.has(id);
   }
 
+  /** Their host interfaces. */
+  ports(): { interface: string; network: string }[] {
+    return [...this.lost.values()].map(({ link, network }) => ({ interface: link.ifname, network }));
+  }
+
   /** The VNIs of bridges that such a veth is in. */
   bridges(): Set<string | undefined> {
     return new Set([...this.lost.values()].map(({ link }) => link.master));
@@ -123,6 +128,7 @@ export class LostEndpoints {
       addresses: addresses.map((address) => withPrefixLength(network, address)),
       mtuBytes: mtuBytes(network),
       ...sandboxOf(veth, peer),
+      ...(record?.group === undefined ? {} : { group: record.group }),
       hostInterface: veth.link.ifname,
     };
     return { network, endpoint };

@@ -1,5 +1,5 @@
 /**
- * The program `nft`, for the one table that is vtep's; other tables are looked at, never touched. Main thread.
+ * The program `nft`, for one table that is vtep's; other tables are looked at, never touched. Main thread.
  *
  * Errors: VTEP_ERR_KERNEL with nft's own first line, or saying that nft is not installed.
  */
@@ -8,7 +8,6 @@ import { VtepError } from '../errors.js';
 import { TABLE } from './ruleset.js';
 
 const TIMEOUT_MS = 20_000;
-const TABLE_WORDS = TABLE.split(' ');
 
 interface ChainObject {
   readonly chain?: {
@@ -22,10 +21,15 @@ interface ChainObject {
 
 export class Nftables {
   private readonly command: readonly string[];
+  private readonly table: readonly string[];
 
-  /** @param prefix put before the command, as Iproute's. @param program for tests: one that is not there. */
-  constructor(prefix: readonly string[], program = 'nft') {
+  /**
+   * @param prefix put before the command, as Iproute's. @param program for tests: one that is not there
+   * @param table family and name
+   */
+  constructor(prefix: readonly string[], program = 'nft', table = TABLE) {
     this.command = [...prefix, program];
+    this.table = table.split(' ');
   }
 
   /** @param text of ruleset(): all of it is taken, or nothing. */
@@ -33,16 +37,17 @@ export class Nftables {
     await this.run(['-f', '-'], text);
   }
 
-  /** The table as the kernel has it. @returns undefined if it is not there. */
-  async listing(): Promise<string | undefined> {
-    const { exitCode, stdout, stderr } = await this.attempt(['-n', 'list', 'table', ...TABLE_WORDS]);
+  /** The table as the kernel has it, as text or as nft's JSON. @returns undefined if it is not there. */
+  async listing(format: 'text' | 'json' = 'text'): Promise<string | undefined> {
+    const flags = format === 'json' ? ['-n', '-j'] : ['-n'];
+    const { exitCode, stdout, stderr } = await this.attempt([...flags, 'list', 'table', ...this.table]);
     if (exitCode === 0) return stdout;
     if (/No such file or directory/.test(stderr)) return undefined;
     throw failure('list table', stderr);
   }
 
   async remove(): Promise<void> {
-    const { exitCode, stderr } = await this.attempt(['delete', 'table', ...TABLE_WORDS]);
+    const { exitCode, stderr } = await this.attempt(['delete', 'table', ...this.table]);
     if (exitCode !== 0 && !/No such file or directory/.test(stderr)) throw failure('delete table', stderr);
   }
 

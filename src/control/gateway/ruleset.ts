@@ -15,6 +15,7 @@
  */
 import { gatewayMac } from '../ipam/mac.js';
 import { bridgeName } from '../ports/names.js';
+import { allIps, familyOf, type VtepIps } from '../vtep-address.js';
 import type { Gateway } from './gateways-of.js';
 
 export const TABLE = 'inet vtep';
@@ -38,7 +39,7 @@ export interface PortBinding {
 
 export interface DesiredRules {
   /** This host's VTEP: its datagrams are none of conntrack's business either. */
-  readonly tunnel: { readonly ip: string; readonly port: number };
+  readonly tunnel: VtepIps & { readonly port: number };
   readonly networks: readonly RulesetNetwork[];
   readonly bindings: readonly PortBinding[];
 }
@@ -52,8 +53,8 @@ export function ruleset(desired: DesiredRules): string {
     // Before conntrack's reassembly at -400: fragments between containers pass one by one. The tunnel's own only after it,
     // since all but the first of them have no port to be known by.
     chain('raw', 'filter hook prerouting priority -450', rawRules(networks)),
-    chain('raw-input', 'filter hook prerouting priority raw', [tunnelRule(desired.tunnel, 'daddr')]),
-    chain('raw-output', 'filter hook output priority raw', [tunnelRule(desired.tunnel, 'saddr')]),
+    chain('raw-input', 'filter hook prerouting priority raw', tunnelRules(desired.tunnel, 'daddr')),
+    chain('raw-output', 'filter hook output priority raw', tunnelRules(desired.tunnel, 'saddr')),
     chain('forward', 'filter hook forward priority filter', [
       ...on(
         networks,
@@ -75,8 +76,8 @@ function chain(name: string, type: string, rules: readonly string[]): string {
   return `\tchain ${name} {\n\t\ttype ${type}; policy accept;\n${rules.map((rule) => `\t\t${rule}\n`).join('')}\t}\n`;
 }
 
-function tunnelRule({ ip, port }: DesiredRules['tunnel'], end: 'saddr' | 'daddr'): string {
-  return `${ip.includes(':') ? 'ip6' : 'ip'} ${end} ${ip} udp dport ${port} notrack accept`;
+function tunnelRules(tunnel: DesiredRules['tunnel'], end: 'saddr' | 'daddr'): string[] {
+  return allIps(tunnel).map((ip) => `${word(familyOf(ip))} ${end} ${ip} udp dport ${tunnel.port} notrack accept`);
 }
 
 function rawRules(networks: readonly RulesetNetwork[]): string[] {

@@ -16,9 +16,11 @@
  */
 import type { Logger } from 'pino';
 import { VtepError } from '../errors.js';
+import { lockJournalled } from '../registry/journalled-writes.js';
 import type { Registry } from '../registry/registry.js';
-import { encodeValue, nodeKey, nodeValueSchema, parseNode } from '../registry/schema.js';
+import { encodeValue, JOURNAL_FEATURE, NODES_PREFIX, nodeKey, nodeValueSchema, parseNode } from '../registry/schema.js';
 import type { LocalState } from '../state/local-state.js';
+import { allIps, type VtepIps } from '../vtep-address.js';
 
 const RETRY_MS = { min: 500, max: 1000 };
 /** Consul invalidates a session when twice its TTL has passed. */
@@ -32,7 +34,7 @@ const API_VERSION = 1;
 export interface NodeSessionOptions {
   readonly registry: Registry;
   readonly node: string;
-  readonly vtep: { readonly ip: string; readonly port: number };
+  readonly vtep: VtepIps & { readonly port: number };
   /** How long after its last sign of life this host counts as gone. At least 20, except in tests. */
   readonly ttlSeconds: number;
   /** New at each start of the daemon. */
@@ -207,21 +209,22 @@ export class NodeSession {
     const key = nodeKey(node);
     const value = encodeValue(nodeValueSchema, {
       v: 1,
-      vtep: { ip: vtep.ip, port: vtep.port },
+      vtep: { ip: vtep.ip, port: vtep.port, ...(vtep.otherIp === undefined ? {} : { otherIp: vtep.otherIp }) },
       apiVersion: API_VERSION,
-      features: [],
+      features: [JOURNAL_FEATURE],
       instanceId: this.options.instanceId,
       hostId,
     });
     for (let tries = 0; tries < LOCK_TRIES_MAX; tries++) {
-      if (await registry.transaction([{ verb: 'lock', key, value, session }])) {
+      if (await lockJournalled(registry, NODES_PREFIX, { key, value, session })) {
         if (this.vtep === vtep) this.mayTakeOver = false;
         return session;
       }
       const holder = await registry.get(key);
       if (holder?.session === undefined || holder.session === session) continue;
       const other = parseNode(holder);
-      const isThisHost = other?.vtep.ip === vtep.ip || (this.mayTakeOver && other?.hostId === hostId);
+      const isAtOwnAddress = other !== undefined && allIps(other.vtep).some((ip) => allIps(vtep).includes(ip));
+      const isThisHost = isAtOwnAddress || (this.mayTakeOver && other?.hostId === hostId);
       if (!isThisHost) {
         await registry.destroySession(session);
         await state.setSession(undefined);

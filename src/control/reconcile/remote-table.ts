@@ -15,7 +15,8 @@
  * Main thread; no I/O of its own.
  */
 import type { Logger } from 'pino';
-import type { Forwarding, VtepAddress } from '../forwarding.js';
+import type { IpFamily } from '../../wire/ip-address.js';
+import type { Forwarding } from '../forwarding.js';
 import { bareAddress, canonicalAddress } from '../ipam/address-span.js';
 import type { MacClaim } from '../mac-claims.js';
 import type { RegistryEntry, RegistryListing } from '../registry/registry.js';
@@ -28,7 +29,9 @@ import {
   parsePeer,
   parsePeerKey,
 } from '../registry/schema.js';
+import { addressFor, type VtepIps } from '../vtep-address.js';
 import { AbsenceJudge } from './absence-judge.js';
+import { type Unreachable, UnreachableVteps } from './unreachable-vteps.js';
 
 /** What was read, and what it said when it could be read last. */
 interface Known<T> {
@@ -36,13 +39,15 @@ interface Known<T> {
   readonly value: T | undefined;
 }
 
+type RemoteVtep = VtepIps & { readonly port: number };
+
 interface TrackedNetwork {
   readonly name: string;
   readonly vni: number;
   /** By node. */
   readonly endpoints: Map<string, Known<readonly EndpointRecord[]>>;
   /** By address. */
-  readonly peers: Map<string, Known<VtepAddress>>;
+  readonly peers: Map<string, Known<RemoteVtep>>;
   /** What the data plane has: by node, the session that held its endpoints. */
   readonly applied: Map<string, string>;
   readonly appliedPeers: Set<string>;
@@ -53,6 +58,8 @@ interface TrackedNetwork {
 export interface RemoteTableOptions {
   /** This host's own node is skipped. */
   readonly node: string;
+  /** That this host has an underlay address of. */
+  readonly families: readonly IpFamily[];
   readonly forwarding: Forwarding;
   readonly logger: Logger;
   /** What forwarding hears of a node's endpoints, for whoever else goes by it; undefined: the node is gone. */
@@ -73,7 +80,8 @@ export class RemoteTable {
   private readonly options: RemoteTableOptions;
   private readonly nowMs: () => number;
   private readonly judge: AbsenceJudge;
-  private readonly nodes = new Map<string, Known<VtepAddress>>();
+  private readonly nodes = new Map<string, Known<RemoteVtep>>();
+  private readonly unreachableVteps: UnreachableVteps;
   private readonly nodeAbsentSince = new Map<string, number>();
   private readonly networks = new Map<string, TrackedNetwork>();
   private timer: NodeJS.Timeout | undefined;
@@ -83,10 +91,16 @@ export class RemoteTable {
     this.options = options;
     this.nowMs = options.nowMs ?? (() => performance.now());
     this.judge = new AbsenceJudge(options);
+    this.unreachableVteps = new UnreachableVteps(options.families, options.logger);
   }
 
   nodeCount(): number {
     return this.nodes.size;
+  }
+
+  /** Those that share no family of the underlay with this host. */
+  unreachable(): Unreachable[] {
+    return this.unreachableVteps.all();
   }
 
   /** No reading of nodes/ is newer than the last failed query. */
@@ -119,6 +133,7 @@ export class RemoteTable {
 
   close(name: string): void {
     this.networks.delete(name);
+    this.unreachableVteps.forgetNetwork(name);
   }
 
   /** What was known when the last run ended. */
@@ -156,11 +171,15 @@ export class RemoteTable {
   setPeers(name: string, entries: readonly RegistryEntry[]): void {
     const network = this.networks.get(name);
     if (network === undefined) return;
-    const parse = (entry: RegistryEntry) => parsePeer(entry, this.report);
+    const parse = (entry: RegistryEntry) => {
+      const peer = parsePeer(entry, this.report);
+      return peer && { ip: peer.address, port: peer.port };
+    };
     for (const address of replace(network.peers, entries, (key) => parsePeerKey(key)?.address, parse).changed) {
       const source = `peer/${address}`;
       const known = network.peers.get(address);
       if (known === undefined) {
+        this.unreachableVteps.forget(network.name, source);
         if (network.appliedPeers.delete(address)) this.options.forwarding.removeRemote(network.vni, source);
       } else if (known.value !== undefined && this.set(network, source, known.value, [])) {
         network.appliedPeers.add(address);
@@ -181,10 +200,7 @@ export class RemoteTable {
 
   /** @returns how many other nodes were there and are not any more. */
   private replaceNodes(entries: readonly RegistryEntry[]): { gone: number } {
-    const parse = (entry: RegistryEntry) => {
-      const vtep = parseNode(entry, this.report)?.vtep;
-      return vtep && { address: vtep.ip, port: vtep.port };
-    };
+    const parse = (entry: RegistryEntry) => parseNode(entry, this.report)?.vtep;
     let gone = 0;
     for (const node of replace(this.nodes, entries, parseNodeKey, parse).changed) {
       if (this.nodes.has(node)) this.nodeAbsentSince.delete(node);
@@ -202,6 +218,7 @@ export class RemoteTable {
     const node = this.nodes.get(name);
     const endpoints = network.endpoints.get(name);
     if (node === undefined || endpoints === undefined) {
+      this.unreachableVteps.forget(network.name, `node/${name}`);
       if (!network.applied.has(name) || network.absent.has(name)) return;
       network.absent.set(name, this.nowMs());
       this.arm(this.believedAtMs(network, name));
@@ -213,6 +230,8 @@ export class RemoteTable {
     if (this.set(network, `node/${name}`, node.value, endpoints.value.map(toClaim))) {
       network.applied.set(name, holderOf(endpoints.entry));
       this.options.onNode?.(network.name, name, endpoints.value);
+    } else if (this.unreachableVteps.has(network.name, `node/${name}`) && network.applied.delete(name)) {
+      this.options.onNode?.(network.name, name, undefined);
     }
   }
 
@@ -265,7 +284,14 @@ export class RemoteTable {
     );
   }
 
-  private set(network: TrackedNetwork, source: string, vtep: VtepAddress, macs: readonly MacClaim[]): boolean {
+  private set(network: TrackedNetwork, source: string, remote: RemoteVtep, macs: readonly MacClaim[]): boolean {
+    const vtep = addressFor(this.options.families, remote);
+    if (vtep === undefined) {
+      this.unreachableVteps.note(network.name, source, remote);
+      this.options.forwarding.removeRemote(network.vni, source);
+      return false;
+    }
+    this.unreachableVteps.forget(network.name, source);
     try {
       this.options.forwarding.setRemote(network.vni, source, vtep, macs);
       return true;

@@ -24,12 +24,18 @@ export function dropRegistryConnections(): void {
   for (const agent of agents) agent.destroy();
 }
 
-export function createAgent(secure: boolean, tls: TlsFiles | undefined): HttpAgent {
+/** @param tls a function: asked for each connection */
+export function createAgent(secure: boolean, tls: TlsFiles | (() => TlsFiles) | undefined): HttpAgent {
   const connections = { keepAlive: true, keepAliveMsecs: PROBE_MS };
-  const agent = secure ? new HttpsAgent({ ...connections, ...tls }) : new HttpAgent(connections);
+  const tlsOfNow = typeof tls === 'function' ? tls : () => tls;
+  // A session that is taken up again goes on with the certificate that it began with.
+  const agent = secure ? new HttpsAgent({ ...connections, maxCachedSessions: 0 }) : new HttpAgent(connections);
   const limited = agent as unknown as { createConnection(...given: unknown[]): Duplex };
   const create = limited.createConnection;
-  limited.createConnection = (...given) => limitConnecting(create.apply(agent, given) as Socket, secure);
+  limited.createConnection = (options, ...more) => {
+    const own = secure ? Object.assign({}, options, tlsOfNow()) : options;
+    return limitConnecting(create.call(agent, own, ...more) as Socket, secure);
+  };
   agents.add(agent);
   return agent;
 }

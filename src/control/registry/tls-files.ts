@@ -1,9 +1,10 @@
 /**
  * The files of a TLS connection to the registry: who may have signed the server's certificate, and this host's own
- * certificate with its key. Control plane; read once, at start-up, so that a wrong file is told there and then.
+ * certificate with its key. Control plane; read at start-up, so that a wrong file is told there and then, and followed
+ * from then on: certificates are exchanged before they end, and no restart is needed for it.
  */
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { VtepError } from '../errors.js';
 
 export interface TlsPaths {
@@ -42,6 +43,35 @@ export function readTlsFiles(paths: TlsPaths): TlsFiles {
     }
   }
   return files;
+}
+
+/**
+ * @returns the files of now, for each new connection. Files that do not fit together, as in the middle of an exchange,
+ *   change nothing: the last ones that did stay. @throws VtepError as readTlsFiles, for the first ones
+ */
+export function followTlsFiles(paths: TlsPaths): () => TlsFiles {
+  let seen = stampsOf(paths);
+  let current = readTlsFiles(paths);
+  return () => {
+    const now = stampsOf(paths);
+    if (now === seen) return current;
+    try {
+      current = readTlsFiles(paths);
+      seen = now;
+    } catch {
+      // Being exchanged: looked at again with the next connection.
+    }
+    return current;
+  };
+}
+
+function stampsOf({ ca, cert, key }: TlsPaths): string {
+  return [ca, cert, key].map((path) => (path === undefined ? '' : stampOf(path))).join('|');
+}
+
+function stampOf(path: string): string {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  return stats === undefined ? 'none' : `${stats.ino} ${stats.size} ${stats.mtimeMs}`;
 }
 
 function wrong(option: string, path: string, text: string, cause?: unknown): VtepError {

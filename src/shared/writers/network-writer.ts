@@ -2,10 +2,12 @@
 import { MEMBERSHIP_WORDS, NETWORKS_MAX } from '../layout.js';
 import {
   NETWORK_FLAG_GROUP_POLICY,
+  NETWORK_FLAG_GROUP_RULES,
   NETWORK_FLAG_LEARNING,
   NETWORK_FLAG_SUPPRESSION,
   NETWORK_FLAG_TOLERANT,
   NETWORK_FLAGS_WORD,
+  NETWORK_GROUP_WORD,
   NETWORK_MTU_WORD,
   NETWORK_ROW_WORDS,
   NETWORK_STORM_WORD,
@@ -21,6 +23,7 @@ export interface NetworkRow {
   readonly learning: boolean;
   readonly suppression?: boolean;
   readonly groupPolicy?: boolean;
+  readonly groupRules?: boolean;
   readonly tolerant?: boolean;
   readonly stormLimit?: number;
 }
@@ -30,6 +33,7 @@ function flagsOf(row: NetworkRow): number {
     (row.learning ? NETWORK_FLAG_LEARNING : 0) |
     (row.suppression ? NETWORK_FLAG_SUPPRESSION : 0) |
     (row.groupPolicy ? NETWORK_FLAG_GROUP_POLICY : 0) |
+    (row.groupPolicy && row.groupRules ? NETWORK_FLAG_GROUP_RULES : 0) |
     (row.tolerant ? NETWORK_FLAG_TOLERANT : 0)
   );
 }
@@ -75,6 +79,11 @@ export class NetworkWriter {
     this.#rows.fill(0, index * NETWORK_ROW_WORDS, (index + 1) * NETWORK_ROW_WORDS);
     this.#membership.fill(0, index * MEMBERSHIP_WORDS, (index + 1) * MEMBERSHIP_WORDS);
     this.#free.push(index);
+  }
+
+  /** From the next frame on floods go to the group. @param vtepIndex of its row; 0: to each member */
+  setGroup(index: number, vtepIndex: number): void {
+    Atomics.store(this.#rows, index * NETWORK_ROW_WORDS + NETWORK_GROUP_WORD, vtepIndex);
   }
 
   addMember(networkIndex: number, vtepIndex: number): void {

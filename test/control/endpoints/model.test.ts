@@ -18,12 +18,14 @@ import type { VtepError } from '../../../src/control/errors.js';
 import type { GatewayManager } from '../../../src/control/gateway/gateway-manager.js';
 import { AddressPool } from '../../../src/control/ipam/address-pool.js';
 import { NetworkStore } from '../../../src/control/networks/network-store.js';
+import { PortSecurity } from '../../../src/control/ports/port-security.js';
 import type { Reconciler } from '../../../src/control/reconcile/reconciler.js';
 import { NETWORKS_PREFIX } from '../../../src/control/registry/schema.js';
 import { LocalState } from '../../../src/control/state/local-state.js';
 import { FakeForwarding } from '../fake-forwarding.js';
 import { MemoryRegistry } from '../memory-registry.js';
 import { FakeKernel } from './fake-kernel.js';
+import { FakePortTable } from './fake-port-table.js';
 
 const RUNS = 300;
 const CONTAINERS = 4;
@@ -31,6 +33,7 @@ const logger = pino({ level: 'silent' });
 
 class Machine {
   readonly kernel = new FakeKernel();
+  readonly portTable = new FakePortTable();
   manager!: EndpointManager;
   private state: LocalState | undefined;
   private session: string | undefined;
@@ -63,9 +66,11 @@ class Machine {
       ...{ publish: nothing, unpublish: nothing, gateways: () => [], checkSoon: () => undefined },
     } as unknown as GatewayManager;
     const reconciler = { openNetwork: () => undefined, closeNetwork: nothing } as unknown as Reconciler;
-    const locals = new LocalNetworks({ iproute, forwarding, reconciler, state, gateway, underlayMtuBytes: 1500 });
+    const parts = { iproute, forwarding, reconciler, state, gateway };
+    const locals = new LocalNetworks({ ...parts, underlayMtuBytes: 1500, families: [4] });
+    const ports = new PortSecurity(this.portTable, logger);
     this.manager = new EndpointManager({
-      ...{ registry, node, networks, locals, addresses, iproute, gateway, forwarding, state, logger },
+      ...{ registry, node, networks, locals, addresses, iproute, gateway, ports, forwarding, state, logger },
       publisher: new Publisher({ registry, node, networks, addresses, logger, session }),
       reach: new RegistryReach(registry, () => registry.down),
       ...{ spareAddresses: 1, silentMs: () => 0, onOwed: () => undefined },
@@ -119,6 +124,7 @@ class World {
         wanted.map((container) => `netns:${machine.container(container)}`).sort(),
       );
       expect(machine.kernel.veths().sort()).toEqual(mine.map(({ hostInterface }) => hostInterface).sort());
+      expect(machine.portTable.ports()).toEqual(machine.kernel.veths().sort());
       expect(machine.kernel.all.has('vtep-b256')).toBe(mine.length > 0);
     }
     if (!model.down) this.checkRegistry();

@@ -46,6 +46,7 @@ beforeEach(() => {
   const logger = pino({ level: 'silent' });
   table = new RemoteTable({
     node: 'me',
+    families: [4],
     forwarding,
     logger,
     holdMs: HOLD_MS,
@@ -192,7 +193,7 @@ describe('RemoteTable', () => {
   it('holds what only the local copy knows from the first reading on', () => {
     const logger = pino({ level: 'silent' });
     const times = { holdMs: HOLD_MS, settleMs: SETTLE_MS, windowMs: WINDOW_MS };
-    table = new RemoteTable({ node: 'me', forwarding, logger, ...times });
+    table = new RemoteTable({ node: 'me', families: [4], forwarding, logger, ...times });
     table.restoreNodes([me(), node('b', '192.0.2.2')]);
     table.open('blue', 256);
     table.setEndpoints('blue', [endpoints('b', [MAC])]);
@@ -236,6 +237,47 @@ describe('RemoteTable', () => {
       'remote 256 peer/192.0.2.51 192.0.2.51:4790 ',
       'gone 256 peer/192.0.2.50',
     ]);
+  });
+
+  it('says who shares no family of the underlay, once, and lets it in as soon as it does', () => {
+    const ips = (vtep: object, index: number) =>
+      entry('nodes/b', { vtep: { port: 4789, ...vtep }, apiVersion: 1, features: [], instanceId: 'i' }, index, 's1');
+    read(me(), ips({ ip: '2001:db8::2' }, 1), node('c', '192.0.2.3'));
+    table.setEndpoints('blue', [endpoints('b', [MAC]), endpoints('c', [OTHER])]);
+    table.setPeers('blue', [peer('2001:db8::50'), peer('192.0.2.50')]);
+    // What is between this host and all others goes on.
+    expect(forwarding.calls.filter((call) => call.startsWith('remote'))).toEqual([
+      `remote 256 node/c 192.0.2.3:4789 ${OTHER}`,
+      'remote 256 peer/192.0.2.50 192.0.2.50:4789 ',
+    ]);
+    expect(table.unreachable()).toEqual([
+      {
+        network: 'blue',
+        source: 'node/b',
+        addresses: ['2001:db8::2'],
+        reason:
+          'node b has only IPv6 (2001:db8::2) on the underlay, this host only IPv4: no frame of network "blue" passes between them; start one of the two with --underlay-family both',
+      },
+      expect.objectContaining({ source: 'peer/2001:db8::50' }),
+    ]);
+    expect(told.map(([, name]) => name)).toEqual(['c']);
+    table.setPeers('blue', []);
+    read(me(), ips({ ip: '2001:db8::2', otherIp: '192.0.2.2' }, 2), node('c', '192.0.2.3'));
+    expect([isKnown('b'), table.unreachable()]).toEqual([true, []]);
+    // It gives IPv4 up again: its MACs lead nowhere from then on.
+    read(me(), ips({ ip: '2001:db8::2' }, 3), node('c', '192.0.2.3'));
+    expect([isKnown('b'), table.unreachable().length, told.at(-1)]).toEqual([false, 1, ['blue', 'b', undefined]]);
+    table.close('blue');
+    expect(table.unreachable()).toEqual([]);
+  });
+
+  it('sends to a host with both families by IPv4, and knows it by IPv6 too', () => {
+    const set = vi.spyOn(forwarding, 'setRemote');
+    const vtep = { ip: '192.0.2.2', otherIp: '2001:db8::2', port: 4789 };
+    read(me(), entry('nodes/b', { vtep, apiVersion: 1, features: [], instanceId: 'i' }, 1, 's1'));
+    table.setEndpoints('blue', [endpoints('b', [MAC])]);
+    const address = { address: '192.0.2.2', port: 4789, otherAddress: '2001:db8::2' };
+    expect(set.mock.calls.map(([, , remote]) => remote)).toEqual([address]);
   });
 
   it('forgets a closed network with its timers', () => {

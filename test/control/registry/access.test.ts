@@ -1,12 +1,12 @@
 /**
  * Tokens and TLS against a Consul that asks for both: what is taken, and in which words the rest is refused.
  */
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createRegistryClient, type RegistryClientOptions } from '../../../src/control/registry/client.js';
-import { readTlsFiles } from '../../../src/control/registry/tls-files.js';
+import { followTlsFiles, readTlsFiles } from '../../../src/control/registry/tls-files.js';
 import { openToken } from '../../../src/control/registry/token.js';
 import { watchPrefix } from '../../../src/control/registry/watcher.js';
 import {
@@ -89,6 +89,24 @@ describe('files for TLS', () => {
   ])('are refused: %s', (_name, paths, words) => {
     expect(() => readTlsFiles(paths())).toThrow(expect.objectContaining({ code: 'VTEP_ERR_INVALID' }));
     expect(() => readTlsFiles(paths())).toThrow(words);
+  });
+
+  it('are followed: a connection is made with what they hold then, and half an exchange changes nothing', async () => {
+    const { ca, host } = consul.certificates;
+    const cert = join(folder, 'followed.pem');
+    const key = join(folder, 'followed.key');
+    copyFileSync(stranger.host.cert, cert);
+    copyFileSync(stranger.host.key, key);
+    const tls = followTlsFiles({ ca, cert, key });
+    const registry = client({ tls });
+    await expect(registry.get('a')).rejects.toThrow(/refused this host's certificate/);
+    renameSync(file('next.pem', readFileSync(host.cert, 'utf8')), cert);
+    expect(tls().cert).toBe(readFileSync(stranger.host.cert, 'utf8'));
+    renameSync(file('next.key', readFileSync(host.key, 'utf8')), key);
+    await registry.put('exchanged', 'x');
+    rmSync(cert);
+    await registry.put('exchanged', 'y');
+    expect((await client({ tls }).get('exchanged'))?.value).toBe('y');
   });
 
   it.each<[string, () => Partial<RegistryClientOptions>, RegExp]>([

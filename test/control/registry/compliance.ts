@@ -4,14 +4,15 @@
  */
 import { randomUUID } from 'node:crypto';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { createRegistryClient, type RegistryClientOptions } from '../../../src/control/registry/client.js';
+import { createRegistryClient } from '../../../src/control/registry/client.js';
 import type { Registry } from '../../../src/control/registry/registry.js';
+import type { TlsFiles } from '../../../src/control/registry/tls-files.js';
 import { rawHttp, soon, stillOpen } from './raw-http.js';
 
 export interface Subject {
   readonly url: string;
   /** What it asks for besides. */
-  readonly access?: { readonly token: string; readonly tls: NonNullable<RegistryClientOptions['tls']> };
+  readonly access?: { readonly token: string; readonly tls: TlsFiles };
 }
 
 const NEVER = new AbortController().signal;

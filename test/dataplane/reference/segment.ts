@@ -36,6 +36,8 @@ import {
 
 /** With 8 bytes of VXLAN the largest UDP payload over IPv4, 65,507. */
 const FRAME_BYTES_MAX = 65_499;
+/** Of TCP with the smallest segments that any kernel sends, 8 bytes: more are an attack. */
+const SEGMENTS_MAX = 8192;
 const FIN = 0x01;
 const PSH = 0x08;
 const CWR = 0x80;
@@ -66,6 +68,8 @@ export function segmentReference(message: Uint8Array): Uint8Array[] {
   if (header.csumOffset !== checksumOffset(packet.protocol)) throw new Error('csum_offset is elsewhere');
   const headerBytes = header.csumStart + packet.transport.length;
   if (headerBytes + header.gsoSize > FRAME_BYTES_MAX) throw new Error('segments too long for a datagram');
+  if (packet.payload.length === 0) throw new Error('a superframe of headers only');
+  if (Math.ceil(packet.payload.length / header.gsoSize) > SEGMENTS_MAX) throw new Error('too many segments');
   return cut(packet.payload, header.gsoSize).map((payload, i, all) =>
     bytesOf(segment(packet, payload, i, i * header.gsoSize, i === all.length - 1)),
   );
@@ -81,7 +85,6 @@ function isOfType(packet: Packet, gsoType: number): boolean {
   return packet.protocol === TCP && packet.family === (gsoType === GSO_TCPV4 ? 4 : 6);
 }
 
-/** At least one piece, also of nothing. */
 function cut(payload: Uint8Array, size: number): Uint8Array[] {
   const pieces: Uint8Array[] = [];
   for (let from = 0; from === 0 || from < payload.length; from += size) pieces.push(payload.slice(from, from + size));

@@ -1,6 +1,6 @@
-/** What this host has routes to, besides the networks of vtep. Control plane. */
-import type { Iproute } from './iproute.js';
-import { INTERFACE_PREFIX } from './names.js';
+/** This host's routes, as far as a new subnet could hide where they lead. Control plane. */
+import type { Iproute } from '../ports/iproute.js';
+import { INTERFACE_PREFIX } from '../ports/names.js';
 
 /** Destinations that a new subnet must not hide; those of vtep's own bridges do not count. */
 export async function hostRoutes(iproute: Iproute): Promise<string[]> {
