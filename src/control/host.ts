@@ -26,6 +26,7 @@ import type {
 } from './api/schema.js';
 import { SESSION_TTL_SECONDS } from './config-options.js';
 import { reportDrops } from './drop-report.js';
+import { endpointAnswer } from './endpoints/endpoint-answer.js';
 import { EndpointListing } from './endpoints/endpoint-listing.js';
 import { EndpointManager } from './endpoints/endpoint-manager.js';
 import { LatestRun } from './endpoints/latest-run.js';
@@ -382,14 +383,9 @@ export class Host implements HostOperations {
   }
 
   private toEndpoint(endpoint: LocalEndpoint): Endpoint {
-    const { id, name, network, mac, addresses, hostInterface, containerInterface, sandbox, mtuBytes, publish, group } =
-      endpoint;
-    const waiting = this.addresses.allConflicts().has(id) ? 'conflict' : 'waiting';
-    const state = this.endpoints.isPublished(id) ? 'published' : waiting;
-    const published = publish === undefined ? {} : { publish: [...publish] };
-    const local = { hostInterface, containerInterface, sandbox, mtuBytes, state, ...published } as const;
-    const known = { id, name, network, node: this.options.node, mac, addresses: [...addresses] };
-    return { ...known, ...(group === undefined ? {} : { group }), local };
+    const waiting = this.addresses.allConflicts().has(endpoint.id) ? 'conflict' : 'waiting';
+    const state = this.endpoints.isPublished(endpoint.id) ? 'published' : waiting;
+    return endpointAnswer(endpoint, this.options.node, state);
   }
 
   private noteContact(error?: unknown): void {

@@ -85,7 +85,7 @@ it('a datagram that was cut short is dropped, as one that the TAP can not take',
   const { arena } = harness.context;
   const datagram = vxlanDatagram(frame(toUs));
   arena.bytes.set(datagram, arena.headerBlocks);
-  decapsulateMessage(harness.context, arena.headerBlocks, datagram.length, 0, 0x0200007f, true);
+  decapsulateMessage(harness.context, arena.headerBlocks, datagram.length, 0, peer, true);
   expect(harness.drops()).toEqual({ truncated: 1 });
   harness.networks.publish(harness.networkIndex, { vni: VNI, tapFds: [-1], mtuBytes: 1450, learning: true });
   expect(arrive('08000000')).toBe(0);
