@@ -323,7 +323,7 @@ class ForwardingTables implements Forwarding {
       return;
     }
     const kind = winner.source === LOCAL_SOURCE ? KIND_LOCAL : KIND_STATIC;
-    if (!this.#fdb.set(low, keyHigh, kind, winner.vtepIndex, 0)) {
+    if (!this.#fdb.setMakingRoom(low, keyHigh, kind, winner.vtepIndex, 0)) {
       this.#options.logger.error({ event: 'fdb.full', network: open.network.name, mac }, 'the FDB is full');
     }
   }

@@ -87,6 +87,15 @@ export class FdbWriter {
     return true;
   }
 
+  /**
+   * As set, for what is registered. Where there is no room, all that was learnt makes some, and is learnt again: whoever
+   * floods the network with new MACs must not keep the registered ones out.
+   */
+  setMakingRoom(keyLow: number, keyHigh: number, kind: number, vtepIndex: number, seconds: number): boolean {
+    if (this.set(keyLow, keyHigh, kind, vtepIndex, seconds)) return true;
+    return this.removeIdle(Number.POSITIVE_INFINITY) > 0 && this.set(keyLow, keyHigh, kind, vtepIndex, seconds);
+  }
+
   /** @returns whether there was such an entry */
   remove(keyLow: number, keyHigh: number): boolean {
     const word = this.#find(keyLow, keyHigh);
