@@ -19,13 +19,15 @@ export function flood(
   frameBytes: number,
   isSuperframe: boolean,
 ): void {
+  // As on the wire: a superframe counts as the frames that it is split into.
+  const frames = isSuperframe ? context.superframe.segmentCount : 1;
   const group = context.networks.group(networkIndex);
   if (group !== 0) {
     if (isSuperframe) splitSuperframe(context, networkIndex, place, group, frameOffset, frameBytes);
     else queueFrame(context, place, group, networkIndex, frameOffset, frameBytes);
-    context.counters.add(networkIndex, FLOODED_FRAMES, 1);
-    context.counters.add(networkIndex, FLOOD_COPIES, 1);
-    context.counters.add(networkIndex, MULTICAST_FRAMES, 1);
+    context.counters.add(networkIndex, FLOODED_FRAMES, frames);
+    context.counters.add(networkIndex, FLOOD_COPIES, frames);
+    context.counters.add(networkIndex, MULTICAST_FRAMES, frames);
     return;
   }
   const wordCount = (context.vteps.highWater() + 31) >> 5;
@@ -41,8 +43,6 @@ export function flood(
       copies++;
     }
   }
-  // As on the wire: a superframe counts as the frames that it is split into.
-  const frames = isSuperframe ? context.superframe.segmentCount : 1;
   if (copies === 0) {
     context.counters.dropMany(networkIndex, DROP_NO_REMOTE, frames);
     return;
