@@ -20,6 +20,8 @@ export function flood(
   frameBytes: number,
   isSuperframe: boolean,
 ): void {
+  // As on the wire: a superframe counts as the frames that it is split into.
+  const frames = isSuperframe ? context.superframe.segmentCount : 1;
   const group = context.networks.group(networkIndex);
   let copies = 0;
   let reached = 0;
@@ -43,8 +45,6 @@ export function flood(
       copies++;
     }
   }
-  // As on the wire: a superframe counts as the frames that it is split into.
-  const frames = isSuperframe ? context.superframe.segmentCount : 1;
   if (copies === 0) {
     context.counters.dropMany(networkIndex, DROP_NO_REMOTE, frames);
     return;
