@@ -4,7 +4,7 @@
  *
  *     from the underlay   datagrams received  =  decap_frames + every drop of decapsulation
  *     from a TAP          frames received     =  encap_frames + drops before the look-up (UNSENT)
- *     between             encap_frames        =  drops on the way (NOWHERE) + flooded_frames + unicast
+ *     between             encap_frames        =  drops on the way (NOWHERE) + requests suppressed + flooded_frames + unicast
  *     to the underlay     unicast + flood_copies  =  tx_datagrams of all VTEPs + underlay_busy + underlay_error
  *
  * What the kernel counts is outside: no worker has received it. Test support.
@@ -45,7 +45,8 @@ export function wrongInCounters({ traffic, drops, txDatagrams }: Totals, receive
   if (received.frames !== undefined && taken !== received.frames) {
     return `${received.frames} frames from TAPs, ${taken} encapsulated or dropped`;
   }
-  const unicast = of('encap_frames') - sum(NOWHERE) - of('flooded_frames');
+  const suppressed = of('arp_suppressed') + of('nd_suppressed');
+  const unicast = of('encap_frames') - sum(NOWHERE) - suppressed - of('flooded_frames');
   const due = unicast + of('flood_copies');
   const left = txDatagrams + sum(REFUSED_BY_KERNEL);
   if (due !== left) return `${due} datagrams due, ${left} sent or refused`;
