@@ -11,7 +11,9 @@
  * the leader first, and "nothing" also by asking for one of the keys that are held, since a token that lost its rights
  * reads an empty list and is refused a key. What can't be confirmed is a failure: what is held stays.
  *
- * Invariants: one query at a time; every listing is a whole reading, so that missed steps do not matter; an entry that has
+ * Who asks may be an incremental reader (incremental-reader.ts), whose listings are whole as well.
+ *
+ * Invariants: one query at a time; every listing is whole, so that missed steps do not matter; an entry that has
  * not changed is the same object in the next listing; two queries never begin closer together than spacingMs(), and a server
  * that answers early without news is asked ever more slowly.
  */
