@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createHostPair, type HostPair, UNDERLAY, waitFor } from '../e2e/host-pair.js';
 import { FrameStream } from './frame-stream.js';
+import { ether } from './packets.js';
 import {
   GHOST_MAC,
   KERNEL_MAC,
@@ -28,9 +29,12 @@ import {
 
 const SENDER = new URL('./raw-frames.mjs', import.meta.url).pathname;
 const VIRTIO_HEADER_HEX = '00'.repeat(10);
+/** With a dozen networks to take up again, on a machine that is busy. */
+const START_MS = 60_000;
 const NETWORKS = Object.keys(PLACES) as NetworkName[];
 
 interface Status {
+  readonly registry: { readonly connected: boolean };
   readonly drops: Record<string, number>;
   readonly totals: Record<string, number>;
   readonly vteps: readonly { address: string }[];
@@ -205,14 +209,26 @@ export class Lab {
       `ip link add ${device} address ${KERNEL_MAC} type vxlan ${vxlan} ${options}`,
       ...(group === '' ? [`bridge fdb append 00:00:00:00:00:00 dev ${device} dst ${vtepd}`] : []),
       `ip addr add ${subnet}.100/24 dev ${device}`,
-      `ip addr add ${subnet6}:100/64 dev ${device} nodad`,
+      // A device reports the groups of its IPv6 addresses as it comes up: frames that no case has sent.
+      isBulk(name)
+        ? `ip addr add ${subnet6}:100/64 dev ${device} nodad`
+        : `echo 1 > /proc/sys/net/ipv6/conf/${device}/disable_ipv6`,
       ...(settings.offloads === undefined ? [] : [`ethtool -K ${device} ${settings.offloads}`]),
       `ip link set ${device} mtu ${settings.mtu ?? mtu} up`,
       `cat /sys/class/net/${device}/ifindex`,
     ];
     const { stdout } = await this.pair.mustExec('b', 'bash', '-ec', steps.join('\n'));
     this.#indexes.set(device, Number(stdout.trim().split('\n').at(-1)));
-    if (!isBulk(name)) this.atKernel[name] = await FrameStream.open(this.pair.netns('b'), device);
+    if (isBulk(name)) return;
+    this.atKernel[name] = await FrameStream.open(this.pair.netns('b'), device);
+    if (settings.vni === undefined && settings.address === undefined) await this.#introduceKernel(name);
+  }
+
+  /** Until vtepd has learnt its MAC: frames for it would be flooded. */
+  async #introduceKernel(name: NetworkName): Promise<void> {
+    const hello = ether({ from: KERNEL_MAC, to: 'ff:ff:ff:ff:ff:ff' }, 0x88b5, new Uint8Array(46));
+    await this.sendFromKernel(name, hello);
+    await waitFor("the kernel's MAC", async () => (await this.fdb(name)).some(({ mac }) => mac === KERNEL_MAC));
   }
 
   async removeKernel(name: NetworkName): Promise<void> {
@@ -271,7 +287,9 @@ export class Lab {
   async restart(...options: string[]): Promise<void> {
     await this.pair.killDaemon('a', 'SIGTERM');
     this.pair.daemonOptions = ['--underlay-family', 'both', ...options];
-    await this.pair.startDaemon('a');
+    await this.pair.startDaemon('a', { ready: false });
+    const answers = () => this.status().then(({ registry }) => registry.connected);
+    await waitFor('vtepd', () => answers().catch(() => false), START_MS);
   }
 
   /** A shell line on host b, or in a container. */

@@ -12,6 +12,7 @@ import { DEVICES, LEARNING } from './rows/learning.js';
 import { MULTICAST } from './rows/multicast.js';
 import { OFFLOADS } from './rows/offloads.js';
 import { CHECKSUMS, KERNEL_HEADERS, OUTER_HEADER } from './rows/outer-header.js';
+import { OUTER_SETTINGS } from './rows/outer-settings.js';
 import { REFUSALS } from './rows/refusals.js';
 import { GROUPED, GUARDED, TOLERANT } from './rows/settings.js';
 import { SIZES } from './rows/sizes.js';
@@ -36,6 +37,7 @@ const GROUPS: readonly Group[] = [
   TOLERANT,
   GUARDED,
   GROUPED,
+  OUTER_SETTINGS,
 ];
 
 /** All cases in one hook: some twenty seconds, more on a machine that does something else. */
