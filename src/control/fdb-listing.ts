@@ -1,9 +1,14 @@
 /** The FDB as people and the API see it. Main thread; a reading, entry by entry. */
 import { KIND_DYNAMIC, KIND_LOCAL, KIND_RULE, KIND_STATIC } from '../shared/fdb.js';
 import type { FdbWriter } from '../shared/writers/fdb-writer.js';
-import { formatMac, parseMac } from '../wire/mac.js';
-import { macKeyHigh, macKeyLow, writeMacKey } from '../wire/mac-key.js';
+import { formatMac, macKeyHigh, macKeyLow, parseMac } from '../wire/mac.js';
+import { writeMacKey } from '../wire/mac-key.js';
 import type { FdbEntry, FdbKind, ForwardingNetwork, VtepAddress } from './forwarding.js';
+
+export interface MacKey {
+  readonly low: number;
+  readonly high16: number;
+}
 
 export interface FdbSources {
   readonly fdb: FdbWriter;
@@ -32,7 +37,7 @@ export function listFdb({ fdb, networkOf, vtepOf, clockSeconds }: FdbSources, vn
   return entries.sort((a, b) => a.vni - b.vni || (a.mac < b.mac ? -1 : 1));
 }
 
-export function macKey(mac: string): { readonly low: number; readonly high16: number } {
+export function macKey(mac: string): MacKey {
   const bytes = parseMac(mac);
   return { high16: macKeyHigh(bytes, 0), low: macKeyLow(bytes, 0) };
 }

@@ -128,7 +128,12 @@ class ForwardingTables implements Forwarding {
     );
     this.#multicast = new UnderlayMulticast({
       ...{ workers, vteps: this.#vteps, networks: this.#networkWriter, logger: options.logger },
-      ...{ interfaceName: options.underlayInterface, hops: options.multicastHops, port: options.listen.port },
+      ...{
+        interfaceName: options.underlayInterface,
+        hops: options.multicastHops,
+        hostsMin: options.multicastFrom,
+        port: options.listen.port,
+      },
       ...{
         families: ipsOf(options.listen).map(familyOf),
         gro: offloads.worker.underlayGro,
@@ -139,8 +144,12 @@ class ForwardingTables implements Forwarding {
     this.#clock = setInterval(() => this.#epoch.setClock(Math.floor((performance.now() - startedAt) / 1000)), CLOCK_MS);
     this.#clock.unref();
     const rings = tables.events.map((buffer) => new EventRing(buffer));
-    const target = { learnt: this.#learnt.bind(this), conflict: this.#conflict.bind(this), age: this.#age.bind(this) };
-    this.#learning = new FdbLearning(rings, target);
+    this.#learning = new FdbLearning(rings, {
+      ...{ learnt: this.#learnt.bind(this), conflict: this.#conflict.bind(this), age: this.#age.bind(this) },
+      doubt: (index, macLow, macHigh16, vtepIndex) =>
+        this.#neighbours.doubt(this.#byIndex[index], macText(macLow, macHigh16), this.#vteps.get(vtepIndex)?.address),
+      heard: this.#multicast.heard.bind(this.#multicast),
+    });
     this.#supervisor = new Supervisor(this.#epoch, () => this.#learning.drain(), options.logger);
     // Row SELF_VTEP is this host, the first of all: datagrams from its own address are known and dropped.
     this.#vteps.acquireSelf(options.listen);
@@ -270,8 +279,10 @@ class ForwardingTables implements Forwarding {
     open.sources.set(source, vtepIndex);
     open.uses.set(vtepIndex, (open.uses.get(vtepIndex) ?? 0) + 1);
     this.#networkWriter.addMember(open.index, vtepIndex);
+    this.#multicast.setMember(open.index, source, vtepIndex);
     // Each entry goes from the old VTEP to the new in one write; only then is the old one no member.
     open.claims.replace(source, vtepIndex, macs);
+    this.#neighbours.reaffirm(open, source);
     if (before !== undefined) this.#dropVtepUse(open, before);
   }
 
@@ -280,6 +291,7 @@ class ForwardingTables implements Forwarding {
     const before = open?.sources.get(source);
     if (open === undefined || before === undefined) return;
     open.sources.delete(source);
+    this.#multicast.removeMember(open.index, source);
     open.claims.replace(source, before, []);
     this.#dropVtepUse(open, before);
   }
@@ -376,11 +388,8 @@ class ForwardingTables implements Forwarding {
   }
 
   neighbours(vni?: number): NeighbourEntry[] {
-    const networkAt = (index: number) => {
-      const open = this.#byIndex[index];
-      return vni === undefined || open?.network.vni === vni ? open : undefined;
-    };
-    return this.#neighbours.list(networkAt, (index) => this.#vteps.get(index));
+    const networks = this.#byIndex.filter((open) => vni === undefined || open?.network.vni === vni);
+    return this.#neighbours.list(networks, (index) => this.#vteps.get(index));
   }
 
   status(): ForwardingStatus {

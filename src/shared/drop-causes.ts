@@ -51,7 +51,12 @@ export const DROP_TAP_QUEUE_FULL = 31;
 export const DROP_PORT_REFUSED = 32;
 
 export const DROP_CAUSES: readonly DropCause[] = [
-  cause(DROP_TAP_RUNT, 'tap_runt', 'encap', 'The frame from the TAP is shorter than an Ethernet header.'),
+  cause(
+    DROP_TAP_RUNT,
+    'tap_runt',
+    'encap',
+    'The frame from the TAP is shorter than an Ethernet header, or than the IP header that it announces.',
+  ),
   cause(
     DROP_TAP_VIRTIO_HEADER,
     'tap_virtio_header',
@@ -85,7 +90,12 @@ export const DROP_CAUSES: readonly DropCause[] = [
   cause(DROP_VNI_NOT_FOUND, 'vni_not_found', 'decap', 'No network with this VNI has a container on this host.'),
   cause(DROP_SOURCE_SELF, 'source_self', 'decap', "The datagram's source is this VTEP's own address."),
   cause(DROP_VTEP_NOT_MEMBER, 'vtep_not_member', 'decap', 'The sender is not registered as a VTEP of this network.'),
-  cause(DROP_INNER_RUNT, 'inner_runt', 'decap', 'The inner frame is shorter than an Ethernet header.'),
+  cause(
+    DROP_INNER_RUNT,
+    'inner_runt',
+    'decap',
+    'The inner frame is shorter than an Ethernet header, or than the IP header that it announces.',
+  ),
   cause(DROP_MAC_INVALID_SOURCE, 'mac_invalid_source', 'decap', 'The inner source MAC is multicast or zero.'),
   cause(
     DROP_LOCAL_MAC,

@@ -30,6 +30,12 @@ const SENDER = new URL('./raw-frames.mjs', import.meta.url).pathname;
 const VIRTIO_HEADER_HEX = '00'.repeat(10);
 const NETWORKS = Object.keys(PLACES) as NetworkName[];
 
+interface Status {
+  readonly drops: Record<string, number>;
+  readonly totals: Record<string, number>;
+  readonly vteps: readonly { address: string }[];
+}
+
 interface Box {
   readonly netns: string;
   readonly mac: string;
@@ -134,7 +140,7 @@ export class Lab {
     pair.spawn('dump', pair.netns('a'), 'tcpdump', ...dump, '-w', this.capture, filter);
     await waitFor('tcpdump', () => pair.log('dump').includes('listening on'));
     this.#senders.set('b', new Sender(pair.netns('b')));
-    for (const name of NETWORKS) await this.#addNetwork(name);
+    await Promise.all(NETWORKS.map((name) => this.#addNetwork(name)));
     await Promise.all([...this.#senders.values()].map((sender) => sender.ready));
     await this.#addGhost();
   }
@@ -253,7 +259,7 @@ export class Lab {
     });
   }
 
-  status(): Promise<{ drops: Record<string, number>; totals: Record<string, number> }> {
+  status(): Promise<Status> {
     return this.call('GET', '/v1/status');
   }
 

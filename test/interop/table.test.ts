@@ -38,6 +38,9 @@ const GROUPS: readonly Group[] = [
   GROUPED,
 ];
 
+/** All cases in one hook: some twenty seconds, more on a machine that does something else. */
+const PLAY_MS = 300_000;
+
 let lab: Lab;
 let wire: Wire;
 const played = new Map<string, Map<string, Evidence>>();
@@ -47,7 +50,7 @@ beforeAll(async () => {
   for (const group of GROUPS) played.set(group.name, await playGroup(lab, group));
   await lab.endCapture();
   wire = await Wire.decode(lab.capture);
-});
+}, PLAY_MS);
 afterAll(async () => {
   await lab?.close();
 });

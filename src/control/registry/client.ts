@@ -20,6 +20,7 @@ import {
 import { Failover, MOVED } from './failover.js';
 import {
   checkRegistryUrl,
+  isTimeout,
   nonsense,
   refusalOf,
   type ServerFailure,
@@ -275,6 +276,7 @@ async function askServer<T>(
     const refusal = refusalOf(error);
     const answer = refusal && refused?.(url, refusal.status, refusal.body);
     if (answer !== undefined) return answer;
+    if (isTimeout(error)) server.library.dropIdleConnections();
     throw serverFailure(url, error, ctx.sent, timeoutMs);
   } finally {
     for (const reason of [signal, moved]) reason?.removeEventListener('abort', cancel);

@@ -118,7 +118,7 @@ export class IncrementalReader {
     signal: AbortSignal,
     held: RegistryListing,
   ): Promise<PrefixReading> {
-    const since = this.mark === undefined ? index : 0;
+    const since = this.wholeDueMs === Number.POSITIVE_INFINITY ? index : 0;
     this.forget();
     const listing = await this.registry.watch(this.prefix, since, Math.max(0, waitSeconds), signal, held.entries);
     return { listing, entriesRead: listing.entries.length };

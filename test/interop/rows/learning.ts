@@ -14,6 +14,8 @@ const entryOf = async (lab: Lab, mac: string) => (await lab.fdb('mixed')).find((
 const isBehind = (lab: Lab, mac: string, address: string) =>
   until(`${mac} behind ${address}`, async () => (await entryOf(lab, mac))?.vtep?.address === address);
 
+const isSecond = ({ address }: { address: string }) => address === VTEP_SECOND;
+
 async function hear(lab: Lab, scene: Scene, mac: string, source: string): Promise<void> {
   const frame = packet({ from: mac, to: scene.box }, Uint8Array.of(0, 1, 2, 3));
   // Until it is heard: a peer that has just been added may not be in the tables yet.
@@ -56,10 +58,14 @@ export const LEARNING: Group = {
       play: async (lab, scene) => {
         await hear(lab, scene, ROAMER, VTEP_SECOND);
         await lab.call('POST', '/v1/peers/remove', { network: 'mixed', address: VTEP_SECOND });
-        await until('it to be forgotten', async () => (await entryOf(lab, ROAMER)) === undefined);
-        await lab.sendFromContainer('mixed', packet({ from: scene.box, to: ROAMER }, scene.mark));
-        await until('the copies', () => lab.atKernel.mixed.with(scene.mark).length === 2);
-        await lab.call('POST', '/v1/peers', { network: 'mixed', address: VTEP_SECOND });
+        try {
+          await until('the peer to be gone', async () => !(await lab.status()).vteps.some(isSecond));
+          await until('it to be forgotten', async () => (await entryOf(lab, ROAMER)) === undefined);
+          await lab.sendFromContainer('mixed', packet({ from: scene.box, to: ROAMER }, scene.mark));
+          await until('the copies', () => lab.atKernel.mixed.with(scene.mark).length === 2);
+        } finally {
+          await lab.call('POST', '/v1/peers', { network: 'mixed', address: VTEP_SECOND });
+        }
         await hear(lab, scene, QUIET, VTEP_SECOND);
       },
       datagrams: 2,
