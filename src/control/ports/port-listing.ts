@@ -35,9 +35,10 @@ export function parsePortListing(text: string): PortListing | undefined {
     if (set === undefined) continue;
     for (const element of set.elem ?? []) {
       const { val, packets } = read(element);
-      const [port, value] = typeof val === 'string' ? [val] : val.concat;
+      const [port, ...values] = typeof val === 'string' ? [val] : val.concat;
       if (port === undefined) continue;
-      listing.keys.add(keyOf(set.name, port, value));
+      listing.keys.add(keyOf(set.name, port, values));
+      const [value] = values;
       if (set.name === 'macs' && value !== undefined) listing.macs.set(port, value);
       if ((set.name === 'ipv4' || set.name === 'ipv6') && value !== undefined) {
         listing.addresses.set(port, [...(listing.addresses.get(port) ?? []), value]);
@@ -56,16 +57,18 @@ export function keysOf(ports: Iterable<SecuredPort>): Set<string> {
   const keys = new Set<string>();
   for (const port of ports) {
     for (const [set, elements] of Object.entries(elementsOf(port))) {
-      for (const element of elements) keys.add(keyOf(set, port.interface, element.split(' . ')[1]));
+      for (const element of elements) keys.add(keyOf(set, port.interface, element.split(' . ').slice(1)));
     }
   }
   return keys;
 }
 
 /** One spelling for each address. */
-function keyOf(set: string, port: string, value = ''): string {
-  const isAddress = set === 'ipv4' || set === 'ipv6';
-  return `${set} ${port} ${isAddress ? addressNumber(value) : set === 'targets' ? BigInt(value) : value.toLowerCase()}`;
+function keyOf(set: string, port: string, values: readonly string[]): string {
+  const last = values.at(-1) ?? '';
+  const isAddress = /[46]$/.test(set);
+  const value = isAddress ? addressNumber(last) : set === 'targets' ? BigInt(last) : last.toLowerCase();
+  return [set, port, ...values.slice(0, -1), value].join(' ').toLowerCase();
 }
 
 function read(element: Element): { val: Plain; packets: number } {

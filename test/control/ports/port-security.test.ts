@@ -151,7 +151,7 @@ describe('the table', () => {
     await security.secure(portOf(2, TWO));
     await security.secure(portOf(2, TWO));
     const both = await table();
-    for (const element of ['"vtep-p22222222" . 02:00:5e:10:00:02', '"vtep-p22222222" . 10.0.0.3']) {
+    for (const element of ['"vtep-p22222222" . 02:00:5e:10:00:02 . 10.0.0.3', '"vtep-p22222222" . 10.0.0.3']) {
       expect(both.split(element).length).toBe(2);
     }
     await security.release('vtep-p22222222');
