@@ -9,6 +9,7 @@ import { resolve } from 'node:path';
 import { FDB_ENTRIES_DEFAULT, WORKERS_MAX } from '../shared/layout.js';
 import { showValue } from './api/check-input.js';
 import { nameSchema } from './api/schema.js';
+import { matching, oneOf, parseRegistryUrls, Refusal, wholeNumber } from './config-parsers.js';
 import { VtepError } from './errors.js';
 import { REAP_AFTER_SECONDS_DEFAULT } from './ipam/reaper.js';
 import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './log.js';
@@ -39,6 +40,7 @@ export interface ConfigValues {
   spinUs?: number;
   workerNice?: number;
   multicastTtl?: number;
+  multicastFrom?: number;
   outerTos?: OuterHeader['tos'];
   outerTtl?: number;
   outerDf?: DfPolicy;
@@ -84,14 +86,8 @@ export interface ConfigOption {
   read(text: string, where: string, into: ConfigValues): void;
 }
 
-/** A parser's refusal: what would be right. */
-class Refusal {
-  constructor(readonly rule: string) {}
-}
-
 /** sockaddr_un.sun_path is 108 bytes with its closing zero (unix(7)). */
 const SOCKET_PATH_BYTES_MAX = 107;
-const CONSUL_PORT = 8500;
 
 /** How long a worker polls on after its last frame: a frame that comes meanwhile needs no wake-up. */
 /** Polling shortens round trips by a tenth and takes a tenth and more of small packets, where cores are shared. */
@@ -100,6 +96,8 @@ export const SPIN_MICROSECONDS_DEFAULT = 0;
 export const WORKER_NICE_DEFAULT = 0;
 /** As the kernel's VXLAN: not beyond the link. */
 export const MULTICAST_HOPS_DEFAULT = 1;
+/** Below, copies cost hardly more than one datagram, and nothing can be wrong with them. */
+export const MULTICAST_FROM_DEFAULT = 3;
 const SPIN_MICROSECONDS_MAX = 1000;
 
 /** Consul's least TTL is 10 s, and a session lives for two of them after its last renewal. */
@@ -134,45 +132,6 @@ function option<K extends ConfigKey>(
       throw new VtepError('VTEP_ERR_INVALID', `${where}${shown} ${value.rule}`);
     },
   };
-}
-
-function wholeNumber(min: number, max: number, rule: string): (text: string) => number | Refusal {
-  return (text) => {
-    const value = /^-?\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
-    return value >= min && value <= max ? value : new Refusal(rule);
-  };
-}
-
-function matching(pattern: RegExp, rule: string): (text: string) => string | Refusal {
-  return (text) => (pattern.test(text) ? text : new Refusal(rule));
-}
-
-function oneOf<T extends string>(choices: readonly T[]): (text: string) => T | Refusal {
-  return (text) => choices.find((choice) => choice === text) ?? new Refusal(`must be one of ${choices.join(', ')}`);
-}
-
-/** `http://host:port`, without a closing slash. Without a scheme it is http, and without a port Consul's own. */
-function parseRegistryUrl(text: string): string | Refusal {
-  const bare = !text.includes('://');
-  const rule = 'must be the URL of a Consul server, such as http://10.30.10.111:8500';
-  const url = URL.canParse(bare ? `http://${text}` : text) ? new URL(bare ? `http://${text}` : text) : undefined;
-  if (url === undefined || text.trim() !== text || url.hostname === '') return new Refusal(rule);
-  if (url.protocol !== 'http:' && url.protocol !== 'https:') return new Refusal(`${rule}: the scheme is http or https`);
-  if (url.username !== '' || url.password !== '')
-    return new Refusal(`${rule}: a secret goes in --registry-token-file or --token`);
-  if (url.pathname !== '/' || url.search !== '' || url.hash !== '') return new Refusal(`${rule}: without a path`);
-  const hasPort = url.port !== '' || /:\d+\/?$/.test(text);
-  return bare && !hasPort ? `http://${url.hostname}:${CONSUL_PORT}` : url.origin;
-}
-
-/** Servers of one cluster, in the order in which they are tried. */
-function parseRegistryUrls(text: string): readonly string[] | Refusal {
-  const urls = text.split(',').map((part) => parseRegistryUrl(part.trim()));
-  const refusal = urls.find((url) => url instanceof Refusal);
-  if (refusal !== undefined) return refusal;
-  const unique = [...new Set(urls as string[])];
-  const schemes = new Set(unique.map((url) => url.split(':')[0]));
-  return schemes.size === 1 ? unique : new Refusal('must be all http:// or all https://: a token goes to each of them');
 }
 
 function parseFile(text: string): string | Refusal {
@@ -363,6 +322,12 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
     'hops',
     `how many routers multicast on the underlay may pass, and one more, 1 to 255 (default: ${MULTICAST_HOPS_DEFAULT})`,
     wholeNumber(1, 255, 'must be a whole number from 1 to 255'),
+  ),
+  option(
+    'multicastFrom',
+    'hosts',
+    `other hosts of a network from which on --flood auto may use multicast, 1 to 4094 (default: ${MULTICAST_FROM_DEFAULT})`,
+    wholeNumber(1, 4094, 'must be a whole number from 1 to 4094'),
   ),
   option(
     'outerTos',

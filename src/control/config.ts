@@ -15,6 +15,7 @@ import {
   CONFIG_OPTIONS,
   type ConfigKey,
   type ConfigValues,
+  MULTICAST_FROM_DEFAULT,
   MULTICAST_HOPS_DEFAULT,
   SESSION_TTL_SECONDS,
   SPIN_MICROSECONDS_DEFAULT,
@@ -59,6 +60,7 @@ export interface DaemonConfig {
   readonly spinMicroseconds: number;
   readonly workerNice: number;
   readonly multicastHops: number;
+  readonly multicastFrom: number;
   readonly offloads: OffloadSwitches;
   readonly outer: OuterHeader;
   /** Whether names are served on the networks' gateways. */
@@ -246,6 +248,7 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
     sourcePorts,
     spinMicroseconds: values.spinUs ?? SPIN_MICROSECONDS_DEFAULT,
     workerNice: values.workerNice ?? WORKER_NICE_DEFAULT,
+    multicastFrom: values.multicastFrom ?? MULTICAST_FROM_DEFAULT,
     multicastHops: values.multicastTtl ?? MULTICAST_HOPS_DEFAULT,
     offloads: {
       'tap-tso': values.offloadTapTso ?? 'auto',

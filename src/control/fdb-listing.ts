@@ -1,9 +1,14 @@
 /** The FDB as people and the API see it. Main thread; a reading, entry by entry. */
 import { KIND_DYNAMIC, KIND_LOCAL, KIND_STATIC } from '../shared/fdb.js';
 import type { FdbWriter } from '../shared/writers/fdb-writer.js';
-import { formatMac } from '../wire/mac.js';
+import { formatMac, macKeyHigh, macKeyLow, parseMac } from '../wire/mac.js';
 import { writeMacKey } from '../wire/mac-key.js';
 import type { FdbEntry, FdbKind, ForwardingNetwork, VtepAddress } from './forwarding.js';
+
+export interface MacKey {
+  readonly low: number;
+  readonly high16: number;
+}
 
 export interface FdbSources {
   readonly fdb: FdbWriter;
@@ -40,4 +45,9 @@ export function macText(low: number, high16: number): string {
 
 function kindName(kind: number): FdbKind {
   return kind === KIND_LOCAL ? 'local' : kind === KIND_STATIC ? 'static' : 'dynamic';
+}
+
+export function macKey(mac: string): MacKey {
+  const bytes = parseMac(mac);
+  return { high16: macKeyHigh(bytes, 0), low: macKeyLow(bytes, 0) };
 }

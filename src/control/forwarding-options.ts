@@ -27,6 +27,8 @@ export interface ForwardingOptions {
   readonly underlayInterface: string;
   /** TTL of what is sent to multicast groups. */
   readonly multicastHops: number;
+  /** Other hosts from which on a network that chooses by itself floods by multicast. */
+  readonly multicastFrom: number;
 }
 
 export function ipsOf({ address, otherAddress }: VtepAddress): string[] {

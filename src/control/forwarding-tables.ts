@@ -1,3 +1,7 @@
+/**
+ * Forwarding over the shared tables: each call of the reconciler becomes rows, bits and entries, in the order that keeps
+ * readers right (docs/shared-memory.md): VTEP, member bit, FDB entry, neighbour; and the reverse on removal. Main thread.
+ */
 import { DROP_CAUSES, DROP_UNDERLAY_OVERFLOW, type DropCause } from '../shared/drop-causes.js';
 import { EventRing } from '../shared/event-ring.js';
 import { fdbKeyHigh, fdbKind, KIND_DYNAMIC, KIND_LOCAL, KIND_STATIC } from '../shared/fdb.js';
@@ -8,11 +12,9 @@ import { EpochWriter } from '../shared/writers/epoch-writer.js';
 import { FdbWriter } from '../shared/writers/fdb-writer.js';
 import { NetworkWriter } from '../shared/writers/network-writer.js';
 import { VtepWriter } from '../shared/writers/vtep-writer.js';
-import { parseMac } from '../wire/mac.js';
-import { macKeyHigh, macKeyLow } from '../wire/mac-key.js';
 import { VtepError } from './errors.js';
 import { FdbLearning } from './fdb-learning.js';
-import { listFdb, macText } from './fdb-listing.js';
+import { listFdb, macKey, macText } from './fdb-listing.js';
 import { FdbSweeper } from './fdb-sweeper.js';
 import type {
   FdbEntry,
@@ -46,11 +48,6 @@ import {
 
 const OVERFLOW = DROP_CAUSES[DROP_UNDERLAY_OVERFLOW] as DropCause;
 const CLOCK_MS = 1000;
-
-interface MacKey {
-  readonly low: number;
-  readonly high16: number;
-}
 
 interface OpenNetwork {
   readonly index: number;
@@ -126,7 +123,12 @@ class ForwardingTables implements Forwarding {
     );
     this.#multicast = new UnderlayMulticast({
       ...{ workers, vteps: this.#vteps, networks: this.#networkWriter, logger: options.logger },
-      ...{ interfaceName: options.underlayInterface, hops: options.multicastHops, port: options.listen.port },
+      ...{
+        interfaceName: options.underlayInterface,
+        hops: options.multicastHops,
+        hostsMin: options.multicastFrom,
+        port: options.listen.port,
+      },
       ...{
         families: ipsOf(options.listen).map(familyOf),
         gro: offloads.worker.underlayGro,
@@ -137,8 +139,10 @@ class ForwardingTables implements Forwarding {
     this.#clock = setInterval(() => this.#epoch.setClock(Math.floor((performance.now() - startedAt) / 1000)), CLOCK_MS);
     this.#clock.unref();
     const rings = tables.events.map((buffer) => new EventRing(buffer));
-    const target = { learnt: this.#learnt.bind(this), conflict: this.#conflict.bind(this), age: this.#age.bind(this) };
-    this.#learning = new FdbLearning(rings, target);
+    this.#learning = new FdbLearning(rings, {
+      ...{ learnt: this.#learnt.bind(this), conflict: this.#conflict.bind(this), age: this.#age.bind(this) },
+      heard: this.#multicast.heard.bind(this.#multicast),
+    });
     this.#supervisor = new Supervisor(this.#epoch, () => this.#learning.drain(), options.logger);
     // Row SELF_VTEP is this host, the first of all: datagrams from its own address are known and dropped.
     this.#vteps.acquireSelf(options.listen);
@@ -262,6 +266,7 @@ class ForwardingTables implements Forwarding {
     open.sources.set(source, vtepIndex);
     open.uses.set(vtepIndex, (open.uses.get(vtepIndex) ?? 0) + 1);
     this.#networkWriter.addMember(open.index, vtepIndex);
+    this.#multicast.setMember(open.index, source, vtepIndex);
     // Each entry goes from the old VTEP to the new in one write; only then is the old one no member.
     open.claims.replace(source, vtepIndex, macs);
     if (before !== undefined) this.#dropVtepUse(open, before);
@@ -272,6 +277,7 @@ class ForwardingTables implements Forwarding {
     const before = open?.sources.get(source);
     if (open === undefined || before === undefined) return;
     open.sources.delete(source);
+    this.#multicast.removeMember(open.index, source);
     open.claims.replace(source, before, []);
     this.#dropVtepUse(open, before);
   }
@@ -410,9 +416,4 @@ class ForwardingTables implements Forwarding {
     closeWorkerDescriptors(this.#workers);
     closeOffloads(this.#offloads);
   }
-}
-
-function macKey(mac: string): MacKey {
-  const bytes = parseMac(mac);
-  return { high16: macKeyHigh(bytes, 0), low: macKeyLow(bytes, 0) };
 }

@@ -10,10 +10,14 @@
  * Sending changes by one word of the network's row. A group is a row of the VTEP table like any other place that is sent to.
  */
 import type { Logger } from 'pino';
+import { EVENT_GROUP_ANSWER, EVENT_GROUP_PROBE } from '../shared/event-ring.js';
 import type { NetworkWriter } from '../shared/writers/network-writer.js';
 import { interfaceIndexOf, setMulticastSending } from '../sys/multicast.js';
-import type { IpFamily } from '../wire/ip-address.js';
+import { sendDatagram } from '../sys/udp-socket.js';
+import { GROUP_ANSWER, GROUP_PROBE } from '../wire/group-probe.js';
+import { type IpFamily, parseIp } from '../wire/ip-address.js';
 import type { FloodStatus, ForwardingNetwork } from './forwarding.js';
+import { GroupProber } from './group-prober.js';
 import { MulticastGroups } from './multicast-groups.js';
 import { defaultGroup } from './networks/multicast-group.js';
 import type { VtepRegistrar } from './vtep-registrar.js';
@@ -26,6 +30,8 @@ export interface UnderlayMulticastOptions {
   readonly families: readonly IpFamily[];
   /** TTL of what is sent to groups. */
   readonly hops: number;
+  /** Other hosts from which on a network in `auto` floods by its group. */
+  readonly hostsMin: number;
   readonly gro: boolean;
   readonly workers: readonly WorkerDescriptors[];
   readonly networks: NetworkWriter;
@@ -39,11 +45,16 @@ interface GroupedNetwork {
   readonly group: string;
   /** Its row in the VTEP table. */
   readonly vtepIndex: number;
+  /** The VTEP of each source (Forwarding.setRemote). */
+  readonly sources: Map<string, number>;
 }
+
+const isPeer = (source: string) => source.startsWith('peer/');
 
 export class UnderlayMulticast {
   readonly #options: UnderlayMulticastOptions;
   readonly #groups: MulticastGroups;
+  readonly #prober: GroupProber;
   /** By network index. */
   readonly #networks = new Map<number, GroupedNetwork>();
   /** Networks that should have a group and can't, and why. */
@@ -56,6 +67,16 @@ export class UnderlayMulticast {
     const onInterface = (index: number) => this.#prepareSenders(index);
     this.#groups = new MulticastGroups({ ...{ interfaceName, port, gro, epollFds, settle, logger }, onInterface });
     this.#prepareSenders(interfaceIndexOf(interfaceName));
+    const { vteps, hostsMin } = options;
+    this.#prober = new GroupProber({
+      ...{ hostsMin, logger },
+      send: (vtepIndex, datagram) => this.#send(vtepIndex, datagram),
+      nameOf: (vtepIndex) => vteps.get(vtepIndex)?.address ?? 'a VTEP that has left',
+      onChange: (index, isMulticast) => {
+        const network = this.#networks.get(index);
+        if (network !== undefined) options.networks.setGroup(index, isMulticast ? network.vtepIndex : 0);
+      },
+    });
   }
 
   /** Idempotent. Call it before the network's row is published. */
@@ -72,9 +93,36 @@ export class UnderlayMulticast {
       return;
     }
     const vtepIndex = vteps.acquireGroup({ address: group, port });
-    this.#networks.set(index, { flood, group, vtepIndex });
+    this.#networks.set(index, { flood, group, vtepIndex, sources: new Map() });
     this.#groups.join(group);
     if (flood === 'multicast') networks.setGroup(index, vtepIndex);
+    else this.#prober.open(index, network, vtepIndex);
+  }
+
+  /** The source's VTEP is a member of the network. */
+  setMember(index: number, source: string, vtepIndex: number): void {
+    const network = this.#networks.get(index);
+    if (network?.flood !== 'auto' || network.sources.get(source) === vtepIndex) return;
+    this.removeMember(index, source);
+    network.sources.set(source, vtepIndex);
+    this.#prober.addMember(index, vtepIndex, isPeer(source));
+  }
+
+  removeMember(index: number, source: string): void {
+    const network = this.#networks.get(index);
+    const vtepIndex = network?.sources.get(source);
+    if (network === undefined || vtepIndex === undefined) return;
+    network.sources.delete(source);
+    const isNamedByAnother = [...network.sources].some(
+      ([other, named]) => named === vtepIndex && isPeer(other) === isPeer(source),
+    );
+    if (!isNamedByAnother) this.#prober.removeMember(index, vtepIndex, isPeer(source));
+  }
+
+  /** A worker has got a probe of a group, or an answer to one. */
+  heard(type: number, index: number, nonceHigh: number, nonceLow: number, vtepIndex: number): void {
+    const probeType = type === EVENT_GROUP_PROBE ? GROUP_PROBE : type === EVENT_GROUP_ANSWER ? GROUP_ANSWER : 0;
+    if (probeType !== 0) this.#prober.heard(probeType, index, nonceHigh, nonceLow, vtepIndex);
   }
 
   /** Once no frame finds the network any more. */
@@ -83,6 +131,7 @@ export class UnderlayMulticast {
     const network = this.#networks.get(index);
     if (network === undefined) return;
     this.#networks.delete(index);
+    this.#prober.close(index);
     this.#options.networks.setGroup(index, 0);
     this.#groups.leave(network.group);
     this.#options.vteps.release(network.vtepIndex);
@@ -92,6 +141,7 @@ export class UnderlayMulticast {
   renew(): void {
     this.#prepareSenders(interfaceIndexOf(this.#options.interfaceName));
     this.#groups.rejoin();
+    this.#prober.startAgain();
   }
 
   status(index: number): FloodStatus {
@@ -102,8 +152,12 @@ export class UnderlayMulticast {
     }
     const { group, flood } = network;
     const problem = this.#groups.problem(group);
-    const via = flood === 'multicast' ? 'multicast' : 'replicate';
-    return { via, group, ...(problem === undefined ? {} : { reason: `the group can't be received: ${problem}` }) };
+    const decision = this.#prober.decision(index) ?? { via: flood === 'multicast' ? 'multicast' : 'replicate' };
+    return {
+      ...decision,
+      group,
+      ...(problem === undefined ? {} : { reason: `the group can't be received: ${problem}` }),
+    };
   }
 
   /** Messages that the groups' sockets had no room for. */
@@ -113,7 +167,20 @@ export class UnderlayMulticast {
 
   /** Only once the workers have ended. */
   end(): Promise<void> {
+    this.#prober.end();
     return this.#groups.close();
+  }
+
+  /** By a sending socket of the data plane: the same way, and the same source ports, as the networks' own datagrams. */
+  #send(vtepIndex: number, datagram: Uint8Array): void {
+    const to = this.#options.vteps.get(vtepIndex);
+    if (to === undefined) return;
+    const address = parseIp(to.address);
+    const family = address.length === 4 ? 4 : 6;
+    const sockets = this.#options.workers[0]?.underlay.find((pool) => pool.family === family);
+    const fd = sockets?.txFds[0];
+    // A datagram that is lost here is one that was not answered.
+    if (fd !== undefined) sendDatagram(fd, datagram, address, to.port);
   }
 
   #prepareSenders(interfaceIndex: number): void {

@@ -61,7 +61,7 @@ export class WorkerContext {
   readonly txFds: Int32Array;
   /** Picks within a pool. */
   readonly txMask: number;
-  /** Where the IPv6 pool begins. Without one, what is for IPv6 fails on the sockets of IPv4, and is counted there. */
+  /** Where the IPv6 pool begins; 0: there is one pool only. What is for the other family fails on it, and is counted. */
   readonly tx6Start: number;
   /** Of each sending socket: messages and iovecs that wait, and the message that may take another datagram. */
   readonly txCounts: Int32Array;

@@ -26,6 +26,7 @@ import { NO_NETWORK, SELF_VTEP } from '../shared/layout.js';
 import { NETWORK_FLAG_GROUP_POLICY, NETWORK_FLAG_GROUP_RULES, NETWORK_FLAG_TOLERANT } from '../shared/network-table.js';
 import { VTEP_MISS } from '../shared/vtep-table.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
+import { groupProbeType } from '../wire/group-probe.js';
 import { macKeyHigh, macKeyLow } from '../wire/mac.js';
 import {
   checkVxlan,
@@ -40,6 +41,7 @@ import {
 import { coalesce } from './coalesce.js';
 import type { WorkerContext } from './context.js';
 import { isLetIn } from './group-policy.js';
+import { tellGroupProbe } from './group-probes.js';
 import { LEARN_ACCEPT, learn } from './learn.js';
 import { hasEcnMark, takeEcnMark } from './outer-header.js';
 import { isWholeSuperframe } from './tap-header.js';
@@ -140,10 +142,12 @@ function admit(
   if (verdict === VXLAN_NO_VNI_FLAG) return refuse(context, vtep, NO_NETWORK, DROP_NO_VNI_FLAG);
   const network = context.networks.indexOf(readVni(bytes, datagramOffset));
   if (network === NO_NETWORK) return refuse(context, vtep, NO_NETWORK, DROP_VNI_NOT_FOUND);
+  const probe = verdict === VXLAN_OK ? 0 : groupProbeType(bytes, datagramOffset, datagramBytes);
   const flags = context.networks.flags(network);
   const hasGroups = (flags & NETWORK_FLAG_GROUP_POLICY) !== 0;
   if (
     verdict !== VXLAN_OK &&
+    probe === 0 &&
     (flags & NETWORK_FLAG_TOLERANT) === 0 &&
     !(hasGroups && hasGroupBitsOnly(bytes, datagramOffset))
   ) {
@@ -153,6 +157,7 @@ function admit(
   if (vtep === VTEP_MISS || !context.members.has(network, vtep)) {
     return refuse(context, vtep, network, DROP_VTEP_NOT_MEMBER);
   }
+  if (probe !== 0) return tellGroupProbe(context, network, datagramOffset, probe, vtep);
   if (isTruncated) return refuse(context, vtep, network, DROP_TRUNCATED);
   if (datagramBytes - VXLAN_HEADER_BYTES < ETHERNET_HEADER_BYTES) {
     return refuse(context, vtep, network, DROP_INNER_RUNT);

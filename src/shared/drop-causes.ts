@@ -104,7 +104,7 @@ export const DROP_CAUSES: readonly DropCause[] = [
     DROP_UNDERLAY_OVERFLOW,
     'underlay_overflow',
     'decap',
-    'The underlay socket was full: the workers could not keep up. The kernel counts messages, not datagrams.',
+    'The underlay socket was full: the workers could not keep up. The kernel counts messages, not datagrams; and wrong UDP checksums here too.',
   ),
   cause(
     DROP_GATEWAY_SOURCE,

@@ -19,6 +19,12 @@ export const EVENT_RING_BYTES = (RECORDS_WORD + EVENTS_MAX * EVENT_WORDS) * 4;
 export const EVENT_LEARN = 1;
 /** A registered MAC sends from a VTEP that is not its own. */
 export const EVENT_CONFLICT = 2;
+/**
+ * A probe of the network's multicast group, or an answer to one, from a VTEP of the network. Words 2 and 3 are the halves of
+ * its nonce.
+ */
+export const EVENT_GROUP_PROBE = 3;
+export const EVENT_GROUP_ANSWER = 4;
 
 const RECORD_MASK = EVENTS_MAX - 1;
 

@@ -41,6 +41,9 @@ export const getsockopt = libc.func(
   'int getsockopt(int fd, int level, int option, uintptr_t value, uintptr_t bytes)',
 ) as Call5;
 export const sendmmsg = libc.func('int sendmmsg(int fd, uintptr_t messages, unsigned int count, int flags)') as Call4;
+export const sendto = libc.func(
+  'intptr_t sendto(int fd, uintptr_t buffer, size_t bytes, int flags, uintptr_t address, unsigned int addressBytes)',
+) as (fd: number, buffer: number, bytes: number, flags: number, address: number, addressBytes: number) => number;
 export const recvmmsg = libc.func(
   'int recvmmsg(int fd, uintptr_t messages, unsigned int count, int flags, uintptr_t timeout)',
 ) as Call5;

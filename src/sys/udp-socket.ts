@@ -2,7 +2,7 @@
  * UDP sockets of the underlay. Non-blocking; opened by the main thread, used by a worker. Sources: socket(7), udp(7), ip(7), ipv6(7).
  */
 import { lastErrno, SystemCallError } from './errno.js';
-import { bind, close, dup3, getsockname, getsockopt, setsockopt, socket } from './libc.js';
+import { bind, close, dup3, getsockname, getsockopt, sendto, setsockopt, socket } from './libc.js';
 import { addressOf, pin } from './memory.js';
 import { AF_INET, AF_INET6, SOCKADDR_BYTES_MAX, writeSockaddr } from './sockaddr.js';
 
@@ -155,6 +155,12 @@ export function boundPort(fd: number): number {
   optionValue[0] = SOCKADDR_BYTES_MAX;
   if (getsockname(fd, sockaddrAddress, optionValueAddress) < 0) throw new SystemCallError('getsockname', lastErrno());
   return ((sockaddr[2] as number) << 8) | (sockaddr[3] as number);
+}
+
+/** Sends one datagram, beside whatever else the socket sends. @returns false if the kernel took none of it */
+export function sendDatagram(fd: number, datagram: Uint8Array, address: Uint8Array, port: number): boolean {
+  const sockaddrBytes = writeSockaddr(sockaddr, 0, address, port);
+  return sendto(fd, addressOf(datagram), datagram.length, 0, sockaddrAddress, sockaddrBytes) === datagram.length;
 }
 
 /** `to` is from now on the socket that `from` was, in one step; the socket it was before is closed. @throws SystemCallError */

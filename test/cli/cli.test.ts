@@ -5,7 +5,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { runCli } from '../../src/cli/program.js';
-import { formatDuration, formatFields, formatTable } from '../../src/cli/table.js';
 import { type Api, startApi } from '../../src/control/api/server.js';
 import { VtepError } from '../../src/control/errors.js';
 import { createLogger } from '../../src/control/log.js';
@@ -156,6 +155,10 @@ describe('what the API is asked', () => {
     [
       ['peer', 'add', '--network', 'n', '--address', '192.0.2.9'],
       ['addPeer', peer],
+    ],
+    [
+      ['peer', 'add', '--network', 'n', '--address', '2001:DB8:0::7'],
+      ['addPeer', { ...peer, address: '2001:db8::7' }],
     ],
     [
       ['peer', 'rm', '--network', 'n', '--address', '192.0.2.9', '--port', '1'],
@@ -314,7 +317,7 @@ describe('failures: one line, and the exit code', () => {
     [['attach', '--network', 'n', '--pid', 'x'], '--pid: "x" must be a process id'],
     [['attach', '--netns', 'x'], "required option '--network <name>' not specified"],
     [['detach', '--network', 'n'], 'give one of --netns, --pid, --id and --name'],
-    [['peer', 'add', '--network', 'n', '--address', 'x'], '--address: "x" must be an IPv4 address'],
+    [['peer', 'add', '--network', 'n', '--address', 'x'], '--address: "x" must be an IPv4 or IPv6 address'],
     [['peer', 'add', '--network', 'n', '--address', '192.0.2.1', '--port', '0'], '--port: 0 must be a UDP port'],
     [['fdb', '--network', '-x'], '--network: "-x" must be'],
     [['netwrok', 'ls'], "unknown command 'netwrok' (Did you mean network?); see vtep --help"],
@@ -413,38 +416,5 @@ describe('help', () => {
   it('vtep alone is help, --version the version', async () => {
     expect(await done()).toContain('Usage: vtep');
     expect(await done('--version')).toMatch(/^\d+\.\d+\.\d+\n$/);
-  });
-});
-
-describe('the table', () => {
-  it('aligns by the widest cell and leaves no blanks at the end', () => {
-    expect(
-      formatTable(
-        ['A', 'BB'],
-        [
-          ['long', ''],
-          ['x', 'y'],
-        ],
-      ),
-    ).toBe('A     BB\nlong\nx     y\n');
-    expect(formatTable(['A'], [])).toBe('A\n');
-    expect(
-      formatFields([
-        ['a', '1'],
-        ['long', 'x'],
-        ['no', undefined],
-        ['empty', ''],
-      ]),
-    ).toBe('a     1\nlong  x\n');
-  });
-
-  it.each([
-    [0, '0s'],
-    [0.9, '0s'],
-    [59, '59s'],
-    [3600, '1h 0m 0s'],
-    [90_061, '1d 1h 1m 1s'],
-  ])('%d seconds', (seconds, text) => {
-    expect(formatDuration(seconds)).toBe(text);
   });
 });

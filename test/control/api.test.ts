@@ -157,6 +157,13 @@ describe('what is refused before the host hears of it', () => {
       { network: 'n', address: '239.0.0.1' },
       'address: "239.0.0.1" must be the unicast',
     ],
+    [
+      'a link-local peer',
+      'POST',
+      '/v1/peers',
+      { network: 'n', address: 'fe80::7' },
+      '"fe80::7" must not be link-local',
+    ],
     ['port 0', 'POST', '/v1/peers', { network: 'n', address: '192.0.2.1', port: 0 }, 'port: 0 must be a UDP port'],
     ['broken JSON', 'POST', '/v1/networks', '{"name": ', "the request can't be read: "],
     ['an empty body', 'POST', '/v1/networks', '', 'the request body is empty'],

@@ -2,6 +2,7 @@
  * Sends or receives UDP to broadcast and multicast addresses, in a container.
  *
  *     send ADDRESS PORT COUNT [SOURCE]       datagrams of one size, each with its number; prints how many were sent
+ *     stream ADDRESS PORT RATE               as many a second until SIGTERM, then prints how many were sent
  *     receive ADDRESS PORT [INTERFACE-ADDRESS]  joins ADDRESS if it is a group; prints "ready", then each number
  */
 import { createSocket } from 'node:dgram';
@@ -31,6 +32,19 @@ if (role === 'send') {
     }
     console.log(`sent ${count}`);
     socket.close();
+  });
+} else if (role === 'stream') {
+  socket.bind(0, () => {
+    socket.setBroadcast(true);
+    let count = 0;
+    setInterval(
+      () => socket.send(`${count++} `.padEnd(PAYLOAD_BYTES, '.'), Number(port), address),
+      1000 / Number(extra),
+    );
+    process.on('SIGTERM', () => {
+      console.log(`sent ${count}`);
+      process.exit(0);
+    });
   });
 } else {
   socket.on('message', (message) => console.log(message.toString().split(' ')[0]));

@@ -76,7 +76,9 @@ it('answers ping between all three', async () => {
 });
 
 it('sends each broadcast once, to the group, and delivers it once, in both directions', async () => {
-  const wire = await site.capture('a', 'wire', `udp port 4789 and src ${SITE_ADDRESS.a}`);
+  // Inner broadcasts: the destination MAC is the first of the inner frame.
+  const inner = 'udp[16:4] == 0xffffffff and udp[20:2] == 0xffff';
+  const wire = await site.capture('a', 'wire', `udp port 4789 and src ${SITE_ADDRESS.a} and ${inner}`);
   const before = await counters('a');
   const arrived = { 'box-b': await receive('box-b', '10.0.0.255', 7001), k: await receive('k', '10.0.0.255', 7001) };
   await site.mustExec('box-a', process.execPath, PEER, 'send', '10.0.0.255', '7001', String(DATAGRAMS));

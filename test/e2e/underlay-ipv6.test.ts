@@ -172,6 +172,19 @@ it('carries TCP as superframes by UDP_SEGMENT and UDP_GRO, exact, both ways', as
   }
 });
 
+it('carries in fragments what does not fit, as the kernel does, and sends such segments one by one', async () => {
+  await pair.mustVtep('a', 'network', 'create', 'big', '--mtu', '1450', '--subnet', '10.0.1.0/24');
+  await pair.addContainer('a', 'big-a', 'big');
+  const far = await pair.addContainer('c', 'big-c', 'big');
+  await pair.waitConverged('big');
+  const full = ['-M', 'do', '-s', String(1450 - 28)];
+  expect(await pair.ping('big-a', far.ip, { count: 2, args: full })).toMatchObject({ lossPercent: 0 });
+  expect(await pair.transfer('big-a', 'big-c', far.ip, 'tcp', 300_001)).toMatchObject({ exact: true });
+  const to = (await status('a')).vteps.find(({ address }: { address: string }) => address === IPV6.c);
+  expect(to.counters.tx_gso_refused).toBeGreaterThan(0);
+  expect(to.counters.tx_errors).toBe(0);
+});
+
 it("the kernel's VXLAN over IPv6 is a peer, both ways", async () => {
   const add = ['peer', 'add', '--network', NETWORK, '--address', '2001:DB8:0::7'];
   expect((await pair.mustVtep('c', ...add)).stdout).toBe(`peer [${IPV6.k}]:4789 added to ${NETWORK}`);
@@ -215,7 +228,8 @@ it('follows an IPv6 address that moves, and leaves the other family alone', asyn
 
 it('a host that starts again on IPv6 alone reaches the other one without IPv4, and nobody is told any more', async () => {
   await pair.killDaemon('b', 'SIGTERM');
-  await ip('b', 'addr', 'add', '2001:db8::2/64', 'dev', UNDERLAY, 'nodad');
+  // The kernel is not sure of it for the next seconds; vtepd waits.
+  await ip('b', 'addr', 'add', '2001:db8::2/64', 'dev', UNDERLAY);
   pair.daemonOptions = ['--underlay-family', 'ipv6'];
   await pair.startDaemon('b');
   await waitFor('c to know it', async () =>

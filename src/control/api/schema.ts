@@ -23,7 +23,7 @@
  *
  * An error is `{ "error": { "code", "message", "retryable" } }` with the status of its code (errors.ts).
  */
-import { isIP, isIPv4 } from 'node:net';
+import { isIP } from 'node:net';
 import { z } from 'zod';
 import { askedSettings, storedSettings } from '../networks/network-settings.js';
 import { canonicalIp, whyNoVtep } from '../vtep-address.js';
@@ -41,7 +41,6 @@ const MTU_RULE = 'must be a whole number of bytes from 576 to 65485';
 const PORT_RULE = 'must be a UDP port from 1 to 65535';
 const PID_RULE = 'must be a process id: a whole number above 0';
 const MAC_RULE = 'must be six hexadecimal bytes, such as 02:00:5e:10:00:01';
-const IPV4_RULE = 'must be an IPv4 address, such as 10.0.2.7';
 const IP_RULE = 'must be an IPv4 or IPv6 address, such as 10.0.2.7 or fd00:2::7';
 const IPS_RULE = 'must be at most one address a family';
 const SUBNET_RULE = 'must be a network in CIDR form, such as 10.0.2.0/24 or fd00:2::/64';
@@ -78,7 +77,6 @@ export const macSchema = z
   .refine((mac) => (Number.parseInt(mac.slice(0, 2), 16) & 1) === 0, 'must be a unicast address: the first byte even')
   .refine((mac) => mac !== '00:00:00:00:00:00', 'must not be zero')
   .refine((mac) => !mac.startsWith('02:76:74:'), 'must not begin with 02:76:74, which the gateways of networks have');
-export const ipv4Schema = z.string(IPV4_RULE).refine(isIPv4, IPV4_RULE);
 export const ipSchema = z.string(IP_RULE).refine(isIpAddress, IP_RULE);
 /** The form only; networks/ says more (host bits, size, overlap). */
 export const subnetSchema = z.string(SUBNET_RULE).refine(isCidr, SUBNET_RULE);

@@ -68,6 +68,8 @@ export interface ConsulKvOperation {
 export interface ConsulRead extends ConsulCall {
   readonly key: string;
   readonly recurse?: boolean;
+  /** The names alone; cut behind the separator, if there is one. */
+  readonly names?: { readonly separator?: string | undefined };
   readonly index?: number;
   readonly wait?: string;
   readonly consistency?: ConsulConsistency | undefined;
@@ -149,6 +151,8 @@ export function openConsulLibrary(options: ConsulServerOptions): ConsulLibrary {
 function read(internals: Internals, o: ConsulRead): ConsulAnswer {
   const query: Record<string, string | number> = {};
   if (o.recurse === true) query.recurse = '';
+  if (o.names !== undefined) query.keys = '';
+  if (o.names?.separator !== undefined) query.separator = o.names.separator;
   if (o.index !== undefined) query.index = o.index;
   if (o.wait !== undefined) query.wait = o.wait;
   if (o.consistency !== undefined) query[o.consistency] = '';
