@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { fdbSchema, neighbourSchema, nodeSchema, type Status, statusSchema } from '../control/api/schema.js';
 import { allIps, endText } from '../control/vtep-address.js';
 import type { ContextOf } from './context.js';
+import { counterRows, dropsText } from './drops.js';
 import { withNetwork } from './endpoint.js';
 import { formatDuration, formatFields, formatTable, printable } from './table.js';
 
@@ -203,25 +204,4 @@ function dnsText({ dns }: Status): string {
 function portSecurityText({ portSecurity: { ports, problem } = { ports: 0 } }: Status): string {
   const count = `${ports} ${ports === 1 ? 'port' : 'ports'}`;
   return problem === undefined ? count : `unsupported, ${count} NOT secured: ${problem}`;
-}
-
-/** By cause; then, where there are any, by port. */
-function dropsText(status: Status): string {
-  const rows = counterRows(status.drops);
-  if (rows.length === 0) return 'no frame was dropped\n';
-  const ports = (status.ports ?? []).flatMap(({ network, name, interface: port, drops }) =>
-    counterRows(drops).map((row) => [network, name, port, ...row]),
-  );
-  const byCause = formatTable(['CAUSE', 'FRAMES'], rows);
-  return ports.length === 0
-    ? byCause
-    : `${byCause}\n${formatTable(['NETWORK', 'ENDPOINT', 'PORT', 'CAUSE', 'FRAMES'], ports)}`;
-}
-
-/** Those above zero, the largest first. */
-function counterRows(counters: Readonly<Record<string, number>>): string[][] {
-  return Object.entries(counters)
-    .filter(([, count]) => count > 0)
-    .sort(([, a], [, b]) => b - a)
-    .map(([name, count]) => [name, String(count)]);
 }

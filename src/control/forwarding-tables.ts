@@ -10,8 +10,9 @@ import { allocateTables } from '../shared/tables.js';
 import type { WorkerInput } from '../shared/worker-input.js';
 import { EpochWriter } from '../shared/writers/epoch-writer.js';
 import { FdbWriter } from '../shared/writers/fdb-writer.js';
-import { NetworkWriter } from '../shared/writers/network-writer.js';
+import { type NetworkRow, NetworkWriter } from '../shared/writers/network-writer.js';
 import { VtepWriter } from '../shared/writers/vtep-writer.js';
+import { type Groups, groupsOf, writeGroups, writeRules } from './container-groups.js';
 import { VtepError } from './errors.js';
 import { FdbLearning } from './fdb-learning.js';
 import { listFdb, macKey, macText } from './fdb-listing.js';
@@ -27,6 +28,7 @@ import type {
 import { CounterReader } from './forwarding-counters.js';
 import { type ForwardingOptions, ipsOf, socketOptions } from './forwarding-options.js';
 import { gatewayMac } from './ipam/mac.js';
+import { LearningLimit } from './learning-limit.js';
 import { LOCAL_SOURCE, type MacClaim, MacClaims, type MacWinner } from './mac-claims.js';
 import { Neighbours } from './neighbours.js';
 import { closeOffloads, noteRefusals, type Offloads, probeOffloads } from './offloads.js';
@@ -58,6 +60,9 @@ interface OpenNetwork {
   /** How many sources name a VTEP. */
   readonly uses: Map<number, number>;
   readonly claims: MacClaims;
+  readonly limit: LearningLimit;
+  /** Group policy ids of this host's containers, by MAC. */
+  groups: Groups;
 }
 
 /** Opens the underlay and starts the workers. @throws VtepError VTEP_ERR_PORT_IN_USE, VTEP_ERR_UNDERLAY, VTEP_ERR_KERNEL */
@@ -141,6 +146,8 @@ class ForwardingTables implements Forwarding {
     const rings = tables.events.map((buffer) => new EventRing(buffer));
     this.#learning = new FdbLearning(rings, {
       ...{ learnt: this.#learnt.bind(this), conflict: this.#conflict.bind(this), age: this.#age.bind(this) },
+      doubt: (index, macLow, macHigh16, vtepIndex) =>
+        this.#neighbours.doubt(this.#byIndex[index], macText(macLow, macHigh16), this.#vteps.get(vtepIndex)?.address),
       heard: this.#multicast.heard.bind(this.#multicast),
     });
     this.#supervisor = new Supervisor(this.#epoch, () => this.#learning.drain(), options.logger);
@@ -172,7 +179,7 @@ class ForwardingTables implements Forwarding {
     }
     if (!open.taps.isAlive()) this.#replaceTap(open, network.tapName);
     open.network = network;
-    this.#networkWriter.publish(open.index, { ...network, tapFds: open.taps.fds });
+    this.#networkWriter.publish(open.index, rowOf(network, open.taps));
   }
 
   #openNew(network: ForwardingNetwork): void {
@@ -192,14 +199,17 @@ class ForwardingTables implements Forwarding {
       conflict: (mac, source) => this.#localConflict(open, mac, source),
       addressWon: (address, winner) => this.#neighbours.write(open, address, winner),
     });
-    const open: OpenNetwork = { index, network, taps, sources: new Map(), uses: new Map(), claims };
+    const limit = new LearningLimit(this.#options.logger);
+    const maps = { sources: new Map(), uses: new Map(), groups: new Map() };
+    const open: OpenNetwork = { index, network, taps, claims, limit, ...maps };
     this.#byVni.set(network.vni, open);
     this.#byIndex[index] = open;
     // Before the first frame: whoever sends with the gateway's MAC through the tunnel is refused from the start.
     this.setLocal(network.vni, []);
+    writeRules(this.#fdb, index, network.allowedGroups ?? []);
     this.#counters.use(index);
     this.#multicast.open(index, network);
-    this.#networkWriter.publish(index, { ...network, tapFds: taps.fds });
+    this.#networkWriter.publish(index, rowOf(network, taps));
     taps.watch(index);
   }
 
@@ -207,7 +217,7 @@ class ForwardingTables implements Forwarding {
   #replaceTap(open: OpenNetwork, tapName: string): void {
     const old = open.taps;
     open.taps = this.#openTap(tapName);
-    this.#networkWriter.publish(open.index, { ...open.network, tapFds: open.taps.fds });
+    this.#networkWriter.publish(open.index, rowOf(open.network, open.taps));
     old.unwatch();
     open.taps.watch(open.index);
     void this.#epoch.quiesce().then(() => old.close());
@@ -250,8 +260,11 @@ class ForwardingTables implements Forwarding {
 
   setLocal(vni: number, macs: readonly MacClaim[]): void {
     const open = this.#byVni.get(vni);
-    const gateway = { mac: gatewayMac(vni), since: 0, addresses: open?.network.gateways ?? [] };
-    open?.claims.replace(LOCAL_SOURCE, SELF_VTEP, [...macs, gateway]);
+    if (open === undefined) return;
+    open.groups = groupsOf(macs);
+    const gateway = { mac: gatewayMac(vni), since: 0, addresses: open.network.gateways ?? [] };
+    open.claims.replace(LOCAL_SOURCE, SELF_VTEP, [...macs, gateway]);
+    writeGroups(this.#fdb, open.index, macs, open.groups);
   }
 
   setRemote(vni: number, source: string, vtep: VtepAddress, macs: readonly MacClaim[]): void {
@@ -269,6 +282,7 @@ class ForwardingTables implements Forwarding {
     this.#multicast.setMember(open.index, source, vtepIndex);
     // Each entry goes from the old VTEP to the new in one write; only then is the old one no member.
     open.claims.replace(source, vtepIndex, macs);
+    this.#neighbours.reaffirm(open, source);
     if (before !== undefined) this.#dropVtepUse(open, before);
   }
 
@@ -307,8 +321,10 @@ class ForwardingTables implements Forwarding {
       this.#fdb.remove(low, keyHigh);
       return;
     }
-    const kind = winner.source === LOCAL_SOURCE ? KIND_LOCAL : KIND_STATIC;
-    if (!this.#fdb.set(low, keyHigh, kind, winner.vtepIndex, 0)) {
+    const isLocal = winner.source === LOCAL_SOURCE;
+    // A local entry has the container's group where another has the VTEP.
+    const value = isLocal ? (open.groups.get(mac) ?? 0) : winner.vtepIndex;
+    if (!this.#fdb.setBefore(low, keyHigh, isLocal ? KIND_LOCAL : KIND_STATIC, value)) {
       this.#options.logger.error({ event: 'fdb.full', network: open.network.name, mac }, 'the FDB is full');
     }
   }
@@ -341,7 +357,12 @@ class ForwardingTables implements Forwarding {
     const keyHigh = fdbKeyHigh(macHigh16, networkIndex);
     const kind = fdbKind(this.#fdb.get(macLow, keyHigh));
     if (kind === KIND_LOCAL || kind === KIND_STATIC) return;
-    this.#fdb.set(macLow, keyHigh, KIND_DYNAMIC, vtepIndex, this.#epoch.clock());
+    const { name, learntMacsMax = 0 } = open.network;
+    const learnt = this.#fdb.dynamicCountOf(networkIndex);
+    if (kind !== KIND_DYNAMIC && !open.limit.admits(name, learnt, learntMacsMax)) return;
+    if (!this.#fdb.set(macLow, keyHigh, KIND_DYNAMIC, vtepIndex, this.#epoch.clock())) {
+      open.limit.refuse(name, 'the FDB is full (--fdb-entries)');
+    }
   }
 
   #conflict(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void {
@@ -367,11 +388,8 @@ class ForwardingTables implements Forwarding {
   }
 
   neighbours(vni?: number): NeighbourEntry[] {
-    const networkAt = (index: number) => {
-      const open = this.#byIndex[index];
-      return vni === undefined || open?.network.vni === vni ? open : undefined;
-    };
-    return this.#neighbours.list(networkAt, (index) => this.#vteps.get(index));
+    const networks = this.#byIndex.filter((open) => vni === undefined || open?.network.vni === vni);
+    return this.#neighbours.list(networks, (index) => this.#vteps.get(index));
   }
 
   status(): ForwardingStatus {
@@ -379,11 +397,11 @@ class ForwardingTables implements Forwarding {
     const frames = {
       totals: { ...totals, mac_conflicts: this.#macConflicts },
       drops: { ...drops, [OVERFLOW.name]: overflowCounts(this.#workers) + this.#multicast.overflows() },
-      networks: [...this.#byVni.values()].map(({ index, network }) => ({
+      networks: [...this.#byVni.values()].map(({ index, network, limit }) => ({
         vni: network.vni,
         network: network.name,
         flood: this.#multicast.status(index),
-        counters: this.#counters.network(index),
+        counters: { ...this.#counters.network(index), macs_not_learnt: limit.refused },
       })),
       vteps: [...this.#vteps.rows()]
         .filter(([index]) => index !== SELF_VTEP)
@@ -416,4 +434,8 @@ class ForwardingTables implements Forwarding {
     closeWorkerDescriptors(this.#workers);
     closeOffloads(this.#offloads);
   }
+}
+
+function rowOf(network: ForwardingNetwork, taps: TapQueues): NetworkRow {
+  return { ...network, groupRules: network.allowedGroups !== undefined, tapFds: taps.fds };
 }

@@ -33,6 +33,8 @@ export interface ForwardingNetwork {
   readonly stormLimit?: number;
   /** VXLAN-GBP. @default false */
   readonly groupPolicy?: boolean;
+  /** Pairs FROM:TO of groups that may talk. @default all */
+  readonly allowedGroups?: readonly string[] | undefined;
   /** Take datagrams with reserved bits set. @default false */
   readonly tolerant?: boolean;
 }

@@ -11,7 +11,7 @@
  *
  * A MAC has its entry before an address names it, and keeps it until none does.
  */
-import { type Claim, Claims, type Winner } from './claims.js';
+import { type Claim, Claims, LOCAL_SOURCE, type Winner } from './claims.js';
 
 export { LOCAL_SOURCE } from './claims.js';
 
@@ -21,6 +21,8 @@ export interface MacClaim {
   readonly since: number;
   /** The endpoint's, in canonical text and without prefix length. */
   readonly addresses?: readonly string[];
+  /** Its group policy id; of this host's own. */
+  readonly group?: number;
 }
 
 export interface MacWinner {
@@ -49,6 +51,7 @@ interface AddressValue {
 export class MacClaims {
   private readonly macs: Claims<number>;
   private readonly byAddress: Claims<AddressValue>;
+  private readonly bySource = new Map<string, readonly MacClaim[]>();
 
   constructor(listener: MacClaimsListener) {
     this.macs = new Claims({
@@ -73,6 +76,15 @@ export class MacClaims {
     return winner && toAddressWinner(winner);
   }
 
+  /** The addresses that other hosts have won with this MAC. */
+  remoteAddressesOf(mac: string): string[] {
+    return [...this.bySource].flatMap(([source, claims]) => {
+      const addresses = claims.find((claim) => claim.mac === mac)?.addresses ?? [];
+      if (source === LOCAL_SOURCE) return [];
+      return addresses.filter((address) => this.addressWinner(address)?.source === source);
+    });
+  }
+
   /** `source` claims exactly these from now on. What it takes comes before what it lets go. */
   replace(source: string, vtepIndex: number, claims: readonly MacClaim[]): void {
     const macs = new Map<string, Claim<number>>();
@@ -84,6 +96,8 @@ export class MacClaims {
         if ((addresses.get(address)?.since ?? 0) <= since) addresses.set(address, { since, value: { mac, vtepIndex } });
       }
     }
+    if (claims.length === 0) this.bySource.delete(source);
+    else this.bySource.set(source, claims);
     this.macs.take(source, macs);
     this.byAddress.take(source, addresses);
     this.byAddress.keep(source, addresses);

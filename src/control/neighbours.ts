@@ -25,6 +25,8 @@ export interface NeighbourNetwork {
 export class Neighbours {
   readonly #writer: NeighbourWriter;
   readonly #logger: Logger;
+  /** By network index: addresses that are flooded though they are registered. */
+  readonly #doubted = new Map<number, Set<string>>();
   #isFull = false;
 
   constructor(buffer: SharedArrayBuffer, logger: Logger) {
@@ -34,6 +36,7 @@ export class Neighbours {
 
   write({ index, network }: NeighbourNetwork, address: string, winner: AddressWinner | undefined): void {
     const bytes = parseIp(address);
+    this.#doubted.get(index)?.delete(address);
     if (winner === undefined) {
       this.#writer.remove(index, bytes);
       return;
@@ -49,8 +52,38 @@ export class Neighbours {
     this.#isFull = !isWritten;
   }
 
+  /**
+   * Somebody uses addresses of the endpoint with this MAC, but another MAC: they are flooded until its host publishes
+   * again, or the registry gives them to others.
+   */
+  doubt(open: NeighbourNetwork | undefined, mac: string, vtep: string | undefined): void {
+    if (open === undefined) return;
+    const { index, network, claims } = open;
+    const doubted = this.#doubted.get(index) ?? new Set();
+    const addresses = claims.remoteAddressesOf(mac).filter((address) => !doubted.has(address));
+    if (addresses.length === 0) return;
+    for (const address of addresses) {
+      this.#writer.remove(index, parseIp(address));
+      doubted.add(address);
+    }
+    this.#doubted.set(index, doubted);
+    this.#logger.info(
+      { event: 'neighbours.doubted', network: network.name, mac, addresses, vtep },
+      `an address of MAC ${mac} is used by another one: ARP and ND for ${addresses.join(', ')} are flooded`,
+    );
+  }
+
+  /** `source` has published: what it says of its addresses is new. */
+  reaffirm(open: NeighbourNetwork, source: string): void {
+    for (const address of this.#doubted.get(open.index) ?? []) {
+      const winner = open.claims.addressWinner(address);
+      if (winner?.source === source) this.write(open, address, winner);
+    }
+  }
+
   /** @returns when no entry of the network is left; none comes meanwhile */
   async removeNetwork({ index, claims }: NeighbourNetwork): Promise<void> {
+    this.#doubted.delete(index);
     let removals = 0;
     for (const address of claims.addresses()) {
       this.#writer.remove(index, parseIp(address));
@@ -58,14 +91,15 @@ export class Neighbours {
     }
   }
 
-  /** @param networkAt the open network of an index, where it is asked for */
+  /** Of these networks. */
   list(
-    networkAt: (index: number) => NeighbourNetwork | undefined,
+    networks: readonly (NeighbourNetwork | undefined)[],
     vtepAt: (index: number) => VtepAddress | undefined,
   ): NeighbourEntry[] {
+    const byIndex = new Map(networks.map((open) => [open?.index, open]));
     const entries: NeighbourEntry[] = [];
     this.#writer.forEach((index, bytes, neighbour) => {
-      const open = networkAt(index);
+      const open = byIndex.get(index);
       if (open === undefined) return;
       const address = formatIp(bytes);
       const winner = open.claims.addressWinner(address);

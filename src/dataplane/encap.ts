@@ -17,6 +17,7 @@ import { isChecksumFieldInside, storeChecksum } from '../wire/checksum.js';
 import { ETHERNET_HEADER_BYTES, ETHERNET_SOURCE_OFFSET, ETHERNET_TYPE_OFFSET } from '../wire/ethernet.js';
 import { flowHash } from '../wire/flow-hash.js';
 import { macKeyHigh, macKeyLow } from '../wire/mac.js';
+import { isShortIp, SHORT_IP_BYTES } from '../wire/short-ip.js';
 import {
   readVirtioCsumOffset,
   readVirtioCsumStart,
@@ -46,7 +47,10 @@ export function encapsulate(
 ): void {
   const bytes = context.arena.bytes;
   const counters = context.counters;
-  if (frameBytes < ETHERNET_HEADER_BYTES) {
+  if (
+    frameBytes < ETHERNET_HEADER_BYTES ||
+    (frameBytes < SHORT_IP_BYTES && isShortIp(bytes, frameOffset, frameBytes))
+  ) {
     counters.drop(networkIndex, DROP_TAP_RUNT);
     return;
   }

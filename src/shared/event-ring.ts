@@ -25,6 +25,8 @@ export const EVENT_CONFLICT = 2;
  */
 export const EVENT_GROUP_PROBE = 3;
 export const EVENT_GROUP_ANSWER = 4;
+/** An address that is registered with this MAC is used with another, by whoever sends from the VTEP. */
+export const EVENT_NEIGHBOUR_DOUBT = 5;
 
 const RECORD_MASK = EVENTS_MAX - 1;
 

@@ -256,8 +256,10 @@ describe('what is printed', () => {
     expect(text).toMatch(/^tapRxFrames +7$/m);
     expect(text).not.toContain('idle');
     expect(text).toMatch(/^port security +unsupported, 1 port NOT secured: nft is not installed$/m);
-    const [byCause, byPort] = (await done('status', '--drops')).split('\n\n');
+    const [byCause, byNetwork, byPort, byVtep] = (await done('status', '--drops')).split('\n\n');
     expect(byCause).toBe('CAUSE       FRAMES\nbadHeader   5\nunknownVni  3');
+    expect(byNetwork?.split('\n')[1]).toMatch(/^my_overlay +badHeader +4$/);
+    expect(byVtep?.trim().split('\n')[1]).toMatch(/^192\.0\.2\.2 +rx_drops +6$/);
     expect(byPort?.split('\n')[1]).toMatch(/^my_overlay +master +vtv-e1 +source_mac +2$/);
   });
 

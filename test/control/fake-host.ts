@@ -68,7 +68,7 @@ export const STATUS: Status = {
   ],
   totals: { tapRxFrames: 7, underlayTxBytes: 900, idle: 0 },
   drops: { unknownVni: 3, badHeader: 5, runt: 0 },
-  networks: [{ vni: 256, network: 'my_overlay', counters: { tapRxFrames: 7 } }],
+  networks: [{ vni: 256, network: 'my_overlay', counters: { tapRxFrames: 7, drop_badHeader: 4 } }],
   ports: [
     {
       ...{ id: 'e-1', name: 'master', network: 'my_overlay', interface: 'vtv-e1' },
@@ -76,7 +76,7 @@ export const STATUS: Status = {
     },
   ],
   portSecurity: { ports: 1, problem: 'nft is not installed' },
-  vteps: [{ address: '192.0.2.2', port: 4789, counters: {} }],
+  vteps: [{ address: '192.0.2.2', port: 4789, counters: { rx_datagrams: 9, rx_drops: 6, tx_errors: 0 } }],
 };
 
 export class FakeHost implements HostOperations {

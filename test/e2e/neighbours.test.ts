@@ -23,7 +23,8 @@ interface Neighbour {
 
 beforeAll(async () => {
   pair = await createHostPair({ daemonOptions: ['--workers', '2'] });
-  await pair.mustVtep('a', 'network', 'create', 'n', '--ipv6');
+  // Containers here take addresses that they were not given.
+  await pair.mustVtep('a', 'network', 'create', 'n', '--ipv6', '--port-security', 'off');
   const settings = ['--arp-suppression', 'off', '--storm-limit', String(STORM_LIMIT)];
   await pair.mustVtep('a', 'network', 'create', 'off', ...settings);
   near = await pair.addContainer('a', 'near', 'n');
@@ -131,6 +132,22 @@ it('follows an address to another container on another host, at once', async () 
   expect(await pair.ping('near', ip, { count: 2 })).toMatchObject({ lossPercent: 0 });
   const entry = (await pair.mustExec('near', 'ip', 'neighbour', 'show', ip)).stdout;
   expect(entry).toContain(next.mac);
+});
+
+it('floods what somebody else says to have, until the host that has it publishes again', async () => {
+  const taken = '10.0.0.77';
+  expect((await neighbours('a')).has(taken)).toBe(true);
+  await pair.mustExec('far', 'ip', 'address', 'add', `${taken}/32`, 'dev', 'eth0');
+  // With arp_notify, which vtepd has set, the kernel announces all that it has.
+  await pair.mustExec('far', 'ip', 'link', 'set', 'dev', 'eth0', 'address', far.mac);
+  await waitFor('a to hear of it', async () => !(await neighbours('a')).has(taken));
+  await pair.mustExec('far', 'ip', 'address', 'del', `${taken}/32`, 'dev', 'eth0');
+  expect((await neighbours('a')).has(far.ip)).toBe(true);
+  await flush('near');
+  expect(await pair.ping('near', taken, { count: 1 })).toMatchObject({ lossPercent: 0 });
+  await waitFor('the request to cross', () => crossings(taken).length > 0);
+  await pair.addContainer('b', 'news', 'n');
+  await waitFor('a to believe it again', async () => (await neighbours('a')).has(taken));
 });
 
 it('lets a container flood so much in a second, and counts the rest', async () => {

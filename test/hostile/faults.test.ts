@@ -2,7 +2,7 @@
 import { afterEach, expect, it } from 'vitest';
 import { DECAP_FRAMES, ENCAP_FRAMES, FLOOD_COPIES, FLOODED_FRAMES } from '../../src/shared/counters.js';
 import { fdbKeyHigh, KIND_LOCAL } from '../../src/shared/fdb.js';
-import { ALL_OFFLOADS, Harness, vxlanDatagram } from '../dataplane/harness.js';
+import { ALL_OFFLOADS, Harness, tapMessage, vxlanDatagram } from '../dataplane/harness.js';
 import { BASE_SPEC, emitFrame, emitSuperframe, type FrameSpec, payloadOf } from '../dataplane/reference/frame-spec.js';
 import { TCP, UDP } from '../dataplane/reference/packet.js';
 
@@ -67,4 +67,19 @@ it.each([
   harness.networks.removeMember(harness.networkIndex, peer);
   harness.fromContainer(emitSuperframe({ ...BASE_SPEC, payload: payloadOf(bytes, 1) }, gsoSize));
   expect(harness.drops()).toEqual(cause === undefined ? { no_remote: Math.ceil(bytes / gsoSize) } : { [cause]: 1 });
+});
+
+it('a frame that says IP and ends before the IP header does goes nowhere, as with the kernel', () => {
+  const peer = open();
+  const whole = emitFrame({ ...BASE_SPEC, payload: payloadOf(5, 1) });
+  for (const bytes of [14, 33]) {
+    harness.fromPeer(peer, vxlanDatagram(whole.slice(0, bytes)));
+    harness.fromContainer(tapMessage(whole.slice(0, bytes)));
+  }
+  expect(harness.drops()).toEqual({ inner_runt: 2, tap_runt: 2 });
+  // The last datagram of a train is shorter, and the only one of it that is too short.
+  harness.trainsFromPeer(peer, [[whole, whole.slice(0, 33)].map((frame) => vxlanDatagram(frame))]);
+  harness.fromPeer(peer, vxlanDatagram(whole.slice(0, 34)));
+  expect(harness.toContainer()).toHaveLength(2);
+  expect(harness.drops()).toEqual({ inner_runt: 3, tap_runt: 2 });
 });

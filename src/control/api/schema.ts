@@ -46,6 +46,7 @@ const IPS_RULE = 'must be at most one address a family';
 const SUBNET_RULE = 'must be a network in CIDR form, such as 10.0.2.0/24 or fd00:2::/64';
 const SPAN_RULE = 'must be an address, FIRST-LAST or a CIDR block, such as 10.0.2.10-10.0.2.19';
 const YES_NO_RULE = 'must be true or false';
+const CONTAINER_GROUP_RULE = 'must be a group policy id: a whole number from 1 to 65535';
 const INTERFACE_RULE = 'must be 1 to 15 characters without white space, "/" or ":"';
 const NETNS_RULE = 'must be the name of a network namespace or an absolute path to one';
 
@@ -109,6 +110,10 @@ const createNetworkFields = z.strictObject({
 
 export const createNetworkSchema = createNetworkFields
   .refine((n) => n.subnet === undefined || n.subnets === undefined, 'give one of subnet and subnets')
+  .refine((n) => n.allowedGroups === undefined || n.groupPolicy === true, {
+    path: ['allowedGroups'],
+    message: 'needs a group policy: switch that on as well',
+  })
   .transform(({ subnet, ...network }) => (subnet === undefined ? network : { ...network, subnets: [subnet] }));
 export type CreateNetwork = z.infer<typeof createNetworkSchema>;
 
@@ -147,6 +152,8 @@ export const endpointSchema = z.object({
   mac: z.string(),
   /** With prefix length: 10.0.0.2/24. */
   addresses: z.array(z.string()),
+  /** Its group policy id. */
+  group: z.number().optional(),
   /** As it was when the registry last answered: it is away. */
   stale: z.boolean().optional(),
   /** On the endpoint's own host only. */
@@ -210,6 +217,13 @@ export const attachSchema = z
       .regex(/^[^\s/:]{1,15}$/, INTERFACE_RULE)
       .optional(),
     publish: publishSchema.optional(),
+    /** The group policy id of what it sends; the network has a group policy. @default none */
+    group: z
+      .number(CONTAINER_GROUP_RULE)
+      .int(CONTAINER_GROUP_RULE)
+      .min(1, CONTAINER_GROUP_RULE)
+      .max(65_535, CONTAINER_GROUP_RULE)
+      .optional(),
     /** @default auto: where the network leads outside and the container has none yet */
     defaultRoute: z.enum(['yes', 'no', 'auto'], 'must be yes, no or auto').optional(),
   })

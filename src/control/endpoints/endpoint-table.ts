@@ -32,8 +32,9 @@ export class EndpointTable {
 
   /** What they have: the data plane delivers here. */
   claims(network: string): MacClaim[] {
-    return this.on(network).map(({ mac, attachedAt, addresses }) => ({
+    return this.on(network).map(({ mac, attachedAt, addresses, group }) => ({
       ...{ mac, since: attachedAt ?? 0, addresses: addresses.map((text) => canonicalAddress(bareAddress(text))) },
+      ...(group === undefined ? {} : { group }),
     }));
   }
 

@@ -149,6 +149,7 @@ export class LocalNetworks {
       learntMacsMax: network.learntMacsMax,
       stormLimit: network.stormLimit,
       groupPolicy: network.groupPolicy,
+      allowedGroups: network.allowedGroups,
       tolerant: network.reservedBits === 'tolerant',
     });
   }

@@ -151,9 +151,10 @@ export class Publisher {
 function encodeEndpoints(endpoints: readonly LocalEndpoint[]): string {
   return encodeValue(endpointsValueSchema, {
     v: 1,
-    endpoints: endpoints.map(({ id, name, mac, addresses, attachedAt }) => ({
+    endpoints: endpoints.map(({ id, name, mac, addresses, attachedAt, group }) => ({
       ...{ id, name, mac, addresses: [...addresses] },
       ...(attachedAt === undefined ? {} : { attachedAt }),
+      ...(group === undefined ? {} : { group }),
     })),
   });
 }

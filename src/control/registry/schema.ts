@@ -113,6 +113,8 @@ export const endpointRecordSchema = z.looseObject({
   addresses: z.array(cidr),
   /** Milliseconds since 1970, raised above what others had published for the MAC then: the newest has it. */
   attachedAt: z.number().int().nonnegative().optional(),
+  /** Its group policy id. */
+  group: z.number().int().min(1).max(65_535).optional(),
 });
 export type EndpointRecord = z.infer<typeof endpointRecordSchema>;
 
