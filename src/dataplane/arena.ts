@@ -81,7 +81,7 @@ export const RX_CONTROL_BYTES = 64;
 export const TAP_IOVECS_MAX = SEGMENTS_MAX + 1;
 
 /** A virtio header and the longest frame that a worker makes itself: a neighbour advertisement, 14 + 40 + 32. */
-export const ANSWER_BYTES = 128;
+export const ANSWER_BYTES = 1344;
 
 const PAGE_BYTES = 65_536;
 const WORD_RANGE = 2 ** 32;

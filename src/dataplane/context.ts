@@ -8,7 +8,7 @@ import { FloodList } from '../shared/flood-list.js';
 import { VTEPS_MAX } from '../shared/layout.js';
 import { NeighbourTable } from '../shared/neighbour-table.js';
 import { NetworkTable } from '../shared/network-table.js';
-import { VTEP_ROWS_OFFSET, VtepTable } from '../shared/vtep-table.js';
+import { VTEP_ROW_BYTES, VTEP_ROWS_OFFSET, VtepTable } from '../shared/vtep-table.js';
 import type { WorkerInput, WorkerOffloads } from '../shared/worker-input.js';
 import { addressOf } from '../sys/memory.js';
 import type { DifferFunction } from '../wire/masked-compare.js';
@@ -91,6 +91,9 @@ export class WorkerContext {
   /** Largest segment that may go to each VTEP by UDP_SEGMENT: lowered when the kernel refuses (underlay-tx.ts). */
   readonly gsoBytesMax: Int32Array;
   gsoForgetSeconds = Number.MAX_SAFE_INTEGER;
+  /** How often in this second somebody was told that a packet is too big (too-big.ts). */
+  tooBigSeconds = 0;
+  tooBigCount = 0;
 
   // Decapsulation: the outer TOS of the message at hand, and what is being coalesced.
   rxTos = 0;
@@ -151,6 +154,11 @@ export class WorkerContext {
     this.coalesceTcp = offloads.coalesceTcp;
     this.coalesceUdp = offloads.coalesceUdp;
     this.allowGso();
+  }
+
+  /** Machine address of a VTEP's socket address. Not for every frame: the number is made. */
+  vtepAddress(vtepIndex: number): number {
+    return this.vtepRowsHigh * 2 ** 32 + (this.vtepRowsLow >>> 0) + vtepIndex * VTEP_ROW_BYTES;
   }
 
   /** Every VTEP gets UDP_SEGMENT (again): refusals are forgotten, since routes and devices change. */

@@ -23,8 +23,6 @@ import {
   NEIGHBOUR_REMOTE,
   neighbourScope,
 } from '../shared/neighbour-table.js';
-import { EINTR, lastErrno } from '../sys/errno.js';
-import { write } from '../sys/libc.js';
 import {
   ARP_BYTES,
   ARP_OK,
@@ -82,6 +80,7 @@ import {
 import { macKeyHigh, macKeyLow, writeMacKey } from '../wire/mac-key.js';
 import { VIRTIO_NET_HDR_BYTES } from '../wire/virtio-net-hdr.js';
 import type { WorkerContext } from './context.js';
+import { writeAnswer } from './tap-answer.js';
 
 const MULTICAST_FIRST_BYTE = 0xff;
 /** RFC 4861 section 7.1.1: a packet that a router has forwarded has less. */
@@ -244,14 +243,4 @@ function isUnspecified(bytes: Uint8Array, address: number): boolean {
       readInt32(bytes, address + 12)) ===
     0
   );
-}
-
-/** The virtio header before the answer is empty: nothing ever writes there. @returns whether the TAP has taken it */
-function writeAnswer(context: WorkerContext, networkIndex: number, frameBytes: number): boolean {
-  const tapFd = context.networks.tapFd(networkIndex, context.workerIndex);
-  const address = context.arena.addresses.answer;
-  for (;;) {
-    if (write(tapFd, address, VIRTIO_NET_HDR_BYTES + frameBytes) >= 0) return true;
-    if (lastErrno() !== EINTR) return false;
-  }
 }

@@ -4,6 +4,8 @@
  *     EIO               the route's device has no transmit checksum offload: no segmentation offload to this VTEP
  *     EINVAL, EMSGSIZE  a segment is longer than the path's MTU, which a plain datagram's fragments may be: none of this size
  *
+ * A single datagram that is too big for its path is answered (too-big.ts).
+ *
  * Sources: net/ipv4/udp.c, udp_send_skb. What is remembered is forgotten after a minute (WorkerContext.allowGso).
  */
 import { VTEP_TX_BYTES, VTEP_TX_DATAGRAMS, VTEP_TX_ERRORS, VTEP_TX_GSO_REFUSED } from '../shared/counters.js';
@@ -25,6 +27,7 @@ import {
 import { EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, lastErrno } from '../sys/errno.js';
 import { sendmmsg } from '../sys/libc.js';
 import type { WorkerContext } from './context.js';
+import { refuseTooBig } from './too-big.js';
 
 const REFUSAL_SECONDS = 60;
 
@@ -78,10 +81,19 @@ export function sendOneByOne(context: WorkerContext, fd: number, message: number
     } else if (errno === EAGAIN || errno === ENOBUFS) {
       countRefused(context, message, segments - segment, DROP_UNDERLAY_BUSY);
       return;
-    } else {
+    } else if (errno !== EMSGSIZE || !refuseTooBig(context, message, firstIovec + start * IOVEC_WORDS, bytes)) {
       countRefused(context, message, 1, DROP_UNDERLAY_ERROR);
     }
   }
+}
+
+/** A message of one datagram that the kernel has refused for good. */
+export function countError(context: WorkerContext, message: number, errno: number): void {
+  const arena = context.arena;
+  const header = (arena.txHeaders >> 2) + message * MMSGHDR_WORDS;
+  const iovec = ((arena.words[header + MSG_IOV_WORD] as number) - arena.baseLow) >> 2;
+  const isTooBig = errno === EMSGSIZE && refuseTooBig(context, message, iovec, context.txBytes[message] as number);
+  if (!isTooBig) countRefused(context, message, context.txSegments[message] as number, DROP_UNDERLAY_ERROR);
 }
 
 export function countRefused(context: WorkerContext, message: number, datagrams: number, cause: number): void {

@@ -13,7 +13,7 @@
  * ends the batch, and is never spun on. A run that it refuses goes again datagram by datagram (underlay-retry.ts).
  */
 import { VTEP_TX_BYTES, VTEP_TX_DATAGRAMS } from '../shared/counters.js';
-import { DROP_UNDERLAY_BUSY, DROP_UNDERLAY_ERROR } from '../shared/drop-causes.js';
+import { DROP_UNDERLAY_BUSY } from '../shared/drop-causes.js';
 import { VTEP_ROW_BYTES, VTEP_SOCKADDR_IN6_BYTES } from '../shared/vtep-table.js';
 import {
   CMSG_DATA_WORD,
@@ -45,7 +45,7 @@ import {
   TX_MESSAGES_MAX,
 } from './arena.js';
 import { NO_OPEN_MESSAGE, type WorkerContext } from './context.js';
-import { canRetry, countRefused, sendOneByOne } from './underlay-retry.js';
+import { canRetry, countError, countRefused, sendOneByOne } from './underlay-retry.js';
 
 /** The socket, at `place` of the pool of the VTEP's family. */
 export function socketFor(context: WorkerContext, place: number, vtepIndex: number): number {
@@ -220,7 +220,7 @@ function flushSocket(context: WorkerContext, socket: number): void {
         }
       } else {
         if (canRetry(context, first + sent, errno)) sendOneByOne(context, fd, first + sent, errno);
-        else countRefused(context, first + sent, context.txSegments[first + sent] as number, DROP_UNDERLAY_ERROR);
+        else countError(context, first + sent, errno);
         sent++;
       }
     }
