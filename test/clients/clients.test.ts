@@ -38,6 +38,10 @@ beforeAll(async () => {
     hosts.push(addContainers(host, names));
   }
   await Promise.all(hosts);
+  await pair.mustVtep('a', 'network', 'create', 'shut', '--subnet', '10.51.0.0/24');
+  await pair.addContainer('a', 'shut-a', 'shut');
+  await pair.addContainer('b', 'shut-b', 'shut');
+  await pair.waitConverged('shut');
   await pair.waitConverged(NETWORK);
   await startDnsmasq();
 });
@@ -190,6 +194,16 @@ describe('nmap', () => {
     }
     expect(macs.has('10.50.0.1')).toBe(true);
     expect(macs.has('10.50.0.12')).toBe(false);
+  });
+
+  it('finds the same where requests are answered on its own host, and containers may send from nothing but their own', async () => {
+    const remote = pair.containers.find(({ name }) => name === 'shut-b') as Container;
+    const known = async () => (await pair.mustVtep('a', 'neigh', '--json')).stdout.includes(remote.mac);
+    await waitFor('the neighbour', known);
+    const { stdout } = await pair.mustExec('shut-a', 'nmap', '-n', '-sn', '-oX', '-', '10.51.0.1-6');
+    expect(stdout.toLowerCase()).toContain(`<address addr="${remote.mac}" addrtype="mac"`);
+    expect(stdout).toMatch(/<hosts up="3" /);
+    expect((await pair.mustVtep('a', 'status', '--json')).json().totals.arp_suppressed).toBeGreaterThan(0);
   });
 
   it('finds the open ports of a container on the other host, and that the others are closed', async () => {

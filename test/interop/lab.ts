@@ -17,6 +17,7 @@ import {
   KERNEL_MAC,
   type NetworkName,
   PLACES,
+  type Place,
   STRANGER,
   STRANGER6,
   VTEP_A,
@@ -158,7 +159,7 @@ export class Lab {
 
   async #addNetwork(name: NetworkName): Promise<void> {
     const { pair } = this;
-    const { vni, container, subnet, subnet6, family, options } = PLACES[name];
+    const { vni, container, subnet, subnet6, family, options, group }: Place = PLACES[name];
     const subnets = [`${subnet}.0/24`, `${subnet6}:/64`];
     await this.call('POST', '/v1/networks', { name, vni, subnets, ...options });
     const kernel = family === 4 ? VTEP_KERNEL : VTEP_KERNEL6;
@@ -166,7 +167,7 @@ export class Lab {
       await this.call('POST', '/v1/peers', { network: name, address });
     }
     const netns = await pair.addNamespace(container);
-    const endpoint = await this.call('POST', '/v1/endpoints', { network: name, netns, name: container });
+    const endpoint = await this.call('POST', '/v1/endpoints', { network: name, netns, name: container, group });
     const box: Box = { netns, mac: endpoint.mac, interface: endpoint.local.containerInterface };
     this.containers[name] = box;
     this.#senders.set(container, new Sender(box.netns));

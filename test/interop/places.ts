@@ -12,7 +12,7 @@
  *     mcast    4248  1450, multicast    box-mcast        vxm
  *     mcast6   4249  1430, multicast    box-mcast6       vxm6
  *     loose    4250  1450, tolerant     box-loose        vxl
- *     grouped  4251  1450, GBP          box-grouped      vxp
+ *     grouped  4251  1450, GBP          box-grouped      vxp, the container in group 42
  *     guarded  4252  1450               box-guarded      vxs
  *
  * Only `guarded` has port security and ARP suppression: elsewhere containers send whatever a case wants. The container
@@ -44,6 +44,8 @@ export interface Place {
   readonly container: string;
   readonly subnet: string;
   readonly subnet6: string;
+  /** Of the container (VXLAN-GBP). */
+  readonly group?: number;
   /** More for `POST /v1/networks`. */
   readonly options: object;
 }
@@ -51,9 +53,18 @@ export interface Place {
 const OPEN = { portSecurity: false, arpSuppression: false };
 
 function place(vni: number, mtu: number, device: string, name: string, more: Partial<Place> = {}): Place {
-  const { family = 4, options } = more;
+  const { family = 4, options, ...rest } = more;
   const subnets = { subnet: `10.${vni - 4200}.0`, subnet6: `fd00:${vni}:` };
-  return { vni, mtu, device, container: name, family, ...subnets, options: { ...OPEN, mtuBytes: mtu, ...options } };
+  return {
+    ...rest,
+    vni,
+    mtu,
+    device,
+    container: name,
+    family,
+    ...subnets,
+    options: { ...OPEN, mtuBytes: mtu, ...options },
+  };
 }
 
 export const PLACES = {
@@ -66,7 +77,7 @@ export const PLACES = {
   mcast: place(4248, 1450, 'vxm', 'box-mcast', { options: { flood: 'multicast' } }),
   mcast6: place(4249, 1430, 'vxm6', 'box-mcast6', { family: 6, options: { flood: 'multicast', group: GROUP6 } }),
   loose: place(4250, 1450, 'vxl', 'box-loose', { options: { reservedBits: 'tolerant' } }),
-  grouped: place(4251, 1450, 'vxp', 'box-grouped', { options: { groupPolicy: true } }),
+  grouped: place(4251, 1450, 'vxp', 'box-grouped', { group: 42, options: { groupPolicy: true } }),
   guarded: place(4252, 1450, 'vxs', 'box-guarded', { options: { portSecurity: true, arpSuppression: true } }),
 } as const satisfies Record<string, Place>;
 

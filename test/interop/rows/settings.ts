@@ -44,10 +44,11 @@ export const TOLERANT: Group = {
   tearDown: (lab) => lab.removeKernel('loose'),
 };
 
-/** All that leaves host b by the device has this group: the kernel takes it from the packet's mark. */
+/** All that leaves host b by the device has this group: the kernel takes it from the packet's mark, and gives it back. */
 const setGroup = (group: number) => `nft -f - <<END
 table netdev groups {
   chain out { type filter hook egress device ${PLACES.grouped.device} priority 0; meta mark set ${group}; }
+  chain in { type filter hook ingress device ${PLACES.grouped.device} priority 0; meta mark 42 counter; }
 }
 END`;
 
@@ -67,11 +68,17 @@ export const GROUPED: Group = {
       wire: { 'vxlan.flags': '0x8800', 'vxlan.gbp': '4711' },
     },
     {
-      name: 'a container without a group sends none, and the kernel takes it',
+      name: "the container's group is in the header",
       network: 'grouped',
       from: 'container',
       frames: (scene) => [packet(scene.toKernel, scene.mark)],
-      wire: { 'vxlan.flags': '0x0800', 'vxlan.gbp': '0' },
+      wire: { 'vxlan.flags': '0x8800', 'vxlan.gbp': '42' },
+    },
+    {
+      name: 'and the mark of the packet for the kernel at the other end',
+      play: async (lab) => {
+        expect(await lab.shell('b', 'nft list chain netdev groups in')).toMatch(/counter packets [1-9]/);
+      },
     },
     headed('grouped', 'group 1', (vni) => vxlan(vni, { flags: 0x8800_0001 })),
     headed('grouped', 'group 65535', (vni) => vxlan(vni, { flags: 0x8800_ffff })),
