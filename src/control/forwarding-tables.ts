@@ -1,8 +1,3 @@
-/**
- * Forwarding over the shared tables: each call of the reconciler becomes rows, bits and entries, in the order that keeps
- * readers right (docs/shared-memory.md): VTEP, member bit, FDB entry; and the reverse on removal. Main thread.
- */
-import type { Logger } from 'pino';
 import { DROP_CAUSES, DROP_UNDERLAY_OVERFLOW, type DropCause } from '../shared/drop-causes.js';
 import { EventRing } from '../shared/event-ring.js';
 import { fdbKeyHigh, fdbKind, KIND_DYNAMIC, KIND_LOCAL, KIND_STATIC } from '../shared/fdb.js';
@@ -13,27 +8,21 @@ import { EpochWriter } from '../shared/writers/epoch-writer.js';
 import { FdbWriter } from '../shared/writers/fdb-writer.js';
 import { NetworkWriter } from '../shared/writers/network-writer.js';
 import { VtepWriter } from '../shared/writers/vtep-writer.js';
+import { writeTap } from '../sys/tap.js';
 import { VtepError } from './errors.js';
 import { FdbLearning } from './fdb-learning.js';
 import { listFdb, macKey, macText } from './fdb-listing.js';
 import { FdbSweeper } from './fdb-sweeper.js';
+import { Floods } from './floods.js';
 import type { FdbEntry, Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from './forwarding.js';
 import { CounterReader } from './forwarding-counters.js';
+import type { ForwardingOptions } from './forwarding-options.js';
 import { gatewayMac } from './ipam/mac.js';
 import { LOCAL_SOURCE, type MacClaim, MacClaims, type MacWinner } from './mac-claims.js';
-import type { OffloadSwitches } from './offload-switches.js';
 import { closeOffloads, noteRefusals, type Offloads, probeOffloads } from './offloads.js';
-import {
-  allowedOffloads,
-  explainOffloads,
-  OUTER_HEADER_DEFAULT,
-  type OuterHeader,
-  workerOuterHeader,
-} from './outer-header.js';
-import type { PortRange } from './source-ports.js';
+import { allowedOffloads, explainOffloads, OUTER_HEADER_DEFAULT, workerOuterHeader } from './outer-header.js';
 import { Supervisor } from './supervisor.js';
 import { TapQueues } from './tap-queues.js';
-import { UnderlayMulticast } from './underlay-multicast.js';
 import type { UnderlaySocketOptions } from './underlay-sockets.js';
 import { allIps, familyOf, type VtepIps } from './vtep-address.js';
 import { VtepRegistrar } from './vtep-registrar.js';
@@ -59,29 +48,6 @@ interface OpenNetwork {
   /** How many sources name a VTEP. */
   readonly uses: Map<number, number>;
   readonly claims: MacClaims;
-}
-
-export interface ForwardingOptions {
-  readonly listen: VtepAddress;
-  readonly logger: Logger;
-  /** 1 to WORKERS_MAX. */
-  readonly workers: number;
-  /** How many (network, MAC) pairs the FDB is to hold. */
-  readonly fdbEntries: number;
-  /** At least SOURCE_PORTS_PER_WORKER for each worker. */
-  readonly sourcePorts: PortRange;
-  readonly offloads: OffloadSwitches;
-  /** @default OUTER_HEADER_DEFAULT */
-  readonly outer?: OuterHeader;
-  readonly spinMicroseconds: number;
-  /** -20 to 19. */
-  readonly workerNice: number;
-  /** Multicast is sent and received by it. */
-  readonly underlayInterface: string;
-  /** TTL of what is sent to multicast groups. */
-  readonly multicastHops: number;
-  /** Other hosts from which on a network that chooses by itself floods by multicast. */
-  readonly multicastFrom: number;
 }
 
 /** Opens the underlay and starts the workers. @throws VtepError VTEP_ERR_PORT_IN_USE, VTEP_ERR_UNDERLAY, VTEP_ERR_KERNEL */
@@ -115,7 +81,7 @@ class ForwardingTables implements Forwarding {
   readonly #networkWriter: NetworkWriter;
   readonly #epoch: EpochWriter;
   readonly #vteps: VtepRegistrar;
-  readonly #multicast: UnderlayMulticast;
+  readonly #floods: Floods;
   readonly #supervisor: Supervisor;
   readonly #learning: FdbLearning;
   readonly #clock: NodeJS.Timeout;
@@ -143,7 +109,7 @@ class ForwardingTables implements Forwarding {
       () => this.#settle(),
       (index) => this.#counters.useVtep(index),
     );
-    this.#multicast = new UnderlayMulticast({
+    this.#floods = new Floods({
       ...{ workers, vteps: this.#vteps, networks: this.#networkWriter, logger: options.logger },
       ...{
         interfaceName: options.underlayInterface,
@@ -155,15 +121,21 @@ class ForwardingTables implements Forwarding {
         families: ipsOf(options.listen).map(familyOf),
         gro: offloads.worker.underlayGro,
         settle: () => this.#epoch.quiesce(),
+        fdb: this.#fdb,
+        queryIntervalSeconds: options.queryIntervalSeconds,
+        eventsLost: (index: number) => this.#counters.eventsLost(index),
       },
     });
     const startedAt = performance.now();
-    this.#clock = setInterval(() => this.#epoch.setClock(Math.floor((performance.now() - startedAt) / 1000)), CLOCK_MS);
+    this.#clock = setInterval(() => {
+      this.#epoch.setClock(Math.floor((performance.now() - startedAt) / 1000));
+      this.#floods.tick();
+    }, CLOCK_MS);
     this.#clock.unref();
     const rings = tables.events.map((buffer) => new EventRing(buffer));
     this.#learning = new FdbLearning(rings, {
       ...{ learnt: this.#learnt.bind(this), conflict: this.#conflict.bind(this), age: this.#age.bind(this) },
-      heard: this.#multicast.heard.bind(this.#multicast),
+      heard: this.#floods.heard.bind(this.#floods),
     });
     this.#supervisor = new Supervisor(this.#epoch, () => this.#learning.drain(), options.logger);
     // Row SELF_VTEP is this host, the first of all: datagrams from its own address are known and dropped.
@@ -219,7 +191,7 @@ class ForwardingTables implements Forwarding {
     // Before the first frame: whoever sends with the gateway's MAC through the tunnel is refused from the start.
     this.setLocal(network.vni, []);
     this.#counters.use(index);
-    this.#multicast.open(index, network);
+    this.#floods.open(index, network, (frame) => writeTap(open.taps.fds[0] as number, frame));
     this.#networkWriter.publish(index, { ...network, tapFds: taps.fds });
     taps.watch(index);
   }
@@ -253,7 +225,7 @@ class ForwardingTables implements Forwarding {
     // From here on nothing is learnt for it.
     this.#byIndex[open.index] = undefined;
     await this.#sweeper.removeNetwork(open.index);
-    this.#multicast.close(open.index);
+    this.#floods.close(open.index);
     for (const vtepIndex of open.uses.keys()) this.#networkWriter.removeMember(open.index, vtepIndex);
     await this.#settle();
     open.taps.close();
@@ -285,7 +257,7 @@ class ForwardingTables implements Forwarding {
     open.sources.set(source, vtepIndex);
     open.uses.set(vtepIndex, (open.uses.get(vtepIndex) ?? 0) + 1);
     this.#networkWriter.addMember(open.index, vtepIndex);
-    this.#multicast.setMember(open.index, source, vtepIndex);
+    this.#floods.setMember(open.index, source, vtepIndex);
     // Each entry goes from the old VTEP to the new in one write; only then is the old one no member.
     open.claims.replace(source, vtepIndex, macs);
     if (before !== undefined) this.#dropVtepUse(open, before);
@@ -296,7 +268,7 @@ class ForwardingTables implements Forwarding {
     const before = open?.sources.get(source);
     if (open === undefined || before === undefined) return;
     open.sources.delete(source);
-    this.#multicast.removeMember(open.index, source);
+    this.#floods.removeMember(open.index, source);
     open.claims.replace(source, before, []);
     this.#dropVtepUse(open, before);
   }
@@ -347,11 +319,11 @@ class ForwardingTables implements Forwarding {
     moveWorkerDescriptors(this.#workers, moved, socketOptions(this.#options, this.#offloads));
     this.#listen = listen;
     this.#vteps.moveSelf({ ip, otherIp });
-    this.#multicast.renew();
+    this.#floods.renew();
   }
 
   renewUnderlay(): void {
-    this.#multicast.renew();
+    this.#floods.renew();
   }
 
   #learnt(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void {
@@ -389,11 +361,11 @@ class ForwardingTables implements Forwarding {
     const { totals, drops } = this.#counters.totals();
     const frames = {
       totals: { ...totals, mac_conflicts: this.#macConflicts },
-      drops: { ...drops, [OVERFLOW.name]: overflowCounts(this.#workers) + this.#multicast.overflows() },
+      drops: { ...drops, [OVERFLOW.name]: overflowCounts(this.#workers) + this.#floods.overflows() },
       networks: [...this.#byVni.values()].map(({ index, network }) => ({
         vni: network.vni,
         network: network.name,
-        flood: this.#multicast.status(index),
+        flood: this.#floods.status(index),
         counters: this.#counters.network(index),
       })),
       vteps: [...this.#vteps.rows()]
@@ -423,7 +395,7 @@ class ForwardingTables implements Forwarding {
     await this.#sweeper.idle;
     for (const open of this.#byVni.values()) open.taps.close();
     this.#byVni.clear();
-    await this.#multicast.end();
+    await this.#floods.end();
     closeWorkerDescriptors(this.#workers);
     closeOffloads(this.#offloads);
   }

@@ -23,6 +23,8 @@ export interface ForwardingNetwork {
   readonly flood?: (typeof FLOOD_MODES)[number];
   /** The underlay's multicast group. @default by the VNI (networks/multicast-group.ts) */
   readonly group?: string | undefined;
+  /** IGMP and MLD snooping. @default true */
+  readonly snooping?: boolean;
   /** Answer ARP requests and neighbour solicitations for known neighbours. @default false */
   readonly suppression?: boolean;
   /** Learnt MACs of this network; 0: no limit of its own. @default 0 */

@@ -43,6 +43,7 @@ import { isLetIn } from './group-policy.js';
 import { tellGroupProbe } from './group-probes.js';
 import { LEARN_ACCEPT, learn } from './learn.js';
 import { hasEcnMark, takeEcnMark } from './outer-header.js';
+import { snoop } from './snooping.js';
 import { isWholeSuperframe } from './tap-header.js';
 import { deliver, flushAggregate } from './tap-tx.js';
 
@@ -109,6 +110,7 @@ export function decapsulateMessage(
       }
     }
     if (network !== NO_NETWORK && (!isMarked || takeEcnMark(context, network, frame, frameBytes))) {
+      if (((context.arena.bytes[frame] as number) & 1) !== 0) snoop(context, network, vtep, frame, frameBytes);
       if (udpSegmentBytes === 0) {
         coalesce(context, network, frame, frameBytes);
       } else {

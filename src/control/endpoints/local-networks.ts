@@ -127,6 +127,7 @@ export class LocalNetworks {
       learning: network.learning,
       flood: network.flood,
       group: network.group,
+      snooping: network.snooping,
       suppression: network.arpSuppression,
       learntMacsMax: network.learntMacsMax,
       stormLimit: network.stormLimit,
