@@ -11,7 +11,7 @@ const PEER = new URL('./group-peer.mjs', import.meta.url).pathname;
 const HOSTS = ['a', 'b', 'c'] as const;
 const COUNT = 20;
 let site: SwitchSite;
-const boxes: Record<string, Container> = {};
+const boxes: Partial<Record<(typeof HOSTS)[number], Container>> = {};
 
 beforeAll(async () => {
   site = await createSwitchSite({ hosts: HOSTS, daemonOptions: ['--query-interval', '4'] });
@@ -27,7 +27,7 @@ const saved = async (): Promise<number> => (await network()).flood_copies_saved;
 
 async function send(group: string, count = COUNT): Promise<void> {
   // Node.js names the interface of an IPv6 group by a zone, that of an IPv4 group by an address of it.
-  const source = group.includes(':') ? `::%${boxes['a']?.interface}` : (boxes['a']?.ip as string);
+  const source = group.includes(':') ? `::%${boxes.a?.interface}` : (boxes.a?.ip as string);
   await site.mustExec('box-a', process.execPath, PEER, 'send', group, '7300', String(count), source);
 }
 
@@ -102,5 +102,5 @@ it('broadcast, neighbour discovery and 224.0.0.x reach everybody as ever', async
   await send('224.0.0.77');
   await waitFor('all on c', () => received() >= COUNT);
   for (const box of ['box-a', 'box-c']) await site.exec(box, 'ip', 'neigh', 'flush', 'dev', 'eth0');
-  expect((await site.ping('box-a', boxes['c']?.ip as string, { count: 2 })).lossPercent).toBe(0);
+  expect((await site.ping('box-a', boxes.c?.ip as string, { count: 2 })).lossPercent).toBe(0);
 });
