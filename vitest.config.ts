@@ -14,6 +14,7 @@ const ALONE = [
   'test/e2e/live-restore.test.ts',
   'test/e2e/soak.test.ts',
   'test/e2e/workers.test.ts',
+  'test/hostile/flood.test.ts',
   'test/interop/**/*.test.ts',
   'test/shared/fdb-race.test.ts',
 ];

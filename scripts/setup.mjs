@@ -47,6 +47,10 @@ const TEST_PACKAGES = [
   ['socat', 'socat'],
   ['bind9-dnsutils', 'dig'],
   ['openssl', 'openssl'],
+  ['dnsmasq-base', 'dnsmasq'],
+  ['busybox', 'busybox'],
+  ['traceroute', 'traceroute'],
+  ['nmap', 'nmap'],
 ];
 
 const BENCH_PACKAGES = [

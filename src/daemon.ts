@@ -29,6 +29,7 @@ import {
 } from './control/startup-checks.js';
 import { explainPortInUse, findUnderlay, type Underlay } from './control/underlay.js';
 import { UnderlayMonitor } from './control/underlay-monitor.js';
+import { UnderlayMtu } from './control/underlay-mtu.js';
 import { VERSION } from './control/version.js';
 import { allIps, endText, familiesOf, familyOf, type VtepIps } from './control/vtep-address.js';
 
@@ -123,7 +124,10 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
     const onMoved = (ips: VtepIps) => host.moveUnderlay(ips);
     const onReturned = () => host.returnToRegistry();
     const follows = familiesOf(underlay).filter((family) => !config.advertise?.some((ip) => familyOf(ip) === family));
-    return new UnderlayMonitor({ ...underlay, follows, logger, onMoved, onReturned });
+    const peers = () => forwarding.status().vteps.map(({ address }) => address);
+    const onMtu = (mtuBytes: number) => host.followMtu(mtuBytes);
+    const mtu = new UnderlayMtu({ interface: underlay.interface, logger, peers, onMtu });
+    return new UnderlayMonitor({ ...underlay, follows, logger, onMoved, onReturned, mtu });
   });
   await lifecycle.start('API', () => startApi({ host, socketPath, logger }));
 

@@ -16,6 +16,7 @@ import {
   encodeValue,
   endpointsKey,
   endpointsValueSchema,
+  JOURNAL_FEATURE,
   networkKey,
   networkValueSchema,
   nodeKey,
@@ -169,7 +170,7 @@ export function nodeOperation(host: SimulatedHost, session: string): RegistryOpe
     v: 1,
     vtep: { ip: host.vtep, port: 4789 },
     apiVersion: 1,
-    features: [],
+    features: [JOURNAL_FEATURE],
     instanceId: longId(2_000_000 + Number(host.name.slice(5))),
   });
   return { verb: 'lock', key: nodeKey(host.name), value, session };

@@ -1,5 +1,10 @@
-/** The hands of the simulated hosts: a real session each, and their keys, written in full transactions. */
-import type { RegistryOperation } from '../../src/control/registry/registry.js';
+/**
+ * The hands of the simulated hosts: a real session each, and their keys, written in full transactions. What fills the registry
+ * tells no journal of it; what changes afterwards does, as vtepd's writes do.
+ */
+import { withChange } from '../../src/control/registry/journal.js';
+import type { RegistryEntry, RegistryOperation } from '../../src/control/registry/registry.js';
+import { journalKey, parseEndpointsKey, parseNodeKey } from '../../src/control/registry/schema.js';
 import type { UnixHttp } from './http.js';
 import {
   addressOperation,
@@ -45,9 +50,30 @@ export class SimulatedHosts {
     this.#sessions.delete(host.name);
   }
 
-  /** One transaction. @throws Error with Consul's reason if it is refused */
+  /** One transaction, with its journals. @throws Error with Consul's reason if it is refused */
   async write(operations: readonly RegistryOperation[]): Promise<void> {
+    const journals = await Promise.all(
+      operations.filter(isJournalled).map(async ({ key }) => {
+        const at = key.lastIndexOf('/') + 1;
+        const journal = journalKey(key.slice(0, at));
+        const before = await this.#get(journal);
+        const value = withChange(before, key.slice(at));
+        return { verb: 'cas', key: journal, value, casIndex: before?.modifyIndex ?? 0 } as const;
+      }),
+    );
+    await this.#commit([...operations, ...journals]);
+  }
+
+  async #commit(operations: readonly RegistryOperation[]): Promise<void> {
     await this.#consul.json('PUT', '/v1/txn', operations.map(toConsul));
+  }
+
+  async #get(key: string): Promise<RegistryEntry | undefined> {
+    const { status, text } = await this.#consul.call('GET', `/v1/kv/${KEY_PREFIX}${key}`);
+    if (status === 404) return undefined;
+    const [raw] = JSON.parse(text) as { Value: string; CreateIndex: number; ModifyIndex: number }[];
+    const { Value, CreateIndex: createIndex, ModifyIndex: modifyIndex } = raw!;
+    return { key, value: Buffer.from(Value, 'base64').toString(), createIndex, modifyIndex };
   }
 
   /** Any number of operations, those that came first also first in the registry. */
@@ -57,14 +83,14 @@ export class SimulatedHosts {
     for (const operation of operations) {
       const size = 300 + 1.4 * ('value' in operation ? operation.value.length : 0);
       if (batch.length === OPERATIONS_MAX || (batch.length > 0 && bytes + size > TRANSACTION_BYTES_MAX)) {
-        await this.write(batch);
+        await this.#commit(batch);
         batch = [];
         bytes = 0;
       }
       batch.push(operation);
       bytes += size;
     }
-    if (batch.length > 0) await this.write(batch);
+    if (batch.length > 0) await this.#commit(batch);
   }
 
   /** The whole population: networks, then each host's session, node, endpoints and addresses. */
@@ -86,6 +112,10 @@ export class SimulatedHosts {
   }
 }
 
+function isJournalled({ key }: RegistryOperation): boolean {
+  return parseNodeKey(key) !== undefined || parseEndpointsKey(key) !== undefined;
+}
+
 function toConsul(operation: RegistryOperation): object {
   const { verb, key } = operation;
   return {
@@ -94,6 +124,7 @@ function toConsul(operation: RegistryOperation): object {
       Key: KEY_PREFIX + key,
       ...('value' in operation ? { Value: Buffer.from(operation.value).toString('base64') } : {}),
       ...('session' in operation ? { Session: operation.session } : {}),
+      ...('casIndex' in operation ? { Index: operation.casIndex } : {}),
     },
   };
 }

@@ -1,6 +1,6 @@
 /**
  * What a change costs Consul when every host watches: as many blocking queries of nodes/ as there are simulated hosts, and
- * the time until the last of them has its answer. In the ways that Consul's KV API offers; vtepd uses the second.
+ * the time until the last of them has its answer. In the ways that Consul's KV API offers; vtepd uses the last.
  */
 import { Agent, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,12 +9,29 @@ import { percentile } from '../e2e/statistics.js';
 import type { Population } from './population.js';
 import type { SimulatedHosts } from './simulated-hosts.js';
 
-const WAYS = [
+interface Way {
+  readonly way: string;
+  readonly path: string;
+  readonly isCompressed: boolean;
+  /** What is asked next, one after the other, until the change is known. */
+  readonly next?: (host: string) => readonly string[];
+  /** What is asked some tenths of a second later. */
+  readonly later?: string;
+}
+
+const BELL = 'nodes?keys&separator=/';
+const WAYS: readonly Way[] = [
   { way: 'whole listing', path: 'nodes/?recurse', isCompressed: false },
   { way: 'whole listing, compressed', path: 'nodes/?recurse', isCompressed: true },
   { way: 'keys only, compressed', path: 'nodes/?keys', isCompressed: true },
-  { way: 'folded to one key: news, not what', path: 'nodes?keys&separator=/', isCompressed: false },
-] as const;
+  { way: 'folded to one key: news, not what', path: BELL, isCompressed: false },
+  {
+    ...{ way: 'that, journal, key; names later: vtepd', path: BELL, isCompressed: true },
+    next: (host) => ['journal/nodes?', `nodes/${host}?`],
+    later: 'nodes/?keys',
+  },
+];
+const LATER_MS = { min: 200, max: 500 };
 /** Until all queries wait at Consul. */
 const GATHER_MS = 2500;
 
@@ -57,7 +74,7 @@ export async function measureWatchers(input: WatchersInput): Promise<Watching[]>
     });
   const results: Watching[] = [];
   try {
-    for (const { way, path, isCompressed } of WAYS) {
+    for (const { way, path, isCompressed, next, later } of WAYS) {
       const { index } = await ask(path, isCompressed);
       const host = input.population.addHost();
       await input.hosts.openSession(host);
@@ -65,9 +82,16 @@ export async function measureWatchers(input: WatchersInput): Promise<Watching[]>
       let bodyBytes = 0;
       let begunMs = 0;
       const watching = Array.from({ length: input.count }, async () => {
-        const { bytes } = await ask(`${path}&index=${index}&wait=60s`, isCompressed);
-        bodyBytes += bytes;
+        const count = async (asked: string) => {
+          const { bytes } = await ask(asked, isCompressed);
+          bodyBytes += bytes;
+        };
+        await count(`${path}&index=${index}&wait=60s`);
+        for (const asked of next?.(host.name) ?? []) await count(asked);
         timesMs.push(performance.now() - begunMs);
+        if (later === undefined) return;
+        await sleep(LATER_MS.min + Math.random() * (LATER_MS.max - LATER_MS.min));
+        await count(later);
       });
       await sleep(GATHER_MS);
       const end = startCpuCount([{ name: 'consul', pid: input.consulPid }]);

@@ -24,6 +24,7 @@ export const ENDPOINT_LABELS = {
   id: '--id',
   interface: '--interface',
   publish: '--publish',
+  group: '--group',
   defaultRoute: '--default-route',
 };
 
@@ -36,6 +37,7 @@ interface AttachOptions {
   name?: string;
   interface?: string;
   publish?: string[];
+  group?: string;
   defaultRoute?: string;
 }
 
@@ -62,6 +64,7 @@ export function addEndpointCommands(program: Command, contextOf: ContextOf): voi
       'a port of this host that leads to one of the container; may be given several times',
       collect,
     )
+    .option('--group <number>', 'the group policy id of what it sends, 1 to 65535 (default: none)')
     .option('--default-route <yes|no|auto>', 'by this network (default: auto, if the container has none yet)')
     .option('--interface <name>', "the interface's name in the container (default: the first free of eth0, eth1, ...)")
     .addHelpText(
@@ -143,7 +146,7 @@ export function withNetwork(path: string, network: string | undefined): string {
 export function endpointTable(endpoints: readonly Endpoint[]): string {
   const rows = endpoints.map((e) => [
     e.network,
-    e.name || '-',
+    (e.name || '-') + (e.group === undefined ? '' : ` (group ${e.group})`),
     e.addresses.join(','),
     e.mac,
     e.node,
@@ -159,8 +162,9 @@ export function endpointTable(endpoints: readonly Endpoint[]): string {
 
 /** Only what the API knows: --socket and --json are not part of the request. */
 function attachFields(options: AttachOptions): Record<string, unknown> {
-  const { network, netns, ip, mac, name, interface: interfaceName, publish, defaultRoute } = options;
-  return { network, netns, ips: ip, mac, name, interface: interfaceName, publish, defaultRoute };
+  const { network, netns, ip, mac, name, interface: interfaceName, publish, group, defaultRoute } = options;
+  const kept = { network, netns, ips: ip, mac, name, interface: interfaceName, publish, defaultRoute };
+  return { ...kept, group: numberOrText(group) };
 }
 
 function attachedText(endpoint: Endpoint): string {

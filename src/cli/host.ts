@@ -1,9 +1,10 @@
-/** `vtep node ls`, `vtep fdb` and `vtep status`: what this host knows and does. */
+/** `vtep node ls`, `vtep fdb`, `vtep neigh` and `vtep status`: what this host knows and does. */
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { fdbSchema, nodeSchema, type Status, statusSchema } from '../control/api/schema.js';
+import { fdbSchema, neighbourSchema, nodeSchema, type Status, statusSchema } from '../control/api/schema.js';
 import { allIps, endText } from '../control/vtep-address.js';
 import type { ContextOf } from './context.js';
+import { counterRows, dropsText } from './drops.js';
 import { withNetwork } from './endpoint.js';
 import { formatDuration, formatFields, formatTable, printable } from './table.js';
 
@@ -63,6 +64,33 @@ Examples:
           e.idleSeconds === undefined ? '-' : formatDuration(e.idleSeconds),
         ]);
         return formatTable(['NETWORK', 'VNI', 'MAC', 'KIND', 'VTEP', 'IDLE'], rows);
+      });
+    });
+
+  program
+    .command('neigh')
+    .description('show which ARP requests and neighbour solicitations this host answers: IP address to MAC address')
+    .option('--network <name>', 'of this network only')
+    .addHelpText(
+      'after',
+      `
+Kinds: remote (a container on another host: answered here), local and gateway (on this host: the request stays here).
+What is not listed is flooded. A network with --arp-suppression off floods all.
+
+Examples:
+  vtep neigh
+  vtep neigh --network my_overlay --json`,
+    )
+    .action(async (options: { network?: string }, command: Command) => {
+      const { client, print } = contextOf(command);
+      const path = withNetwork('/v1/neighbours', options.network);
+      const { raw, value } = await client.call(z.array(neighbourSchema), 'GET', path);
+      print(raw, () => {
+        const rows = value.map((n) => [
+          ...[n.network, n.address, n.mac, n.kind, n.node ?? '-'],
+          n.vtep ? `${n.vtep.address}:${n.vtep.port}` : '-',
+        ]);
+        return formatTable(['NETWORK', 'ADDRESS', 'MAC', 'KIND', 'NODE', 'VTEP'], rows);
       });
     });
 
@@ -176,25 +204,4 @@ function dnsText({ dns }: Status): string {
 function portSecurityText({ portSecurity: { ports, problem } = { ports: 0 } }: Status): string {
   const count = `${ports} ${ports === 1 ? 'port' : 'ports'}`;
   return problem === undefined ? count : `unsupported, ${count} NOT secured: ${problem}`;
-}
-
-/** By cause; then, where there are any, by port. */
-function dropsText(status: Status): string {
-  const rows = counterRows(status.drops);
-  if (rows.length === 0) return 'no frame was dropped\n';
-  const ports = (status.ports ?? []).flatMap(({ network, name, interface: port, drops }) =>
-    counterRows(drops).map((row) => [network, name, port, ...row]),
-  );
-  const byCause = formatTable(['CAUSE', 'FRAMES'], rows);
-  return ports.length === 0
-    ? byCause
-    : `${byCause}\n${formatTable(['NETWORK', 'ENDPOINT', 'PORT', 'CAUSE', 'FRAMES'], ports)}`;
-}
-
-/** Those above zero, the largest first. */
-function counterRows(counters: Readonly<Record<string, number>>): string[][] {
-  return Object.entries(counters)
-    .filter(([, count]) => count > 0)
-    .sort(([, a], [, b]) => b - a)
-    .map(([name, count]) => [name, String(count)]);
 }

@@ -23,7 +23,7 @@ const LABELS = {
   ...{ subnets: '--subnet', gateways: '--gateway', ranges: '--ip-range', reserved: '--reserve' },
   ...{ learntMacsMax: '--max-learnt-macs', flood: '--flood', group: '--group', arpSuppression: '--arp-suppression' },
   ...{ portSecurity: '--port-security', stormLimit: '--storm-limit', groupPolicy: '--group-policy' },
-  ...{ reservedBits: '--reserved-bits', snooping: '--snooping' },
+  ...{ allowedGroups: '--allow-groups', reservedBits: '--reserved-bits', snooping: '--snooping' },
 };
 const byNameSchema = z.object({ name: nameSchema });
 
@@ -45,6 +45,7 @@ interface CreateOptions {
   portSecurity?: string;
   stormLimit?: string;
   groupPolicy?: string;
+  allowGroups?: string;
   reservedBits?: string;
 }
 
@@ -90,6 +91,7 @@ Examples:
     .option('--port-security <on|off>', 'containers send only from what they were given (default: on)')
     .option('--storm-limit <number>', 'frames a second that a container may flood; 0: no limit (default: 0)')
     .option('--group-policy <on|off>', 'carry group policy ids in the VXLAN header (default: off)')
+    .option('--allow-groups <from:to,...>', 'with group policy: these pairs of groups may talk (default: all)')
     .option(
       '--reserved-bits <mode>',
       `reserved bits of the VXLAN header: ${RESERVED_BITS_MODES.join(', ')} (default: strict)`,
@@ -125,6 +127,7 @@ Examples:
         portSecurity: onOrText(options.portSecurity),
         stormLimit: numberOrText(options.stormLimit),
         groupPolicy: onOrText(options.groupPolicy),
+        allowedGroups: options.allowGroups?.split(','),
         reservedBits: options.reservedBits,
       });
       const body = checkInput(createNetworkSchema, fields, LABELS);
@@ -238,6 +241,11 @@ function learningText({ learning, learntMacsMax }: NetworkDetail): string {
   return learning && learntMacsMax > 0 ? `on, ${learntMacsMax} MACs at most` : onOff(learning);
 }
 
+function groupPolicyText({ groupPolicy, allowedGroups }: NetworkDetail): string | undefined {
+  if (!groupPolicy) return undefined;
+  return allowedGroups === undefined ? 'on' : `on, may talk: ${allowedGroups.join(', ')}`;
+}
+
 function floodText({ via, group, reason }: NonNullable<NonNullable<NetworkDetail['local']>['flood']>): string {
   const how = via === 'multicast' ? `by multicast to ${group}` : 'by a copy to each host';
   return reason === undefined ? how : `${how}: ${reason}`;
@@ -260,7 +268,7 @@ function networkText(network: NetworkDetail): string {
     ['arp suppression', onOff(network.arpSuppression)],
     ['port security', onOff(network.portSecurity)],
     ['storm limit', network.stormLimit === 0 ? undefined : `${network.stormLimit} frames a second`],
-    ['group policy', network.groupPolicy ? 'on' : undefined],
+    ['group policy', groupPolicyText(network)],
     ['reserved bits', network.reservedBits === 'strict' ? undefined : network.reservedBits],
     ['scope', network.scope],
     ['created', network.createdAt],

@@ -2,7 +2,7 @@
  * What workers learn becomes FDB entries here, and entries that fall silent go: 300 s, looked at every 10 s, as in the
  * kernel's VXLAN. Main thread.
  */
-import { EVENT_CONFLICT, EVENT_LEARN, type EventRing } from '../shared/event-ring.js';
+import { EVENT_CONFLICT, EVENT_LEARN, EVENT_NEIGHBOUR_DOUBT, type EventRing } from '../shared/event-ring.js';
 
 export const AGEING_SECONDS = 300;
 const AGEING_SCAN_MS = 10_000;
@@ -12,6 +12,8 @@ export interface LearningTarget {
   conflict(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void;
   /** An event of another kind, words 2 and 3 as its type has them. */
   heard(type: number, networkIndex: number, word2: number, word3: number, vtepIndex: number): void;
+  /** Addresses of this MAC are used with another one, from the VTEP. */
+  doubt(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void;
   age(ageingSeconds: number): void;
 }
 
@@ -32,6 +34,7 @@ export class FdbLearning {
       ring.drain((type, networkIndex, macLow, macHigh16, vtepIndex) => {
         if (type === EVENT_CONFLICT) this.#target.conflict(networkIndex, macLow, macHigh16, vtepIndex);
         else if (type === EVENT_LEARN) this.#target.learnt(networkIndex, macLow, macHigh16, vtepIndex);
+        else if (type === EVENT_NEIGHBOUR_DOUBT) this.#target.doubt(networkIndex, macLow, macHigh16, vtepIndex);
         else this.#target.heard(type, networkIndex, macLow, macHigh16, vtepIndex);
       });
     }

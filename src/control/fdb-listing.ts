@@ -23,7 +23,7 @@ export function listFdb({ fdb, networkOf, vtepOf, clockSeconds }: FdbSources, vn
   const entries: FdbEntry[] = [];
   fdb.forEach((keyLow, keyHigh, kind, vtepIndex, seconds) => {
     const network = networkOf(keyHigh & 0xffff);
-    if (network === undefined || (vni !== undefined && network.vni !== vni)) return;
+    if (network === undefined || kind > KIND_DYNAMIC || (vni !== undefined && network.vni !== vni)) return;
     const vtep = kind === KIND_LOCAL ? undefined : vtepOf(vtepIndex);
     entries.push({
       vni: network.vni,
@@ -37,6 +37,11 @@ export function listFdb({ fdb, networkOf, vtepOf, clockSeconds }: FdbSources, vn
   return entries.sort((a, b) => a.vni - b.vni || (a.mac < b.mac ? -1 : 1));
 }
 
+export function macKey(mac: string): MacKey {
+  const bytes = parseMac(mac);
+  return { high16: macKeyHigh(bytes, 0), low: macKeyLow(bytes, 0) };
+}
+
 export function macText(low: number, high16: number): string {
   const bytes = new Uint8Array(6);
   writeMacKey(bytes, 0, high16, low);
@@ -45,9 +50,4 @@ export function macText(low: number, high16: number): string {
 
 function kindName(kind: number): FdbKind {
   return kind === KIND_LOCAL ? 'local' : kind === KIND_STATIC ? 'static' : 'dynamic';
-}
-
-export function macKey(mac: string): MacKey {
-  const bytes = parseMac(mac);
-  return { high16: macKeyHigh(bytes, 0), low: macKeyLow(bytes, 0) };
 }

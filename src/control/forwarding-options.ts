@@ -1,9 +1,12 @@
-/** What the data plane is started with: the options of vtepd that it needs, and where it is. */
+/** What the data plane is started with. Control plane. */
 import type { Logger } from 'pino';
+import type { VtepAddress } from './forwarding.js';
 import type { OffloadSwitches } from './offload-switches.js';
+import type { Offloads } from './offloads.js';
 import type { OuterHeader } from './outer-header.js';
 import type { PortRange } from './source-ports.js';
-import type { VtepAddress } from './vtep-address.js';
+import type { UnderlaySocketOptions } from './underlay-sockets.js';
+import { allIps } from './vtep-address.js';
 
 export interface ForwardingOptions {
   readonly listen: VtepAddress;
@@ -28,4 +31,15 @@ export interface ForwardingOptions {
   readonly multicastFrom: number;
   /** How often this host asks its containers for their multicast memberships. */
   readonly queryIntervalSeconds: number;
+}
+
+export function ipsOf({ address, otherAddress }: VtepAddress): string[] {
+  return allIps({ ip: address, otherIp: otherAddress });
+}
+
+export function socketOptions(
+  { listen, workers, sourcePorts, outer }: ForwardingOptions,
+  { worker }: Offloads,
+): UnderlaySocketOptions {
+  return { port: listen.port, workers, sourcePorts, gro: worker.underlayGro, ...(outer && { outer }) };
 }

@@ -1,3 +1,7 @@
+/**
+ * Forwarding over the shared tables: each call of the reconciler becomes rows, bits and entries, in the order that keeps
+ * readers right (docs/shared-memory.md): VTEP, member bit, FDB entry, neighbour; and the reverse on removal. Main thread.
+ */
 import { DROP_CAUSES, DROP_UNDERLAY_OVERFLOW, type DropCause } from '../shared/drop-causes.js';
 import { EventRing } from '../shared/event-ring.js';
 import { fdbKeyHigh, fdbKind, KIND_DYNAMIC, KIND_LOCAL, KIND_STATIC } from '../shared/fdb.js';
@@ -6,25 +10,34 @@ import { allocateTables } from '../shared/tables.js';
 import type { WorkerInput } from '../shared/worker-input.js';
 import { EpochWriter } from '../shared/writers/epoch-writer.js';
 import { FdbWriter } from '../shared/writers/fdb-writer.js';
-import { NetworkWriter } from '../shared/writers/network-writer.js';
+import { type NetworkRow, NetworkWriter } from '../shared/writers/network-writer.js';
 import { VtepWriter } from '../shared/writers/vtep-writer.js';
 import { writeTap } from '../sys/tap.js';
+import { type Groups, groupsOf, writeGroups, writeRules } from './container-groups.js';
 import { VtepError } from './errors.js';
 import { FdbLearning } from './fdb-learning.js';
 import { listFdb, macKey, macText } from './fdb-listing.js';
 import { FdbSweeper } from './fdb-sweeper.js';
 import { Floods } from './floods.js';
-import type { FdbEntry, Forwarding, ForwardingNetwork, ForwardingStatus, VtepAddress } from './forwarding.js';
+import type {
+  FdbEntry,
+  Forwarding,
+  ForwardingNetwork,
+  ForwardingStatus,
+  NeighbourEntry,
+  VtepAddress,
+} from './forwarding.js';
 import { CounterReader } from './forwarding-counters.js';
-import type { ForwardingOptions } from './forwarding-options.js';
+import { type ForwardingOptions, ipsOf, socketOptions } from './forwarding-options.js';
 import { gatewayMac } from './ipam/mac.js';
+import { LearningLimit } from './learning-limit.js';
 import { LOCAL_SOURCE, type MacClaim, MacClaims, type MacWinner } from './mac-claims.js';
+import { Neighbours } from './neighbours.js';
 import { closeOffloads, noteRefusals, type Offloads, probeOffloads } from './offloads.js';
 import { allowedOffloads, explainOffloads, OUTER_HEADER_DEFAULT, workerOuterHeader } from './outer-header.js';
 import { Supervisor } from './supervisor.js';
 import { TapQueues } from './tap-queues.js';
-import type { UnderlaySocketOptions } from './underlay-sockets.js';
-import { allIps, familyOf, type VtepIps } from './vtep-address.js';
+import { familyOf, type VtepIps } from './vtep-address.js';
 import { VtepRegistrar } from './vtep-registrar.js';
 import { makeWarmUpTables } from './warm-up-tables.js';
 import {
@@ -48,6 +61,9 @@ interface OpenNetwork {
   /** How many sources name a VTEP. */
   readonly uses: Map<number, number>;
   readonly claims: MacClaims;
+  readonly limit: LearningLimit;
+  /** Group policy ids of this host's containers, by MAC. */
+  groups: Groups;
 }
 
 /** Opens the underlay and starts the workers. @throws VtepError VTEP_ERR_PORT_IN_USE, VTEP_ERR_UNDERLAY, VTEP_ERR_KERNEL */
@@ -78,6 +94,7 @@ class ForwardingTables implements Forwarding {
   readonly #tables: SharedTables;
   readonly #fdb: FdbWriter;
   readonly #sweeper: FdbSweeper;
+  readonly #neighbours: Neighbours;
   readonly #networkWriter: NetworkWriter;
   readonly #epoch: EpochWriter;
   readonly #vteps: VtepRegistrar;
@@ -101,6 +118,7 @@ class ForwardingTables implements Forwarding {
     this.#tables = tables;
     this.#fdb = new FdbWriter(tables.fdb);
     this.#sweeper = new FdbSweeper(this.#fdb);
+    this.#neighbours = new Neighbours(tables.neighbours, options.logger);
     this.#networkWriter = new NetworkWriter(tables.networks, tables.vnis, tables.membership);
     this.#epoch = new EpochWriter(tables.epoch, workers.length, () => wakeAll(workers));
     this.#counters = new CounterReader(tables.counters);
@@ -135,6 +153,8 @@ class ForwardingTables implements Forwarding {
     const rings = tables.events.map((buffer) => new EventRing(buffer));
     this.#learning = new FdbLearning(rings, {
       ...{ learnt: this.#learnt.bind(this), conflict: this.#conflict.bind(this), age: this.#age.bind(this) },
+      doubt: (index, macLow, macHigh16, vtepIndex) =>
+        this.#neighbours.doubt(this.#byIndex[index], macText(macLow, macHigh16), this.#vteps.get(vtepIndex)?.address),
       heard: this.#floods.heard.bind(this.#floods),
     });
     this.#supervisor = new Supervisor(this.#epoch, () => this.#learning.drain(), options.logger);
@@ -166,7 +186,7 @@ class ForwardingTables implements Forwarding {
     }
     if (!open.taps.isAlive()) this.#replaceTap(open, network.tapName);
     open.network = network;
-    this.#networkWriter.publish(open.index, { ...network, tapFds: open.taps.fds });
+    this.#networkWriter.publish(open.index, rowOf(network, open.taps));
   }
 
   #openNew(network: ForwardingNetwork): void {
@@ -184,15 +204,19 @@ class ForwardingTables implements Forwarding {
     const claims = new MacClaims({
       won: (mac, winner) => this.#writeEntry(open, mac, winner),
       conflict: (mac, source) => this.#localConflict(open, mac, source),
+      addressWon: (address, winner) => this.#neighbours.write(open, address, winner),
     });
-    const open: OpenNetwork = { index, network, taps, sources: new Map(), uses: new Map(), claims };
+    const limit = new LearningLimit(this.#options.logger);
+    const maps = { sources: new Map(), uses: new Map(), groups: new Map() };
+    const open: OpenNetwork = { index, network, taps, claims, limit, ...maps };
     this.#byVni.set(network.vni, open);
     this.#byIndex[index] = open;
     // Before the first frame: whoever sends with the gateway's MAC through the tunnel is refused from the start.
     this.setLocal(network.vni, []);
+    writeRules(this.#fdb, index, network.allowedGroups ?? []);
     this.#counters.use(index);
     this.#floods.open(index, network, (frame) => writeTap(open.taps.fds[0] as number, frame));
-    this.#networkWriter.publish(index, { ...network, tapFds: taps.fds });
+    this.#networkWriter.publish(index, rowOf(network, taps));
     taps.watch(index);
   }
 
@@ -200,7 +224,7 @@ class ForwardingTables implements Forwarding {
   #replaceTap(open: OpenNetwork, tapName: string): void {
     const old = open.taps;
     open.taps = this.#openTap(tapName);
-    this.#networkWriter.publish(open.index, { ...open.network, tapFds: open.taps.fds });
+    this.#networkWriter.publish(open.index, rowOf(open.network, open.taps));
     old.unwatch();
     open.taps.watch(open.index);
     void this.#epoch.quiesce().then(() => old.close());
@@ -224,6 +248,7 @@ class ForwardingTables implements Forwarding {
     this.#networkWriter.unpublish(vni);
     // From here on nothing is learnt for it.
     this.#byIndex[open.index] = undefined;
+    await this.#neighbours.removeNetwork(open);
     await this.#sweeper.removeNetwork(open.index);
     this.#floods.close(open.index);
     for (const vtepIndex of open.uses.keys()) this.#networkWriter.removeMember(open.index, vtepIndex);
@@ -240,9 +265,13 @@ class ForwardingTables implements Forwarding {
     this.#learning.drain();
   }
 
-  setLocal(vni: number, macs: readonly string[]): void {
-    const claims = [...new Set([gatewayMac(vni), ...macs])].map((mac) => ({ mac, since: 0 }));
-    this.#byVni.get(vni)?.claims.replace(LOCAL_SOURCE, SELF_VTEP, claims);
+  setLocal(vni: number, macs: readonly MacClaim[]): void {
+    const open = this.#byVni.get(vni);
+    if (open === undefined) return;
+    open.groups = groupsOf(macs);
+    const gateway = { mac: gatewayMac(vni), since: 0, addresses: open.network.gateways ?? [] };
+    open.claims.replace(LOCAL_SOURCE, SELF_VTEP, [...macs, gateway]);
+    writeGroups(this.#fdb, open.index, macs, open.groups);
   }
 
   setRemote(vni: number, source: string, vtep: VtepAddress, macs: readonly MacClaim[]): void {
@@ -260,6 +289,7 @@ class ForwardingTables implements Forwarding {
     this.#floods.setMember(open.index, source, vtepIndex);
     // Each entry goes from the old VTEP to the new in one write; only then is the old one no member.
     open.claims.replace(source, vtepIndex, macs);
+    this.#neighbours.reaffirm(open, source);
     if (before !== undefined) this.#dropVtepUse(open, before);
   }
 
@@ -298,8 +328,10 @@ class ForwardingTables implements Forwarding {
       this.#fdb.remove(low, keyHigh);
       return;
     }
-    const kind = winner.source === LOCAL_SOURCE ? KIND_LOCAL : KIND_STATIC;
-    if (!this.#fdb.set(low, keyHigh, kind, winner.vtepIndex, 0)) {
+    const isLocal = winner.source === LOCAL_SOURCE;
+    // A local entry has the container's group where another has the VTEP.
+    const value = isLocal ? (open.groups.get(mac) ?? 0) : winner.vtepIndex;
+    if (!this.#fdb.setBefore(low, keyHigh, isLocal ? KIND_LOCAL : KIND_STATIC, value)) {
       this.#options.logger.error({ event: 'fdb.full', network: open.network.name, mac }, 'the FDB is full');
     }
   }
@@ -332,7 +364,12 @@ class ForwardingTables implements Forwarding {
     const keyHigh = fdbKeyHigh(macHigh16, networkIndex);
     const kind = fdbKind(this.#fdb.get(macLow, keyHigh));
     if (kind === KIND_LOCAL || kind === KIND_STATIC) return;
-    this.#fdb.set(macLow, keyHigh, KIND_DYNAMIC, vtepIndex, this.#epoch.clock());
+    const { name, learntMacsMax = 0 } = open.network;
+    const learnt = this.#fdb.dynamicCountOf(networkIndex);
+    if (kind !== KIND_DYNAMIC && !open.limit.admits(name, learnt, learntMacsMax)) return;
+    if (!this.#fdb.set(macLow, keyHigh, KIND_DYNAMIC, vtepIndex, this.#epoch.clock())) {
+      open.limit.refuse(name, 'the FDB is full (--fdb-entries)');
+    }
   }
 
   #conflict(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void {
@@ -357,16 +394,21 @@ class ForwardingTables implements Forwarding {
     return listFdb({ fdb: this.#fdb, networkOf, vtepOf, clockSeconds: this.#epoch.clock() }, vni);
   }
 
+  neighbours(vni?: number): NeighbourEntry[] {
+    const networks = this.#byIndex.filter((open) => vni === undefined || open?.network.vni === vni);
+    return this.#neighbours.list(networks, (index) => this.#vteps.get(index));
+  }
+
   status(): ForwardingStatus {
     const { totals, drops } = this.#counters.totals();
     const frames = {
       totals: { ...totals, mac_conflicts: this.#macConflicts },
       drops: { ...drops, [OVERFLOW.name]: overflowCounts(this.#workers) + this.#floods.overflows() },
-      networks: [...this.#byVni.values()].map(({ index, network }) => ({
+      networks: [...this.#byVni.values()].map(({ index, network, limit }) => ({
         vni: network.vni,
         network: network.name,
         flood: this.#floods.status(index),
-        counters: this.#counters.network(index),
+        counters: { ...this.#counters.network(index), macs_not_learnt: limit.refused },
       })),
       vteps: [...this.#vteps.rows()]
         .filter(([index]) => index !== SELF_VTEP)
@@ -401,13 +443,6 @@ class ForwardingTables implements Forwarding {
   }
 }
 
-function ipsOf({ address, otherAddress }: VtepAddress): string[] {
-  return allIps({ ip: address, otherIp: otherAddress });
-}
-
-function socketOptions(
-  { listen, workers, sourcePorts, outer }: ForwardingOptions,
-  { worker }: Offloads,
-): UnderlaySocketOptions {
-  return { port: listen.port, workers, sourcePorts, gro: worker.underlayGro, ...(outer && { outer }) };
+function rowOf(network: ForwardingNetwork, taps: TapQueues): NetworkRow {
+  return { ...network, groupRules: network.allowedGroups !== undefined, tapFds: taps.fds };
 }

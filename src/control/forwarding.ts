@@ -27,12 +27,16 @@ export interface ForwardingNetwork {
   readonly snooping?: boolean;
   /** Answer ARP requests and neighbour solicitations for known neighbours. @default false */
   readonly suppression?: boolean;
+  /** Addresses that each host has on its own bridge: requests for them stay on their host. @default none */
+  readonly gateways?: readonly string[];
   /** Learnt MACs of this network; 0: no limit of its own. @default 0 */
   readonly learntMacsMax?: number;
   /** Frames a second that a source MAC may flood; 0: no limit. @default 0 */
   readonly stormLimit?: number;
   /** VXLAN-GBP. @default false */
   readonly groupPolicy?: boolean;
+  /** Pairs FROM:TO of groups that may talk. @default all */
+  readonly allowedGroups?: readonly string[] | undefined;
   /** Take datagrams with reserved bits set. @default false */
   readonly tolerant?: boolean;
 }
@@ -50,6 +54,19 @@ export interface FdbEntry {
   readonly idleSeconds?: number;
 }
 
+export type NeighbourKind = 'local' | 'remote' | 'gateway';
+
+export interface NeighbourEntry {
+  readonly vni: number;
+  readonly network: string;
+  readonly address: string;
+  readonly mac: string;
+  readonly kind: NeighbourKind;
+  /** Of a remote one: the host that has published it, and where that is. */
+  readonly node?: string;
+  readonly vtep?: VtepAddress;
+}
+
 export interface Forwarding {
   /**
    * Opens (creates or adopts) the TAP and starts to move frames. Called again, it makes the TAP anew if someone has
@@ -58,12 +75,12 @@ export interface Forwarding {
   openNetwork(network: ForwardingNetwork): void;
   /** Stops the network's frames and closes the TAP. The TAP device itself stays; ports/ removes it. */
   closeNetwork(vni: number): Promise<void>;
-  /** The MACs of this host's own endpoints on the network; its gateway's is local in any case. */
-  setLocal(vni: number, macs: readonly string[]): void;
+  /** The MACs and addresses of this host's own endpoints on the network; its gateway's are local in any case. */
+  setLocal(vni: number, macs: readonly MacClaim[]): void;
   /**
    * Replaces what `source` (`node/<name>` or `peer/<ip>`) brings to the network: its VTEP becomes a member (gets floods,
-   * may send) and `macs` become static FDB entries that name it, unless another source claims them by a newer right
-   * (mac-claims.ts). Another VTEP than before takes its place without a moment in which an entry names none.
+   * may send), `macs` become static FDB entries that name it, and their addresses neighbours that workers answer for,
+   * unless another source claims them by a newer right (mac-claims.ts). Another VTEP than before takes its place without a moment in which an entry names none.
    */
   setRemote(vni: number, source: string, vtep: VtepAddress, macs: readonly MacClaim[]): void;
   /** The source leaves the network; its VTEP stays while another source of the network names it. */
@@ -77,6 +94,7 @@ export interface Forwarding {
   /** The underlay's link is back after it was down: its multicast groups are joined anew. */
   renewUnderlay(): void;
   fdb(vni?: number): FdbEntry[];
+  neighbours(vni?: number): NeighbourEntry[];
   status(): ForwardingStatus;
   /** Stops the workers and waits for them. Kernel objects stay. */
   close(): Promise<void>;

@@ -11,7 +11,6 @@
  * objects, the registry's keys (until the session's TTL) and Forwarding, which is the caller's, stay.
  */
 import { randomBytes } from 'node:crypto';
-import type { Logger } from 'pino';
 import type {
   Attach,
   CreatedNetwork,
@@ -27,6 +26,7 @@ import type {
 } from './api/schema.js';
 import { SESSION_TTL_SECONDS } from './config-options.js';
 import { reportDrops } from './drop-report.js';
+import { endpointAnswer } from './endpoints/endpoint-answer.js';
 import { EndpointListing } from './endpoints/endpoint-listing.js';
 import { EndpointManager } from './endpoints/endpoint-manager.js';
 import { LatestRun } from './endpoints/latest-run.js';
@@ -34,63 +34,27 @@ import { LocalNetworks } from './endpoints/local-networks.js';
 import { Publisher } from './endpoints/publisher.js';
 import { isUnreachable, RegistryReach } from './endpoints/registry-reach.js';
 import { VtepError } from './errors.js';
-import type { FdbEntry, Forwarding } from './forwarding.js';
+import type { FdbEntry, NeighbourEntry } from './forwarding.js';
 import { GatewayManager } from './gateway/gateway-manager.js';
 import { Nftables } from './gateway/nftables.js';
+import type { HostOptions } from './host-options.js';
 import { AddressPool } from './ipam/address-pool.js';
 import { Reaper } from './ipam/reaper.js';
 import { NamesService, namedNetwork } from './names/names-service.js';
-import type { Resolver } from './names/resolvers.js';
 import { hostRoutes } from './networks/host-routes.js';
-import { settingsOf } from './networks/network-settings.js';
+import { toNetwork } from './networks/network-listing.js';
 import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
-import type { Pool } from './networks/subnet-pool.js';
 import { NodeSession } from './nodes/node-session.js';
 import { Iproute } from './ports/iproute.js';
+import { linkDrops } from './ports/link-drops.js';
 import { PORT_TABLE } from './ports/port-ruleset.js';
-import { PortSecurity, type PortTable } from './ports/port-security.js';
+import { PortSecurity } from './ports/port-security.js';
 import { Reconciler } from './reconcile/reconciler.js';
 import { RegistryKeeper } from './reconcile/registry-keeper.js';
-import type { Registry } from './registry/registry.js';
-import { type NetworkValue, NODES_PREFIX, parseNode, parseNodeKey } from './registry/schema.js';
+import { NODES_PREFIX, parseNode, parseNodeKey } from './registry/schema.js';
 import { type LocalEndpoint, LocalState } from './state/local-state.js';
 import { allIps, familiesOf, type VtepIps } from './vtep-address.js';
-
-export interface HostOptions {
-  /** This host's name in the registry. */
-  readonly node: string;
-  readonly registry: Registry;
-  /** The underlay addresses that other hosts send to. */
-  readonly vtep: VtepIps & { readonly port: number };
-  readonly underlay: { readonly interface: string; readonly mtuBytes: number };
-  readonly stateDirectory: string;
-  readonly forwarding: Forwarding;
-  readonly logger: Logger;
-  /** After how long without a sign of life this host counts as gone. @default 20 */
-  readonly sessionTtlSeconds?: number | undefined;
-  readonly version: string;
-  /** Put before each iproute2 command, for instance `nsenter --net=PATH`. @default none: this process's namespace */
-  readonly ipCommandPrefix?: readonly string[] | undefined;
-  /** For tests: what is run in nft's place. */
-  readonly nftProgram?: string | undefined;
-  /** How long a node that left without a word stays in forwarding. @default 30 000 */
-  readonly holdMs?: number | undefined;
-  /** How many addresses of each family are claimed in advance for each network that is open here. @default 0 */
-  readonly spareAddresses?: number | undefined;
-  /** For tests: the kernel's stand-in. @default iproute2, by ipCommandPrefix */
-  readonly iproute?: Iproute | undefined;
-  /** For tests: the same of the table of port security. */
-  readonly portTable?: PortTable | undefined;
-  /** For tests: opens the local copy. */
-  readonly openState?: ((directory: string) => LocalState) | undefined;
-  /** How long a node stays away before its addresses are given to others. @default 60 000 */
-  readonly reapAfterMs?: number | undefined;
-  /** What networks get subnets of that are given none. @default 10.0.0.0/8/24 and fd76:7465:7000::/48/64 */
-  readonly pools?: readonly Pool[] | undefined;
-  /** Names are served on the networks' gateways; `upstream` instead of the host's own resolvers. @default not */
-  readonly dns?: { readonly upstream?: readonly Resolver[] | undefined } | undefined;
-}
 
 export class Host implements HostOperations {
   private readonly options: HostOptions;
@@ -189,10 +153,9 @@ export class Host implements HostOperations {
         if (missing.some(({ id }) => !this.keeper.wasRemoved(id))) this.session.republish();
       },
     });
-    const underlayMtuBytes = options.underlay.mtuBytes;
     const parts = { iproute, forwarding, state, gateway, ports: this.ports };
     this.locals = new LocalNetworks({
-      ...{ ...parts, reconciler: this.reconciler, underlayMtuBytes, families },
+      ...{ ...parts, reconciler: this.reconciler, underlayMtuBytes: options.underlay.mtuBytes, families },
       onOpened: (network) => names?.networkOpened(namedNetwork(network)),
       onClosed: async (name) => names?.networkClosed(name),
     });
@@ -257,14 +220,19 @@ export class Host implements HostOperations {
     this.session.republish();
   }
 
+  /** The underlay's MTU, at first and when it has changed: networks without one of their own follow it. Never rejects. */
+  followMtu(mtuBytes: number): Promise<void> {
+    return this.endpoints.followMtu(mtuBytes);
+  }
+
   async status(): Promise<Status> {
     const { vtep } = this;
     const { version, node, underlay, forwarding, registry } = this.options;
-    const security = await this.ports.status();
+    const [security, links] = await Promise.all([this.ports.status(), linkDrops(this.iproute)]);
     const { workers, offloads, totals, vteps, ...frames } = forwarding.status();
     const { answeredMs, error } = this.contact;
     return {
-      ...{ version, node, vtep: { ...vtep }, underlay: { ...underlay } },
+      ...{ version, node, vtep: { ...vtep }, underlay: { ...underlay, mtuBytes: this.locals.underlayMtuBytes } },
       uptimeSeconds: secondsSince(this.startedMs),
       registry: {
         url: registry.url,
@@ -285,7 +253,7 @@ export class Host implements HostOperations {
         ? {}
         : { dns: this.names.status().map((served) => ({ ...served, addresses: [...served.addresses] })) }),
       totals: { ...totals },
-      ...reportDrops(frames, security, this.endpoints.all()),
+      ...reportDrops(frames, security, links, this.endpoints.all()),
       unreachable: this.reconciler.unreachable().map((one) => ({ ...one, addresses: [...one.addresses] })),
       vteps: vteps.map((remote) => ({ ...remote, counters: { ...remote.counters } })),
     };
@@ -398,22 +366,26 @@ export class Host implements HostOperations {
     return this.peers.remove(input.network, input.address);
   }
 
-  async fdb(network?: string): Promise<FdbEntry[]> {
-    if (network === undefined) return this.options.forwarding.fdb();
-    const local = this.locals.get(network);
-    if (local !== undefined) return this.options.forwarding.fdb(local.vni);
+  fdb(network?: string): Promise<FdbEntry[]> {
+    return this.entriesOf(network, (vni) => this.options.forwarding.fdb(vni));
+  }
+
+  neighbours(network?: string): Promise<NeighbourEntry[]> {
+    return this.entriesOf(network, (vni) => this.options.forwarding.neighbours(vni));
+  }
+
+  /** None of a network that has no container here. */
+  private async entriesOf<T>(network: string | undefined, read: (vni?: number) => T[]): Promise<T[]> {
+    const vni = network === undefined ? undefined : this.locals.get(network)?.vni;
+    if (network === undefined || vni !== undefined) return read(vni);
     await this.networks.require(network);
     return [];
   }
 
   private toEndpoint(endpoint: LocalEndpoint): Endpoint {
-    const { id, name, network, mac, addresses, hostInterface, containerInterface, sandbox, mtuBytes, publish } =
-      endpoint;
-    const waiting = this.addresses.allConflicts().has(id) ? 'conflict' : 'waiting';
-    const state = this.endpoints.isPublished(id) ? 'published' : waiting;
-    const published = publish === undefined ? {} : { publish: [...publish] };
-    const local = { hostInterface, containerInterface, sandbox, mtuBytes, state, ...published } as const;
-    return { id, name, network, node: this.options.node, mac, addresses: [...addresses], local };
+    const waiting = this.addresses.allConflicts().has(endpoint.id) ? 'conflict' : 'waiting';
+    const state = this.endpoints.isPublished(endpoint.id) ? 'published' : waiting;
+    return endpointAnswer(endpoint, this.options.node, state);
   }
 
   private noteContact(error?: unknown): void {
@@ -426,17 +398,6 @@ export class Host implements HostOperations {
       this.contact = { ...this.contact, error: message, away: isUnreachable(error) };
     }
   }
-}
-
-function toNetwork(value: NetworkValue): Network {
-  const { name, id, vni, internal, mtuBytes, createdAt } = value;
-  const subnets = value.subnets.map(({ cidr, gateway, range, reserved }) => ({
-    cidr,
-    ...(gateway === undefined ? {} : { gateway }),
-    ...(range === undefined ? {} : { range }),
-    ...(reserved === undefined ? {} : { reserved }),
-  }));
-  return { name, id, vni, subnets, internal, mtuBytes, ...settingsOf(value), scope: 'global', createdAt };
 }
 
 function secondsSince(ms: number): number {

@@ -174,7 +174,7 @@ export class MulticastGroups {
   #open({ bytes, workerIndex }: Joined): number {
     const { port, gro, epollFds } = this.#options;
     const buffers = { sendBufferBytes: UNSENT_BUFFER_BYTES, receiveBufferBytes: SOCKET_BUFFER_BYTES };
-    const fd = openUdpSocket({ address: bytes, port, reuseAddress: true, ...buffers });
+    const fd = openUdpSocket({ address: bytes, port, reuseAddress: true, receiveTos: true, ...buffers });
     try {
       receiveOwnGroupsOnly(fd, bytes.length === 4 ? 4 : 6);
       if (gro) enableUdpGro(fd);

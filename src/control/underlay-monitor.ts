@@ -2,7 +2,8 @@
  * Follows the underlay's interface, for as long as the daemon runs. Control plane, main thread.
  *
  *     ip monitor link address ─┬▶ it has lost an address that we use? ─▶ its first global one ─▶ Host.moveUnderlay
- *                              └▶ it was down and is up again? ─▶ Host.returnToRegistry
+ *                              ├▶ it was down and is up again? ─▶ Host.returnToRegistry
+ *                              └▶ its MTU, or a route's, is another? ─▶ Host.followMtu (underlay-mtu.ts)
  *
  * Of each family the address is followed for itself, and only if it was found by interface: who gave an address meant that
  * one. An interface without any of the family is waited for (a lease that is being renewed); more addresses beside ours
@@ -16,6 +17,7 @@ import { Iproute } from './ports/iproute.js';
 import { LinkMonitor } from './ports/link-monitor.js';
 import { dropRegistryConnections } from './registry/agents.js';
 import { type InterfaceFacts, isNamed, readInterfaces, usableAddress } from './underlay.js';
+import type { UnderlayMtu } from './underlay-mtu.js';
 import { allIps, familyOf, type VtepIps } from './vtep-address.js';
 
 const RETRY_MS = 1000;
@@ -31,6 +33,8 @@ export interface UnderlayMonitorOptions {
   /** @throws if the new address cannot be used yet: it is tried again. */
   readonly onMoved: (ips: VtepIps) => void;
   readonly onReturned: () => void;
+  /** The MTU is looked at with the addresses. @default not */
+  readonly mtu?: UnderlayMtu;
 }
 
 export class UnderlayMonitor {
@@ -44,12 +48,15 @@ export class UnderlayMonitor {
   constructor(options: UnderlayMonitorOptions) {
     this.options = options;
     this.ips = { ip: options.ip, otherIp: options.otherIp };
-    this.monitor = new LinkMonitor(new Iproute(), () => this.trigger());
+    const objects = ['link', 'address', ...(options.mtu === undefined ? [] : ['route'])];
+    this.monitor = new LinkMonitor(new Iproute(), () => this.trigger(), objects);
+    options.mtu?.watchPeers(() => this.trigger());
     // What changed before it listened.
     this.trigger();
   }
 
   async close(): Promise<void> {
+    this.options.mtu?.close();
     await this.monitor.close();
     await this.looking;
     clearTimeout(this.retry);
@@ -69,6 +76,7 @@ export class UnderlayMonitor {
       hasReturned = isUp && !this.isUp;
       this.isUp = isUp;
       for (const ip of allIps(this.ips)) hasMoved = this.move(interfaces, ip) || hasMoved;
+      await this.options.mtu?.look(interfaces.find((one) => isNamed(one, this.options.interface))?.mtu);
     } catch (error) {
       this.failed(error, allIps(this.ips).join(' and '));
     }

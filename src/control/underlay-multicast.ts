@@ -42,8 +42,11 @@ export interface UnderlayMulticastOptions {
 
 interface GroupedNetwork {
   readonly flood: 'auto' | 'multicast';
+  /** What is sent to. */
   readonly group: string;
-  /** Its row in the VTEP table. */
+  /** That one, and of a network without a group of its own that of the other family: hosts that have it alone send there. */
+  readonly received: readonly string[];
+  /** The group's row in the VTEP table. */
   readonly vtepIndex: number;
   /** The VTEP of each source (Forwarding.setRemote). */
   readonly sources: Map<string, number>;
@@ -84,7 +87,9 @@ export class UnderlayMulticast {
     const { flood = 'replicate' } = network;
     if (flood === 'replicate' || this.#networks.has(index)) return;
     const { families, vteps, networks, port, logger } = this.#options;
-    const group = network.group ?? defaultGroup(network.vni, families[0] as IpFamily);
+    const [group, ...others] =
+      network.group === undefined ? families.map((family) => defaultGroup(network.vni, family)) : [network.group];
+    if (group === undefined) return;
     if (!families.includes(group.includes(':') ? 6 : 4)) {
       const reason = `this host has no underlay address of the family of group ${group}`;
       this.#refused.set(index, reason);
@@ -93,8 +98,9 @@ export class UnderlayMulticast {
       return;
     }
     const vtepIndex = vteps.acquireGroup({ address: group, port });
-    this.#networks.set(index, { flood, group, vtepIndex, sources: new Map() });
-    this.#groups.join(group);
+    const received = [group, ...others];
+    this.#networks.set(index, { flood, group, received, vtepIndex, sources: new Map() });
+    for (const one of received) this.#groups.join(one);
     if (flood === 'multicast') networks.setGroup(index, vtepIndex);
     else this.#prober.open(index, network, vtepIndex);
   }
@@ -133,7 +139,7 @@ export class UnderlayMulticast {
     this.#networks.delete(index);
     this.#prober.close(index);
     this.#options.networks.setGroup(index, 0);
-    this.#groups.leave(network.group);
+    for (const group of network.received) this.#groups.leave(group);
     this.#options.vteps.release(network.vtepIndex);
   }
 
@@ -150,8 +156,8 @@ export class UnderlayMulticast {
       const refused = this.#refused.get(index);
       return { via: 'replicate', ...(refused === undefined ? {} : { reason: refused }) };
     }
-    const { group, flood } = network;
-    const problem = this.#groups.problem(group);
+    const { group, flood, received } = network;
+    const problem = received.map((one) => this.#groups.problem(one)).find((text) => text !== undefined);
     const decision = this.#prober.decision(index) ?? { via: flood === 'multicast' ? 'multicast' : 'replicate' };
     return {
       ...decision,

@@ -80,6 +80,9 @@ export const RX_CONTROL_BYTES = 64;
 /** iovecs of one writev into a TAP: the head with its headers, and a payload for each further segment. */
 export const TAP_IOVECS_MAX = SEGMENTS_MAX + 1;
 
+/** A virtio header and the longest frame that a worker makes itself: a neighbour advertisement, 14 + 40 + 32. */
+export const ANSWER_BYTES = 128;
+
 const PAGE_BYTES = 65_536;
 const WORD_RANGE = 2 ** 32;
 
@@ -111,6 +114,8 @@ export class Arena {
   readonly plainVirtio: number;
   readonly epollEvents: number;
   readonly headerMasks: number;
+  /** Of a virtio header, always empty, and a frame behind it (neighbour-suppress.ts). */
+  readonly answer: number;
   readonly addresses: Addresses;
   /** Sum over the arena's bytes: SIMD, or the plain reference. */
   readonly sum: SumFunction;
@@ -140,6 +145,7 @@ export class Arena {
     this.plainVirtio = take(64);
     this.epollEvents = take(EVENTS_PER_WAIT * EPOLL_EVENT_WORDS * 4);
     this.headerMasks = take(HEADER_MASKS_BYTES);
+    this.answer = take(ANSWER_BYTES);
     this.memory = allocate(Math.ceil(offset / PAGE_BYTES));
     this.bytes = new Uint8Array(this.memory.buffer);
     this.words = new Int32Array(this.memory.buffer);
@@ -184,7 +190,7 @@ class Addresses {
     this.tapSteps = makeBoxed(TAP_AREA_BYTES >> TAP_STEP_SHIFT, (i) => tapStart + i * TAP_STEP_BYTES);
     const txStart = arena.base + arena.txHeaders;
     this.txHeaders = makeBoxed(txSocketCount, (i) => txStart + i * TX_MESSAGES_MAX * MMSGHDR_BYTES);
-    const singles = [arena.rxHeaders, arena.retryHeader, arena.tapIovecs, arena.epollEvents];
+    const singles = [arena.rxHeaders, arena.retryHeader, arena.tapIovecs, arena.epollEvents, arena.answer];
     this.single = makeBoxed(singles.length, (i) => arena.base + (singles[i] as number));
   }
 
@@ -202,6 +208,10 @@ class Addresses {
 
   get epollEvents(): number {
     return this.single[3] as number;
+  }
+
+  get answer(): number {
+    return this.single[4] as number;
   }
 }
 

@@ -6,6 +6,7 @@ import { EventRing } from '../shared/event-ring.js';
 import { Fdb } from '../shared/fdb.js';
 import { FloodList } from '../shared/flood-list.js';
 import { VTEPS_MAX } from '../shared/layout.js';
+import { NeighbourTable } from '../shared/neighbour-table.js';
 import { NetworkTable } from '../shared/network-table.js';
 import { VTEP_ROWS_OFFSET, VtepTable } from '../shared/vtep-table.js';
 import type { WorkerInput, WorkerOffloads } from '../shared/worker-input.js';
@@ -14,6 +15,7 @@ import type { DifferFunction } from '../wire/masked-compare.js';
 import type { SumFunction } from '../wire/simd-checksum.js';
 import { Aggregate } from './aggregate.js';
 import { Arena, DATAGRAM_BYTES_MAX, TX_MESSAGES_MAX } from './arena.js';
+import { STORM_WORDS } from './storm-control.js';
 import { Superframe } from './superframe.js';
 
 /** How many MACs a worker remembers having reported lately. */
@@ -31,6 +33,7 @@ export class WorkerContext {
   readonly networks: NetworkTable;
   readonly members: FloodList;
   readonly vteps: VtepTable;
+  readonly neighbours: NeighbourTable;
   readonly counters: Counters;
   readonly events: EventRing;
   readonly arena: Arena;
@@ -41,6 +44,8 @@ export class WorkerContext {
   readonly sum: SumFunction;
   readonly differ: DifferFunction;
   readonly reported: Int32Array;
+  /** What each source MAC has flooded (storm-control.ts). */
+  readonly stormCells: Int32Array;
   /** Tells the main thread that its event ring is no longer empty. */
   readonly wakeMain: () => void;
   /** Seconds since the daemon's start, read once a turn. */
@@ -56,7 +61,7 @@ export class WorkerContext {
   readonly txFds: Int32Array;
   /** Picks within a pool. */
   readonly txMask: number;
-  /** Where the IPv6 pool begins. Without one, what is for IPv6 fails on the sockets of IPv4, and is counted there. */
+  /** Where the IPv6 pool begins; 0: there is one pool only. What is for the other family fails on it, and is counted. */
   readonly tx6Start: number;
   /** Of each sending socket: messages and iovecs that wait, and the message that may take another datagram. */
   readonly txCounts: Int32Array;
@@ -104,6 +109,7 @@ export class WorkerContext {
     this.networks = new NetworkTable(tables.networks, tables.vnis);
     this.members = new FloodList(tables.membership);
     this.vteps = new VtepTable(tables.vteps);
+    this.neighbours = new NeighbourTable(tables.neighbours);
     this.counters = new Counters(tables.counters[workerIndex] as SharedArrayBuffer);
     this.events = new EventRing(tables.events[workerIndex] as SharedArrayBuffer);
     this.arena = arena;
@@ -114,6 +120,7 @@ export class WorkerContext {
     this.sum = this.arena.sum;
     this.differ = this.arena.differ;
     this.reported = new Int32Array(REPORTED_CELLS * 4);
+    this.stormCells = new Int32Array(STORM_WORDS);
 
     const messages = txFds.length * TX_MESSAGES_MAX;
     this.txFds = Int32Array.from(txFds);

@@ -2,14 +2,15 @@
  * Step 2 of decapsulation: each datagram of a message, checked in the kernel's order (drivers/net/vxlan/vxlan_core.c,
  * vxlan_rcv), and its frame handed on to be coalesced or written. @hot
  *
- * The datagrams of a message have one outer source. One that also has the VXLAN header and the inner source MAC of the
- * datagram before it gets the same answer, so the tables are asked once for a whole train. Where the receiver counts too
- * (rules of groups), its MAC is compared as well.
+ * The datagrams of a message have one outer source. One that also has the VXLAN header, the inner source MAC and the type
+ * of the datagram before it gets the same answer, so the tables are asked once for a whole train. Where the receiver counts
+ * too (rules of groups), its MAC is compared as well.
  *
  * A frame from the tunnel goes to the TAP and nowhere else: it can't go back into the tunnel (split horizon).
  */
 import { VTEP_RX_BYTES, VTEP_RX_DATAGRAMS, VTEP_RX_DROPS } from '../shared/counters.js';
 import {
+  DROP_ECN,
   DROP_GROUP_POLICY,
   DROP_INNER_RUNT,
   DROP_INVALID_HEADER,
@@ -24,9 +25,10 @@ import {
 import { NO_NETWORK, SELF_VTEP } from '../shared/layout.js';
 import { NETWORK_FLAG_GROUP_POLICY, NETWORK_FLAG_GROUP_RULES, NETWORK_FLAG_TOLERANT } from '../shared/network-table.js';
 import { VTEP_MISS } from '../shared/vtep-table.js';
-import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
+import { ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4 } from '../wire/ethernet.js';
 import { groupProbeType } from '../wire/group-probe.js';
 import { macKeyHigh, macKeyLow } from '../wire/mac.js';
+import { isShortIp, SHORT_IP_BYTES } from '../wire/short-ip.js';
 import {
   checkVxlan,
   hasGroupBitsOnly,
@@ -42,6 +44,7 @@ import type { WorkerContext } from './context.js';
 import { isLetIn } from './group-policy.js';
 import { tellGroupProbe } from './group-probes.js';
 import { LEARN_ACCEPT, learn } from './learn.js';
+import { noteNeighbour } from './neighbour-doubt.js';
 import { hasEcnMark, takeEcnMark } from './outer-header.js';
 import { snoop } from './snooping.js';
 import { isWholeSuperframe } from './tap-header.js';
@@ -78,7 +81,8 @@ export function decapsulateMessage(
   let flags = 0;
   let vni = 0;
   let macHigh = 0;
-  let macLow = 0;
+  /** Its last two bytes and the frame's type. */
+  let macEndAndType = 0;
   let hasRules = false;
   let receiverHigh = 0;
   let receiverLow = 0;
@@ -95,7 +99,7 @@ export function decapsulateMessage(
       view.getInt32(at) === flags &&
       view.getInt32(at + 4) === vni &&
       view.getInt32(frame + MAC_BYTES) === macHigh &&
-      view.getUint16(frame + MAC_BYTES + 4) === macLow &&
+      view.getInt32(frame + MAC_BYTES + 4) === macEndAndType &&
       (!hasRules || (view.getInt32(frame) === receiverHigh && view.getUint16(frame + 4) === receiverLow));
     if (!isLikeBefore) {
       network = admit(context, at, datagramBytes, vtep, isTruncated);
@@ -103,15 +107,22 @@ export function decapsulateMessage(
         flags = view.getInt32(at);
         vni = view.getInt32(at + 4);
         macHigh = view.getInt32(frame + MAC_BYTES);
-        macLow = view.getUint16(frame + MAC_BYTES + 4);
+        macEndAndType = view.getInt32(frame + MAC_BYTES + 4);
         hasRules = (context.networks.flags(network) & NETWORK_FLAG_GROUP_RULES) !== 0;
         receiverHigh = view.getInt32(frame);
         receiverLow = view.getUint16(frame + 4);
       }
     }
-    if (network !== NO_NETWORK && (!isMarked || takeEcnMark(context, network, frame, frameBytes))) {
+    if (
+      network !== NO_NETWORK &&
+      (frameBytes >= SHORT_IP_BYTES || isWhole(context, vtep, network, frame, frameBytes))
+    ) {
+      // Each of them: announcements of several addresses come as a train.
+      if ((macEndAndType & 0xffff) !== ETHERTYPE_IPV4) noteNeighbour(context, network, frame, frameBytes, vtep);
       if (((context.arena.bytes[frame] as number) & 1) !== 0) snoop(context, network, vtep, frame, frameBytes);
-      if (udpSegmentBytes === 0) {
+      if (isMarked && !takeEcnMark(context, network, frame, frameBytes)) {
+        refuse(context, vtep, network, DROP_ECN);
+      } else if (udpSegmentBytes === 0) {
         coalesce(context, network, frame, frameBytes);
       } else {
         flushAggregate(context);
@@ -174,6 +185,18 @@ function admit(
     return refuse(context, vtep, network, DROP_GROUP_POLICY);
   }
   return network;
+}
+
+function isWhole(
+  context: WorkerContext,
+  vtep: number,
+  network: number,
+  frameOffset: number,
+  frameBytes: number,
+): boolean {
+  if (!isShortIp(context.arena.bytes, frameOffset, frameBytes)) return true;
+  refuse(context, vtep, network, DROP_INNER_RUNT);
+  return false;
 }
 
 function refuse(context: WorkerContext, vtep: number, network: number, cause: number): number {

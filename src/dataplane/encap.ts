@@ -17,6 +17,7 @@ import { isChecksumFieldInside, storeChecksum } from '../wire/checksum.js';
 import { ETHERNET_HEADER_BYTES, ETHERNET_SOURCE_OFFSET, ETHERNET_TYPE_OFFSET } from '../wire/ethernet.js';
 import { flowHash } from '../wire/flow-hash.js';
 import { macKeyHigh, macKeyLow } from '../wire/mac.js';
+import { isShortIp, SHORT_IP_BYTES } from '../wire/short-ip.js';
 import {
   readVirtioCsumOffset,
   readVirtioCsumStart,
@@ -30,6 +31,7 @@ import { emitVxlan, VXLAN_HEADER_BYTES } from '../wire/vxlan.js';
 import { FRAME_BYTES_MAX } from './arena.js';
 import type { WorkerContext } from './context.js';
 import { flood } from './flood.js';
+import { mayFlood } from './flood-gate.js';
 import { tagGroup } from './group-policy.js';
 import { splitBytes, splitSuperframe } from './gso.js';
 import { outerTos, PLAIN_IPV4_WORD, placeByDf } from './outer-header.js';
@@ -45,7 +47,10 @@ export function encapsulate(
 ): void {
   const bytes = context.arena.bytes;
   const counters = context.counters;
-  if (frameBytes < ETHERNET_HEADER_BYTES) {
+  if (
+    frameBytes < ETHERNET_HEADER_BYTES ||
+    (frameBytes < SHORT_IP_BYTES && isShortIp(bytes, frameOffset, frameBytes))
+  ) {
     counters.drop(networkIndex, DROP_TAP_RUNT);
     return;
   }
@@ -101,12 +106,14 @@ export function encapsulate(
 
   // The group bit of the destination: broadcast and multicast always flood.
   if (((bytes[frameOffset] as number) & 1) !== 0) {
+    if (!mayFlood(context, networkIndex, frameOffset, frameBytes, isSuperframe)) return;
     flood(context, networkIndex, place, frameOffset, frameBytes, isSuperframe);
     return;
   }
   const keyHigh = fdbKeyHigh(macKeyHigh(bytes, frameOffset), networkIndex);
   const value = context.fdb.lookup(macKeyLow(bytes, frameOffset), keyHigh);
   if (value === FDB_MISS) {
+    if (!mayFlood(context, networkIndex, frameOffset, frameBytes, isSuperframe)) return;
     flood(context, networkIndex, place, frameOffset, frameBytes, isSuperframe);
     return;
   }

@@ -1,6 +1,7 @@
 /**
  * A BUM frame goes to the network's multicast group on the underlay, one copy for all, or by head-end replication: one copy
- * to each VTEP that holds the network, and to no other. @hot
+ * to each VTEP that holds the network, and to no other. A host with both families sends copies besides the group's to the
+ * VTEPs that have no address of the group's family. @hot
  *
  * The copies share the frame's bytes; only message headers are written, and for a superframe the segments' headers.
  * The network's row tells which of the two: one word, so each frame goes the one way or the other, whole.
@@ -30,37 +31,38 @@ export function flood(
   frameBytes: number,
   isSuperframe: boolean,
 ): void {
+  // As on the wire: a superframe counts as the frames that it is split into.
+  const frames = isSuperframe ? context.superframe.segmentCount : 1;
   const row = memberRow(context, networkIndex, frameOffset, frameBytes);
   const group = context.networks.group(networkIndex);
+  let copies = 0;
+  let reached = 0;
+  let saved = 0;
   if (group !== 0 && !hasNoMember(context, networkIndex, row)) {
     if (isSuperframe) splitSuperframe(context, networkIndex, place, group, frameOffset, frameBytes);
     else queueFrame(context, place, group, networkIndex, frameOffset, frameBytes);
-    context.counters.add(networkIndex, FLOODED_FRAMES, 1);
-    context.counters.add(networkIndex, FLOOD_COPIES, 1);
-    context.counters.add(networkIndex, MULTICAST_FRAMES, 1);
-    return;
+    copies = 1;
+    reached = context.vteps.families(group);
   }
-  const wordCount = (context.vteps.highWater() + 31) >> 5;
-  let copies = 0;
-  let saved = 0;
+  // A host with one family has no member that its group does not reach.
+  const wordCount = copies === 0 || context.tx6Start !== 0 ? (context.vteps.highWater() + 31) >> 5 : 0;
   for (let wordIndex = 0; wordIndex < wordCount; wordIndex++) {
     let bits = context.members.word(networkIndex, wordIndex);
     if (row !== ALL) {
       const wanted = bits & context.members.word(row, wordIndex);
-      saved += countBits(bits ^ wanted);
+      if (reached === 0) saved += countBits(bits ^ wanted);
       bits = wanted;
     }
     while (bits !== 0) {
       const bit = 31 - Math.clz32(bits & -bits);
       bits &= bits - 1;
       const vtep = (wordIndex << 5) + bit;
+      if ((context.vteps.families(vtep) & reached) !== 0) continue;
       if (isSuperframe) splitSuperframe(context, networkIndex, place, vtep, frameOffset, frameBytes);
       else queueFrame(context, place, vtep, networkIndex, frameOffset, frameBytes);
       copies++;
     }
   }
-  // As on the wire: a superframe counts as the frames that it is split into.
-  const frames = isSuperframe ? context.superframe.segmentCount : 1;
   if (saved > 0) context.counters.add(networkIndex, FLOOD_COPIES_SAVED, saved * frames);
   if (copies === 0 && saved > 0) {
     context.counters.dropMany(networkIndex, DROP_NO_MEMBER, frames);
@@ -72,6 +74,7 @@ export function flood(
   }
   context.counters.add(networkIndex, FLOODED_FRAMES, frames);
   context.counters.add(networkIndex, FLOOD_COPIES, copies * frames);
+  if (group !== 0) context.counters.add(networkIndex, MULTICAST_FRAMES, frames);
 }
 
 /** @returns the row of the flood list that holds the members of the frame's group, or ALL */

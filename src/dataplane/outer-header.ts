@@ -7,7 +7,6 @@
  * to the inner packet, before anything compares or sums its headers; a packet that can't take them is dropped.
  */
 import { ECN_MARKED } from '../shared/counters.js';
-import { DROP_ECN } from '../shared/drop-causes.js';
 import { applyOuterEcn, ECN_CHANGED, ECN_LOST, ECN_MASK, encapsulatedEcn, readInnerTos } from '../wire/ecn.js';
 import { findIp } from '../wire/inner-ip.js';
 import { isIpv4DontFragment } from '../wire/ipv4.js';
@@ -44,7 +43,7 @@ export function hasEcnMark(context: WorkerContext): boolean {
   return (context.rxTos & 1) !== 0;
 }
 
-/** Marks the frame as its datagram was marked. @returns false if it is dropped, which is counted. */
+/** Marks the frame as its datagram was marked. @returns false if it must be dropped (DROP_ECN) */
 export function takeEcnMark(
   context: WorkerContext,
   networkIndex: number,
@@ -53,7 +52,5 @@ export function takeEcnMark(
 ): boolean {
   const done = applyOuterEcn(context.arena.bytes, frameOffset, frameBytes, context.rxTos & ECN_MASK);
   if (done === ECN_CHANGED) context.counters.add(networkIndex, ECN_MARKED, 1);
-  if (done !== ECN_LOST) return true;
-  context.counters.drop(networkIndex, DROP_ECN);
-  return false;
+  return done !== ECN_LOST;
 }

@@ -62,7 +62,8 @@ export function queueFrame(
   frameBytes: number,
 ): void {
   const arena = context.arena;
-  const socket = socketFor(context, place, vtepIndex);
+  // With one pool there is nothing to look up.
+  const socket = context.tx6Start === 0 ? place : socketFor(context, place, vtepIndex);
   const datagramBytes = frameBytes + VXLAN_HEADER_BYTES;
   const open = context.txOpen[socket] as number;
   if (

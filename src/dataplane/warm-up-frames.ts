@@ -1,5 +1,14 @@
 /** The frames of a warm-up, as a TAP hands them over: what containers send most. Cold. */
-import { WARM_UP_MAC_HERE, WARM_UP_MAC_HIGH16, WARM_UP_MAC_THERE, WARM_UP_MTU_BYTES } from '../shared/warm-up.js';
+import {
+  WARM_UP_IP_HERE,
+  WARM_UP_IP_STRANGER,
+  WARM_UP_IP_THERE,
+  WARM_UP_MAC_HERE,
+  WARM_UP_MAC_HIGH16,
+  WARM_UP_MAC_THERE,
+  WARM_UP_MTU_BYTES,
+} from '../shared/warm-up.js';
+import { ARP_BYTES, ARP_REQUEST, emitArp } from '../wire/arp.js';
 import { pseudoHeaderSumIpv4, pseudoHeaderSumIpv6 } from '../wire/checksum.js';
 import { ECN_ECT_0 } from '../wire/ecn.js';
 import {
@@ -38,7 +47,8 @@ export function warmUpMessages(): Uint8Array[] {
     ipMessage(ETHERTYPE_IPV4, IP_PROTOCOL_TCP, 0, 0),
     ...smallUdp,
     ipMessage(ETHERTYPE_IPV4, IP_PROTOCOL_TCP, SEGMENTS * segmentBytes(IPV4_HEADER_BYTES_MIN), 0),
-    arpMessage(),
+    arpMessage(WARM_UP_IP_THERE),
+    arpMessage(WARM_UP_IP_STRANGER),
     ipMessage(ETHERTYPE_IPV6, IP_PROTOCOL_TCP, SEGMENTS * segmentBytes(IPV6_HEADER_BYTES), 0),
   ];
 }
@@ -63,7 +73,7 @@ function ipMessage(ethertype: number, protocol: number, payloadBytes: number, id
     const totalBytes = ipHeaderBytes + upperBytes;
     // 192.0.2.1 to 192.0.2.2 (RFC 5737). TCP takes part in ECN, as it may.
     const tos = protocol === IP_PROTOCOL_TCP && payloadBytes > 0 ? ECN_ECT_0 : 0;
-    emitIpv4(message, ip, tos, totalBytes, id, IPV4_DONT_FRAGMENT, 64, protocol, 0xc0000201, 0xc0000202);
+    emitIpv4(message, ip, tos, totalBytes, id, IPV4_DONT_FRAGMENT, 64, protocol, WARM_UP_IP_HERE, WARM_UP_IP_THERE);
     pseudo = pseudoHeaderSumIpv4(message, ip, protocol, upperBytes);
   } else {
     // 2001:db8::1 to 2001:db8::2 (RFC 3849).
@@ -96,9 +106,11 @@ function ipMessage(ethertype: number, protocol: number, payloadBytes: number, id
   return message;
 }
 
-function arpMessage(): Uint8Array {
-  const message = new Uint8Array(VIRTIO_NET_HDR_BYTES + ETHERNET_HEADER_BYTES + 28);
+function arpMessage(targetIp: number): Uint8Array {
+  const message = new Uint8Array(VIRTIO_NET_HDR_BYTES + ETHERNET_HEADER_BYTES + ARP_BYTES);
   const everybody = 0xffff;
   emitEthernet(message, VIRTIO_NET_HDR_BYTES, everybody, -1, WARM_UP_MAC_HIGH16, WARM_UP_MAC_HERE, ETHERTYPE_ARP);
+  const arp = VIRTIO_NET_HDR_BYTES + ETHERNET_HEADER_BYTES;
+  emitArp(message, arp, ARP_REQUEST, WARM_UP_MAC_HIGH16, WARM_UP_MAC_HERE, WARM_UP_IP_HERE, 0, 0, targetIp);
   return message;
 }

@@ -46,9 +46,17 @@ export const DROP_ECN = 27;
 export const DROP_TOO_BIG = 28;
 export const DROP_GROUP_POLICY = 29;
 export const DROP_NO_MEMBER = 30;
+/** These two are read from the interfaces' statistics (control/ports/link-drops.ts). */
+export const DROP_TAP_QUEUE_FULL = 31;
+export const DROP_PORT_REFUSED = 32;
 
 export const DROP_CAUSES: readonly DropCause[] = [
-  cause(DROP_TAP_RUNT, 'tap_runt', 'encap', 'The frame from the TAP is shorter than an Ethernet header.'),
+  cause(
+    DROP_TAP_RUNT,
+    'tap_runt',
+    'encap',
+    'The frame from the TAP is shorter than an Ethernet header, or than the IP header that it announces.',
+  ),
   cause(
     DROP_TAP_VIRTIO_HEADER,
     'tap_virtio_header',
@@ -82,7 +90,12 @@ export const DROP_CAUSES: readonly DropCause[] = [
   cause(DROP_VNI_NOT_FOUND, 'vni_not_found', 'decap', 'No network with this VNI has a container on this host.'),
   cause(DROP_SOURCE_SELF, 'source_self', 'decap', "The datagram's source is this VTEP's own address."),
   cause(DROP_VTEP_NOT_MEMBER, 'vtep_not_member', 'decap', 'The sender is not registered as a VTEP of this network.'),
-  cause(DROP_INNER_RUNT, 'inner_runt', 'decap', 'The inner frame is shorter than an Ethernet header.'),
+  cause(
+    DROP_INNER_RUNT,
+    'inner_runt',
+    'decap',
+    'The inner frame is shorter than an Ethernet header, or than the IP header that it announces.',
+  ),
   cause(DROP_MAC_INVALID_SOURCE, 'mac_invalid_source', 'decap', 'The inner source MAC is multicast or zero.'),
   cause(
     DROP_LOCAL_MAC,
@@ -104,7 +117,7 @@ export const DROP_CAUSES: readonly DropCause[] = [
     DROP_UNDERLAY_OVERFLOW,
     'underlay_overflow',
     'decap',
-    'The underlay socket was full: the workers could not keep up. The kernel counts messages, not datagrams.',
+    'The underlay socket was full: the workers could not keep up. The kernel counts messages, not datagrams; and wrong UDP checksums here too.',
   ),
   cause(
     DROP_GATEWAY_SOURCE,
@@ -153,6 +166,18 @@ export const DROP_CAUSES: readonly DropCause[] = [
     'no_member',
     'encap',
     'Multicast for a group that no other VTEP has a member of (IGMP and MLD snooping).',
+  ),
+  cause(
+    DROP_TAP_QUEUE_FULL,
+    'tap_queue_full',
+    'encap',
+    "The TAP's queue was full: the workers could not keep up, or no vtepd ran. Counted by the kernel, at the TAP.",
+  ),
+  cause(
+    DROP_PORT_REFUSED,
+    'port_refused',
+    'decap',
+    "The container's interface did not take the frame: it is down, or its MTU is smaller. Counted by the kernel, at the port.",
   ),
 ];
 

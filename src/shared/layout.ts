@@ -9,6 +9,7 @@
  * | networks | 4096 x 128 | the networks in use |
  * | membership | 4096 networks x 4096 bits | 512 bytes a network |
  * | VTEPs | 4096 x 64 + 2 x 8192 x 4 indices | the VTEPs in use |
+ * | neighbours | 32 a slot, 1.25 to 2.5 slots an address (neighbour-table.ts) | a page for each address, up to the whole |
  * | counters, a worker | 4096 x 128 x 8 + 4096 x 8 x 8 | 1 KiB a network, 64 a VTEP |
  * | events, a worker | 64 + 8192 x 32 | the whole, in time |
  */
@@ -37,6 +38,7 @@ export interface SharedTables {
   readonly networks: SharedArrayBuffer;
   readonly membership: SharedArrayBuffer;
   readonly vteps: SharedArrayBuffer;
+  readonly neighbours: SharedArrayBuffer;
   /** One each a worker: only that worker writes it. */
   readonly counters: readonly SharedArrayBuffer[];
   readonly events: readonly SharedArrayBuffer[];

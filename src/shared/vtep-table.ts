@@ -23,8 +23,10 @@ export const VTEP_SOCKADDR_BYTES_WORD = 7;
 /** Addresses as the kernel's bytes lie in memory: one word, or four. */
 export const VTEP_SOURCE4_WORD = 8;
 export const VTEP_SOURCE6_WORD = 12;
-/** Bits: 1 the IPv4 source, 4 the IPv6 source. The writer's. */
+/** Bits, VTEP_HAS_IPV4 and VTEP_HAS_IPV6: the families that the VTEP is known by. */
 export const VTEP_INDEXED_WORD = 9;
+export const VTEP_HAS_IPV4 = 1;
+export const VTEP_HAS_IPV6 = 4;
 export const VTEP_ROWS_OFFSET = VTEP_HEADER_WORDS * 4;
 export const SOURCE_CELLS = VTEPS_MAX * 2;
 export const SOURCE4_INDEX_WORD = VTEP_HEADER_WORDS + VTEPS_MAX * VTEP_ROW_WORDS;
@@ -58,6 +60,11 @@ export class VtepTable {
 
   highWater(): number {
     return this.words[VTEP_HIGH_WATER_WORD] as number;
+  }
+
+  /** @returns VTEP_HAS_IPV4, VTEP_HAS_IPV6 or both; of a group the one that it is of */
+  families(index: number): number {
+    return this.words[VTEP_HEADER_WORDS + index * VTEP_ROW_WORDS + VTEP_INDEXED_WORD] as number;
   }
 
   /** What goes into msg_namelen. */

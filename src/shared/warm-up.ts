@@ -24,3 +24,7 @@ export const WARM_UP_PEER = { 4: [127, 0, 0, 2], 6: [0, 0, 0, 0, 0, 0, 0, 0, 0, 
 export const WARM_UP_MAC_HIGH16 = 0x0200;
 export const WARM_UP_MAC_HERE = 1;
 export const WARM_UP_MAC_THERE = 2;
+/** IPv4 addresses: the container there is a neighbour that is known, the stranger is not. */
+export const WARM_UP_IP_HERE = 0xc0000201;
+export const WARM_UP_IP_THERE = 0xc0000202;
+export const WARM_UP_IP_STRANGER = 0xc0000203;

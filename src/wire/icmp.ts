@@ -88,6 +88,23 @@ export function isNeighbourMessage(bytes: Uint8Array, offset: number, length: nu
 }
 
 /**
+ * RFC 4861 section 4.6: an option of length 0, or one that does not end with the message, has the message dropped.
+ *
+ * @param length the ICMPv6 message's bytes from `offset`, after isNeighbourMessage
+ */
+export function areNdOptionsSound(bytes: Uint8Array, offset: number, length: number): boolean {
+  const end = offset + length;
+  let position = offset + ND_BYTES_MIN;
+  while (position < end) {
+    if (position + 2 > end) return false;
+    const optionBytes = bytes[position + 1]! << 3;
+    if (optionBytes === 0) return false;
+    position += optionBytes;
+  }
+  return position === end;
+}
+
+/**
  * Finds the link-layer address of a neighbour message.
  *
  * @param length the ICMPv6 message's bytes from `offset`, after isNeighbourMessage

@@ -1,7 +1,7 @@
 /**
  * A million frames a way through the compiled data plane, and what they leave on the heap. Test support; no part of vtep.
  *
- *   node --expose-gc --min-semi-space-size=128 --max-semi-space-size=128 frames.mjs
+ *   node --expose-gc --no-memory-reducer --min-semi-space-size=128 --max-semi-space-size=128 frames.mjs
  *
  * A young generation of 128 MiB takes all garbage of a run without one collection: what the heap has grown by is what was
  * made. Prints one JSON object a line: {"way", "frames", "bytes", "collections"}. Where each frame is two system calls of
@@ -25,18 +25,22 @@ import { NetworkWriter } from '../../dist/shared/writers/network-writer.js';
 import { VtepWriter } from '../../dist/shared/writers/vtep-writer.js';
 import { read, write } from '../../dist/sys/libc.js';
 import { addressOf, pin } from '../../dist/sys/memory.js';
+import { SOCKADDR_IN6_BYTES, writeSockaddr } from '../../dist/sys/sockaddr.js';
 import { enableUdpGro } from '../../dist/sys/udp-offloads.js';
-import { openUdpSocket } from '../../dist/sys/udp-socket.js';
+import { boundPort, openUdpSocket } from '../../dist/sys/udp-socket.js';
 import { completeChecksum, pseudoHeaderSumIpv4 } from '../../dist/wire/checksum.js';
 import { emitVxlan } from '../../dist/wire/vxlan.js';
 
 const MILLION = 1_000_000;
 const VNI = 256;
+const VNI_OVER_IPV6 = 257;
 const MSS = 1400;
 const SEGMENTS = 40;
 const PORT = 24_792;
 const SELF = Uint8Array.of(127, 0, 0, 1);
 const PEER = Uint8Array.of(127, 0, 0, 2);
+/** This host's and the peer's, by port. */
+const LOOPBACK6 = Uint8Array.from({ length: 16 }, (_, i) => (i === 15 ? 1 : 0));
 const VIRTIO_BYTES = 10;
 const HEADER_BYTES = 54;
 const FRAME = arenaLayout.SLOT_FRAME_OFFSET;
@@ -54,6 +58,10 @@ enableUdpGro(underlayFd);
 const txFds = [0, 0].map(() => openUdpSocket({ address: SELF, port: 0, ...buffers }));
 const peerFd = openUdpSocket({ address: PEER, port: PORT, ...buffers });
 enableUdpGro(peerFd);
+const openIpv6 = () => openUdpSocket({ address: LOOPBACK6, port: 0, ...buffers });
+const [underlay6Fd, peer6Fd, ...tx6Fds] = [0, 0, 0, 0].map(openIpv6);
+enableUdpGro(underlay6Fd);
+enableUdpGro(peer6Fd);
 
 const tables = allocateTables(1);
 const networks = new NetworkWriter(tables.networks, tables.vnis, tables.membership);
@@ -63,9 +71,19 @@ const vteps = new VtepWriter(tables.vteps);
 vteps.add(SELF, PORT);
 const peer = vteps.add(PEER, PORT);
 networks.addMember(network, peer);
-new FdbWriter(tables.fdb).set(3, fdbKeyHigh(0x0200, network), KIND_STATIC, peer, 0);
+const fdb = new FdbWriter(tables.fdb);
+fdb.set(3, fdbKeyHigh(0x0200, network), KIND_STATIC, peer, 0);
+const network6 = networks.reserve();
+networks.publish(network6, { vni: VNI_OVER_IPV6, tapFds: [tapFd], mtuBytes: 1430, learning: true });
+const peer6 = vteps.add(LOOPBACK6, boundPort(peer6Fd));
+networks.addMember(network6, peer6);
+fdb.set(3, fdbKeyHigh(0x0200, network6), KIND_STATIC, peer6, 0);
 const offloads = { underlayGso: true, underlayGro: true, coalesceTcp: true, coalesceUdp: true, simdChecksum: true };
-const ends = { epollFd: -1, wakeFd: -1, underlay: [{ family: 4, rxFd: underlayFd, txFds }] };
+const underlay = [
+  { family: 4, rxFd: underlayFd, txFds },
+  { family: 6, rxFd: underlay6Fd, txFds: tx6Fds },
+];
+const ends = { epollFd: -1, wakeFd: -1, underlay };
 const context = new WorkerContext(
   { workerIndex: 0, tables, ...ends, offloads, spinMicroseconds: 0, nice: 0 },
   () => {},
@@ -112,7 +130,7 @@ function writeVirtio(at, gsoBytes) {
 
 /** What a flush would do, without its system call. */
 function forgetQueued() {
-  for (let socket = 0; socket <= context.txMask; socket++) {
+  for (let socket = 0; socket < context.txFds.length; socket++) {
     context.txCounts[socket] = 0;
     context.txIovecCounts[socket] = 0;
     context.txOpen[socket] = -1;
@@ -123,7 +141,11 @@ function forgetQueued() {
 const frame = context.arena.tapArea + FRAME;
 const superBytes = HEADER_BYTES + SEGMENTS * MSS;
 
-const FEWER = new Set(['plain frames, from the TAP to the underlay', 'single datagrams, from the underlay to the TAP']);
+const FEWER = new Set([
+  'plain frames, from the TAP to the underlay',
+  'single datagrams, from the underlay to the TAP',
+  'single datagrams, over IPv6',
+]);
 
 /** Each way moves some frames and says how many. */
 const WAYS = {
@@ -168,6 +190,18 @@ const WAYS = {
     while (read(containerFd, scratchAddress, scratch.length) > 0);
     return 8;
   },
+  'superframes, over IPv6': () => {
+    write(containerFd, superAddress, VIRTIO_BYTES + superBytes);
+    drainTap(context, network6);
+    while (read(peer6Fd, scratchAddress, scratch.length) > 0);
+    return SEGMENTS;
+  },
+  'single datagrams, over IPv6': () => {
+    for (let i = 0; i < 8; i++) sendto(peer6Fd, single6Address, 8 + HEADER_BYTES + 10, 0, target6Address, 28);
+    drainUnderlay(context, underlay6Fd);
+    while (read(containerFd, scratchAddress, scratch.length) > 0);
+    return 8;
+  },
 };
 
 const scratch = pin(new Uint8Array(70_000));
@@ -186,6 +220,10 @@ const single = memory(8 + HEADER_BYTES + 10);
 emitVxlan(bytes, frame - 8, VNI);
 single.copy.set(bytes.slice(frame - 8, frame + HEADER_BYTES + 10));
 const singleAddress = single.address;
+const single6 = memory(single.copy.length);
+single6.copy.set(single.copy);
+emitVxlan(single6.copy, 0, VNI_OVER_IPV6);
+const single6Address = single6.address;
 
 const trainBytes = new Uint8Array(SEGMENTS * (8 + HEADER_BYTES + MSS));
 for (let i = 0; i < SEGMENTS; i++) {
@@ -205,6 +243,9 @@ const sendto = libc.func(
 );
 const target = pin(Uint8Array.of(2, 0, PORT >> 8, PORT & 0xff, ...SELF, 0, 0, 0, 0, 0, 0, 0, 0));
 const targetAddress = addressOf(target);
+const target6 = pin(new Uint8Array(SOCKADDR_IN6_BYTES));
+const target6Address = addressOf(target6);
+writeSockaddr(target6, 0, LOOPBACK6, boundPort(underlay6Fd));
 const sendFromPeer = (address, length) => sendto(peerFd, address, length, 0, targetAddress, 16);
 
 let collections = 0;
@@ -217,10 +258,11 @@ function move(step, frames) {
   for (let moved = 0; moved < frames; ) moved += step();
 }
 
-/** Encapsulated and decapsulated frames of the network. */
+/** Encapsulated and decapsulated frames of both networks. */
 const countMoved = () =>
-  context.counters.cells[network * NETWORK_COUNTERS + ENCAP_FRAMES] +
-  context.counters.cells[network * NETWORK_COUNTERS + DECAP_FRAMES];
+  [network, network6]
+    .flatMap((row) => [ENCAP_FRAMES, DECAP_FRAMES].map((counter) => row * NETWORK_COUNTERS + counter))
+    .reduce((sum, cell) => sum + context.counters.cells[cell], 0);
 
 for (const [way, step] of Object.entries(WAYS)) {
   const frames = FEWER.has(way) ? MILLION / 4 : MILLION;

@@ -109,6 +109,7 @@ export function parseRegistry(entries: readonly RawEntry[]): Omit<RegistryObserv
       put(endpoints, rest, schema.parseEndpoints(entry, report)?.endpoints);
     else if (schema.parsePeerKey(key) !== undefined) peers.push(rest);
     else if (key === schema.REGISTRY_ID_KEY) schema.parseRegistryId(entry, report);
+    else if (schema.parseJournalKey(key) !== undefined) schema.parseJournal(entry, report);
     else malformed.push(`registry key ${key} is of no kind`);
   }
   return { nodes, networks, vnis, subnets, addresses, endpoints, peers, malformed };

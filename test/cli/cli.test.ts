@@ -5,7 +5,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { runCli } from '../../src/cli/program.js';
-import { formatDuration, formatFields, formatTable } from '../../src/cli/table.js';
 import { type Api, startApi } from '../../src/control/api/server.js';
 import { VtepError } from '../../src/control/errors.js';
 import { createLogger } from '../../src/control/log.js';
@@ -158,6 +157,10 @@ describe('what the API is asked', () => {
       ['addPeer', peer],
     ],
     [
+      ['peer', 'add', '--network', 'n', '--address', '2001:DB8:0::7'],
+      ['addPeer', { ...peer, address: '2001:db8::7' }],
+    ],
+    [
       ['peer', 'rm', '--network', 'n', '--address', '192.0.2.9', '--port', '1'],
       ['removePeer', { ...peer, port: 1 }],
     ],
@@ -169,6 +172,10 @@ describe('what the API is asked', () => {
     [
       ['fdb', '--network', 'n'],
       ['fdb', 'n'],
+    ],
+    [
+      ['neigh', '--network', 'n'],
+      ['neighbours', 'n'],
     ],
     [['status'], ['status']],
   ])('vtep %j', async (argv, call) => {
@@ -221,7 +228,7 @@ describe('what is printed', () => {
     expect(rows[2]).toMatch(/^my_overlay +sla\?\[2Jver +10\.0\.0\.3\/24 +02:00:5e:10:00:02 +cdh2 +- +e-2$/);
   });
 
-  it('node ls, peer ls, fdb', async () => {
+  it('node ls, peer ls, fdb, neigh', async () => {
     expect(await done('node', 'ls')).toBe(
       'NAME  VTEP            SELF\ncdh1  192.0.2.1:4789  *\ncdh2  192.0.2.2:4789\n',
     );
@@ -229,6 +236,9 @@ describe('what is printed', () => {
     const fdb = (await done('fdb')).split('\n');
     expect(fdb[1]).toMatch(/^my_overlay +256 +02:00:5e:10:00:01 +local +- +-$/);
     expect(fdb[2]).toMatch(/^my_overlay +256 +02:00:5e:10:00:02 +dynamic +192\.0\.2\.2:4789 +1m 5s$/);
+    const neighbours = (await done('neigh')).split('\n');
+    expect(neighbours[1]).toMatch(/^my_overlay +10\.0\.0\.1 +02:76:74:00:01:00 +gateway +- +-$/);
+    expect(neighbours[2]).toMatch(/^my_overlay +10\.0\.0\.3 +02:00:5e:10:00:02 +remote +cdh2 +192\.0\.2\.2:4789$/);
   });
 
   it('status, and status --drops', async () => {
@@ -246,8 +256,10 @@ describe('what is printed', () => {
     expect(text).toMatch(/^tapRxFrames +7$/m);
     expect(text).not.toContain('idle');
     expect(text).toMatch(/^port security +unsupported, 1 port NOT secured: nft is not installed$/m);
-    const [byCause, byPort] = (await done('status', '--drops')).split('\n\n');
+    const [byCause, byNetwork, byPort, byVtep] = (await done('status', '--drops')).split('\n\n');
     expect(byCause).toBe('CAUSE       FRAMES\nbadHeader   5\nunknownVni  3');
+    expect(byNetwork?.split('\n')[1]).toMatch(/^my_overlay +badHeader +4$/);
+    expect(byVtep?.trim().split('\n')[1]).toMatch(/^192\.0\.2\.2 +rx_drops +6$/);
     expect(byPort?.split('\n')[1]).toMatch(/^my_overlay +master +vtv-e1 +source_mac +2$/);
   });
 
@@ -257,7 +269,14 @@ describe('what is printed', () => {
     expect(JSON.parse(await done('status', '--json'))).toEqual(STATUS);
     expect(JSON.parse(await done('attach', '--network', 'n', '--pid', '1', '--json'))).toEqual(ENDPOINT);
     expect(JSON.parse(await done('network', 'rm', 'a', '--json'))).toEqual({ removed: ['a'] });
-    for (const command of [['network', 'inspect', 'n'], ['endpoint', 'ls'], ['node', 'ls'], ['peer', 'ls'], ['fdb']]) {
+    for (const command of [
+      ['network', 'inspect', 'n'],
+      ['endpoint', 'ls'],
+      ['node', 'ls'],
+      ['peer', 'ls'],
+      ['fdb'],
+      ['neigh'],
+    ]) {
       expect(await done(...command, '--json')).toMatch(/^[[{]\n {2}/);
     }
   });
@@ -300,7 +319,7 @@ describe('failures: one line, and the exit code', () => {
     [['attach', '--network', 'n', '--pid', 'x'], '--pid: "x" must be a process id'],
     [['attach', '--netns', 'x'], "required option '--network <name>' not specified"],
     [['detach', '--network', 'n'], 'give one of --netns, --pid, --id and --name'],
-    [['peer', 'add', '--network', 'n', '--address', 'x'], '--address: "x" must be an IPv4 address'],
+    [['peer', 'add', '--network', 'n', '--address', 'x'], '--address: "x" must be an IPv4 or IPv6 address'],
     [['peer', 'add', '--network', 'n', '--address', '192.0.2.1', '--port', '0'], '--port: 0 must be a UDP port'],
     [['fdb', '--network', '-x'], '--network: "-x" must be'],
     [['netwrok', 'ls'], "unknown command 'netwrok' (Did you mean network?); see vtep --help"],
@@ -382,6 +401,7 @@ describe('help', () => {
     ['peer'],
     ...['add', 'ls', 'rm'].map((name) => ['peer', name]),
     ['fdb'],
+    ['neigh'],
     ['status'],
   ];
   it.each(commands.map((command) => [command]))(
@@ -398,38 +418,5 @@ describe('help', () => {
   it('vtep alone is help, --version the version', async () => {
     expect(await done()).toContain('Usage: vtep');
     expect(await done('--version')).toMatch(/^\d+\.\d+\.\d+\n$/);
-  });
-});
-
-describe('the table', () => {
-  it('aligns by the widest cell and leaves no blanks at the end', () => {
-    expect(
-      formatTable(
-        ['A', 'BB'],
-        [
-          ['long', ''],
-          ['x', 'y'],
-        ],
-      ),
-    ).toBe('A     BB\nlong\nx     y\n');
-    expect(formatTable(['A'], [])).toBe('A\n');
-    expect(
-      formatFields([
-        ['a', '1'],
-        ['long', 'x'],
-        ['no', undefined],
-        ['empty', ''],
-      ]),
-    ).toBe('a     1\nlong  x\n');
-  });
-
-  it.each([
-    [0, '0s'],
-    [0.9, '0s'],
-    [59, '59s'],
-    [3600, '1h 0m 0s'],
-    [90_061, '1d 1h 1m 1s'],
-  ])('%d seconds', (seconds, text) => {
-    expect(formatDuration(seconds)).toBe(text);
   });
 });

@@ -65,6 +65,7 @@ describe('routes', () => {
     ['POST', '/v1/peers', { network: 'n', address: '192.0.2.9' }, 201, ['addPeer', peer]],
     ['POST', '/v1/peers/remove', peer, 204, ['removePeer', peer]],
     ['GET', '/v1/fdb?network=n', undefined, 200, ['fdb', 'n']],
+    ['GET', '/v1/neighbours?network=n', undefined, 200, ['neighbours', 'n']],
   ])('%s %s', async (method, url, payload, status, expected) => {
     const answer = await call(method, url, payload);
     expect(answer.status).toBe(status);
@@ -155,6 +156,13 @@ describe('what is refused before the host hears of it', () => {
       '/v1/peers',
       { network: 'n', address: '239.0.0.1' },
       'address: "239.0.0.1" must be the unicast',
+    ],
+    [
+      'a link-local peer',
+      'POST',
+      '/v1/peers',
+      { network: 'n', address: 'fe80::7' },
+      '"fe80::7" must not be link-local',
     ],
     ['port 0', 'POST', '/v1/peers', { network: 'n', address: '192.0.2.1', port: 0 }, 'port: 0 must be a UDP port'],
     ['broken JSON', 'POST', '/v1/networks', '{"name": ', "the request can't be read: "],

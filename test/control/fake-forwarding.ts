@@ -37,8 +37,8 @@ export class FakeForwarding implements Forwarding {
     this.calls.push(`close ${vni}`);
   }
 
-  setLocal(vni: number, macs: readonly string[]): void {
-    this.networks.get(vni)!.local = [...macs];
+  setLocal(vni: number, claims: readonly MacClaim[]): void {
+    this.networks.get(vni)!.local = claims.map(({ mac }) => mac);
   }
 
   setRemote(vni: number, source: string, vtep: VtepAddress, claims: readonly MacClaim[]): void {
@@ -62,6 +62,10 @@ export class FakeForwarding implements Forwarding {
   }
 
   fdb(): [] {
+    return [];
+  }
+
+  neighbours(): [] {
     return [];
   }
 

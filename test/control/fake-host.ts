@@ -68,7 +68,7 @@ export const STATUS: Status = {
   ],
   totals: { tapRxFrames: 7, underlayTxBytes: 900, idle: 0 },
   drops: { unknownVni: 3, badHeader: 5, runt: 0 },
-  networks: [{ vni: 256, network: 'my_overlay', counters: { tapRxFrames: 7 } }],
+  networks: [{ vni: 256, network: 'my_overlay', counters: { tapRxFrames: 7, drop_badHeader: 4 } }],
   ports: [
     {
       ...{ id: 'e-1', name: 'master', network: 'my_overlay', interface: 'vtv-e1' },
@@ -76,7 +76,7 @@ export const STATUS: Status = {
     },
   ],
   portSecurity: { ports: 1, problem: 'nft is not installed' },
-  vteps: [{ address: '192.0.2.2', port: 4789, counters: {} }],
+  vteps: [{ address: '192.0.2.2', port: 4789, counters: { rx_datagrams: 9, rx_drops: 6, tx_errors: 0 } }],
 };
 
 export class FakeHost implements HostOperations {
@@ -141,6 +141,14 @@ export class FakeHost implements HostOperations {
       { network: 'my_overlay', vni: 256, mac: REMOTE_ENDPOINT.mac, kind: 'dynamic', vtep: remote, idleSeconds: 65 },
     ];
     return this.#answer(entries, 'fdb', network);
+  }
+  async neighbours(network?: string) {
+    const there = { node: 'cdh2', vtep: { address: '192.0.2.2', port: 4789 } };
+    const entries: Awaited<ReturnType<HostOperations['neighbours']>> = [
+      { network: 'my_overlay', vni: 256, address: '10.0.0.1', mac: '02:76:74:00:01:00', kind: 'gateway' },
+      { network: 'my_overlay', vni: 256, address: '10.0.0.3', mac: REMOTE_ENDPOINT.mac, kind: 'remote', ...there },
+    ];
+    return this.#answer(entries, 'neighbours', network);
   }
 
   #answer<T>(value: T, ...call: unknown[]): T {

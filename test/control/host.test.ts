@@ -135,7 +135,7 @@ describe.each([
     expect(await linkNames(b.netns)).toEqual([]);
     expect(await linkNames(master)).toEqual([]);
     const left = (await registry.list('')).entries.map((entry) => entry.key);
-    expect(left).toEqual(['meta/registry-id', 'nodes/cdh1', 'nodes/cdh2']);
+    expect(left).toEqual(['journal/nodes', 'meta/registry-id', 'nodes/cdh1', 'nodes/cdh2']);
     expect(await b.host.status()).toMatchObject({ registry: { connected: true }, counts: { localEndpoints: 0 } });
   });
 });
@@ -282,7 +282,8 @@ describe('live restore', () => {
     await a.host.attach({ network: 'blue', netns: one });
     registry.wipe();
     const keys = [
-      ...['addresses/blue/10.0.0.2', 'endpoints/blue/cdh1', 'meta/registry-id', 'networks/blue', 'nodes/cdh1'],
+      ...['addresses/blue/10.0.0.2', 'endpoints/blue/cdh1', 'journal/endpoints/blue', 'journal/nodes'],
+      ...['meta/registry-id', 'networks/blue', 'nodes/cdh1'],
       ...['subnets/10.0.0.0_24', 'vnis/256'],
     ];
     await vi.waitFor(() => expect(registry.under('')).toEqual(keys), WAIT);

@@ -6,8 +6,10 @@
  */
 import { VtepError } from '../../src/control/errors.js';
 import type {
+  KeysOptions,
   Registry,
   RegistryEntry,
+  RegistryKeys,
   RegistryListing,
   RegistryOperation,
 } from '../../src/control/registry/registry.js';
@@ -21,7 +23,10 @@ export class MemoryRegistry implements Registry {
   pause: () => Promise<void> = async () => undefined;
   keys = new Map<string, Stored>();
   readonly sessions = new Set<string>();
-  private index = 1;
+  index = 1;
+  /** As Consul: an index is that of the prefix, and a write that changes nothing keeps the key's. @default that of all keys */
+  hasExactIndexes = false;
+  private tombstones = new Map<string, number>();
   private sessionCount = 0;
   private waiters = new Set<() => void>();
 
@@ -36,24 +41,44 @@ export class MemoryRegistry implements Registry {
     return this.listing(prefix);
   }
 
-  /** The index is that of all keys: it may answer without news of the prefix, as a registry may. */
+  /** It may answer without news of the prefix, as a registry may, unless its indexes are exact. */
   async watch(prefix: string, index: number, waitSeconds: number, signal: AbortSignal): Promise<RegistryListing> {
     await this.enter();
-    if (index === this.index) {
+    await this.news(prefix, index, waitSeconds, signal);
+    return this.listing(prefix);
+  }
+
+  async listKeys(prefix: string, { separator, newerThan, signal }: KeysOptions = {}): Promise<RegistryKeys> {
+    await this.enter();
+    if (newerThan !== undefined) {
+      await this.news(prefix, newerThan.index, newerThan.waitSeconds, signal ?? new AbortController().signal);
+    }
+    const keys = this.under(prefix).map((key) => {
+      const at = separator === undefined ? -1 : key.indexOf(separator, prefix.length);
+      return at < 0 ? key : key.slice(0, at + 1);
+    });
+    return { index: this.indexOf(prefix), keys: [...new Set(keys)] };
+  }
+
+  private async news(prefix: string, index: number, waitSeconds: number, signal: AbortSignal): Promise<void> {
+    const endMs = performance.now() + waitSeconds * 1000;
+    for (;;) {
+      signal.throwIfAborted();
+      this.checkUp();
+      const leftMs = endMs - performance.now();
+      if (index === 0 || index !== this.indexOf(prefix) || leftMs <= 0) return;
       await new Promise<void>((resolve) => {
         const done = () => {
           clearTimeout(timer);
           this.waiters.delete(done);
+          signal.removeEventListener('abort', done);
           resolve();
         };
-        const timer = setTimeout(done, waitSeconds * 1000);
+        const timer = setTimeout(done, leftMs);
         this.waiters.add(done);
         signal.addEventListener('abort', done, { once: true });
       });
     }
-    signal.throwIfAborted();
-    this.checkUp();
-    return this.listing(prefix);
   }
 
   async put(key: string, value: string): Promise<void> {
@@ -119,6 +144,20 @@ export class MemoryRegistry implements Registry {
     this.commit(new Map());
   }
 
+  /** What it holds now; calling the answer puts it back. Its index goes on, or from where it was then. */
+  snapshot(): (index: 'goes on' | 'goes back') => void {
+    const { keys, tombstones } = this;
+    const saved = { keys, tombstones: new Map(tombstones), sessions: [...this.sessions], index: this.index };
+    return (index) => {
+      this.keys = saved.keys;
+      this.tombstones = new Map(saved.tombstones);
+      this.sessions.clear();
+      for (const session of saved.sessions) this.sessions.add(session);
+      if (index === 'goes back') this.index = saved.index;
+      for (const wake of [...this.waiters]) wake();
+    };
+  }
+
   goDown(): void {
     this.down = true;
     for (const wake of this.waiters) wake();
@@ -131,13 +170,15 @@ export class MemoryRegistry implements Registry {
   private apply(draft: Map<string, Stored>, operation: RegistryOperation, index: number): boolean {
     const { key } = operation;
     const old = draft.get(key);
-    const write = (value: string, session = old?.session) =>
+    const write = (value: string, session = old?.session) => {
+      if (this.hasExactIndexes && old?.value === value && old.session === session) return;
       draft.set(key, {
         value,
         createIndex: old?.createIndex ?? index,
         modifyIndex: index,
         ...(session && { session }),
       });
+    };
     switch (operation.verb) {
       case 'set':
         write(operation.value);
@@ -169,14 +210,22 @@ export class MemoryRegistry implements Registry {
   }
 
   private commit(draft: Map<string, Stored>): void {
-    this.keys = draft;
     this.index += 1;
+    for (const key of this.keys.keys()) if (!draft.has(key)) this.tombstones.set(key, this.index);
+    this.keys = draft;
     for (const wake of [...this.waiters]) wake();
   }
 
   private listing(prefix: string): RegistryListing {
     const entries = this.under(prefix).map((key) => ({ key, ...this.keys.get(key)! }));
-    return { index: this.index, entries };
+    return { index: this.indexOf(prefix), entries };
+  }
+
+  private indexOf(prefix: string): number {
+    if (!this.hasExactIndexes) return this.index;
+    const indexes = this.under(prefix).map((key) => this.keys.get(key)!.modifyIndex);
+    for (const [key, index] of this.tombstones) if (key.startsWith(prefix)) indexes.push(index);
+    return Math.max(1, ...indexes);
   }
 
   private async enter(): Promise<void> {

@@ -4,6 +4,7 @@
  */
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
+import { decapsulateMessage } from '../../src/dataplane/decap.js';
 import { VTEP_COUNTERS, VTEP_COUNTERS_START, VTEP_RX_DATAGRAMS, VTEP_RX_DROPS } from '../../src/shared/counters.js';
 import { EventRing } from '../../src/shared/event-ring.js';
 import { fdbKeyHigh, KIND_LOCAL, KIND_RULE, KIND_STATIC } from '../../src/shared/fdb.js';
@@ -15,6 +16,7 @@ import {
   type HarnessOptions,
   NO_OFFLOADS,
   tapMessage,
+  VNI,
   vxlanDatagram,
 } from './harness.js';
 import { BASE_SPEC, emitSuperframe, payloadOf } from './reference/frame-spec.js';
@@ -76,6 +78,18 @@ describe.each([
     expect(harness.drops()).toEqual(passes ? {} : { reserved_bits: 1 });
     expect([vtepCounter(VTEP_RX_DATAGRAMS), vtepCounter(VTEP_RX_DROPS)]).toEqual([1, passes ? 0 : 1]);
   });
+});
+
+it('a datagram that was cut short is dropped, as one that the TAP can not take', () => {
+  begin({});
+  const { arena } = harness.context;
+  const datagram = vxlanDatagram(frame(toUs));
+  arena.bytes.set(datagram, arena.headerBlocks);
+  decapsulateMessage(harness.context, arena.headerBlocks, datagram.length, 0, peer, true);
+  expect(harness.drops()).toEqual({ truncated: 1 });
+  harness.networks.publish(harness.networkIndex, { vni: VNI, tapFds: [-1], mtuBytes: 1450, learning: true });
+  expect(arrive('08000000')).toBe(0);
+  expect(harness.drops()).toEqual({ truncated: 1, tap_error: 1 });
 });
 
 it('tolerant or not: the I flag has to be set', () => {

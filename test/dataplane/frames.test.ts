@@ -221,7 +221,7 @@ describe('decapsulation', () => {
     ['inner_runt', () => vxlanDatagram(frame().slice(0, 13))],
     ['mac_invalid_source', () => vxlanDatagram(frame({ from: '010000000002' }))],
     ['mac_invalid_source', () => vxlanDatagram(frame({ from: '000000000000' }))],
-    ['inner_oversize', () => vxlanDatagram(frame({ payload: new Uint8Array(1431) }))],
+    ['inner_oversize', () => vxlanDatagram(frame({ payload: new Uint8Array(1423) }))],
   ])('drops and counts: %s', (cause, datagram) => {
     harness.fromPeer(harness.addPeer(2), datagram());
     expect(harness.toContainer()).toEqual([]);

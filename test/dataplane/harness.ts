@@ -14,6 +14,7 @@ import { DROP_CAUSES } from '../../src/shared/drop-causes.js';
 import { allocateTables } from '../../src/shared/tables.js';
 import type { UnderlaySockets, WorkerOffloads, WorkerOuterHeader } from '../../src/shared/worker-input.js';
 import { FdbWriter } from '../../src/shared/writers/fdb-writer.js';
+import { NeighbourWriter } from '../../src/shared/writers/neighbour-writer.js';
 import { type NetworkRow, NetworkWriter } from '../../src/shared/writers/network-writer.js';
 import { VtepWriter } from '../../src/shared/writers/vtep-writer.js';
 import {
@@ -75,6 +76,10 @@ export interface HarnessOptions {
   offloads?: WorkerOffloads;
   /** @default 1450 */
   mtuBytes?: number;
+  /** Known neighbours are answered. @default false */
+  suppression?: boolean;
+  /** @default 0 */
+  stormLimit?: number;
   /** Sending sockets; with one, all that leaves is in order. @default 2 */
   sources?: number;
   /** What the TAP's queue and each peer's holds. The default fills up after some hundred frames, as a TAP's does. */
@@ -92,6 +97,7 @@ export class Harness {
   readonly fdb = new FdbWriter(this.tables.fdb);
   readonly networks = new NetworkWriter(this.tables.networks, this.tables.vnis, this.tables.membership);
   readonly vteps = new VtepWriter(this.tables.vteps);
+  readonly neighbours = new NeighbourWriter(this.tables.neighbours);
   readonly context: WorkerContext;
   readonly networkIndex: number;
   readonly #fds: number[] = [];
@@ -105,15 +111,8 @@ export class Harness {
   readonly #deepQueues: boolean;
 
   constructor(port: number, options: HarnessOptions = {}) {
-    const {
-      learning = true,
-      offloads = NO_OFFLOADS,
-      mtuBytes = 1450,
-      sources = 2,
-      deepQueues = false,
-      ipv6 = false,
-      outer,
-    } = options;
+    const { learning = true, offloads = NO_OFFLOADS, mtuBytes = 1450, sources = 2, deepQueues = false } = options;
+    const { suppression = false, stormLimit = 0, ipv6 = false, outer } = options;
     this.#rxPort = port;
     this.#deepQueues = deepQueues;
     const pair = new Int32Array(2);
@@ -130,7 +129,8 @@ export class Harness {
     );
     this.vteps.add(SELF, port);
     this.networkIndex = this.networks.reserve();
-    this.networks.publish(this.networkIndex, { vni: VNI, tapFds: [tap], mtuBytes, learning, ...options.row });
+    const switches = { learning, suppression, stormLimit };
+    this.networks.publish(this.networkIndex, { vni: VNI, tapFds: [tap], mtuBytes, ...switches, ...options.row });
     const epollFd = this.#keep(openEpoll());
     const underlay: UnderlaySockets[] = [{ family: 4, rxFd: underlayFd, txFds }];
     if (ipv6) underlay.push(this.#openIpv6(sources, offloads.underlayGro));

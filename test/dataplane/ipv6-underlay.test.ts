@@ -1,7 +1,14 @@
 /** One worker with sockets of both families: each VTEP gets its datagrams by its own, and is known by its own source. */
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { tcpSuperframe } from '../../bench/dataplane/bench-context.js';
-import { VTEP_COUNTERS, VTEP_COUNTERS_START, VTEP_RX_DATAGRAMS } from '../../src/shared/counters.js';
+import {
+  FLOOD_COPIES,
+  FLOODED_FRAMES,
+  MULTICAST_FRAMES,
+  VTEP_COUNTERS,
+  VTEP_COUNTERS_START,
+  VTEP_RX_DATAGRAMS,
+} from '../../src/shared/counters.js';
 import { fdbKeyHigh, KIND_STATIC } from '../../src/shared/fdb.js';
 import { ALL_OFFLOADS, frame, Harness, tapMessage, vxlanDatagram } from './harness.js';
 
@@ -68,6 +75,23 @@ it('knows a VTEP by its address of the other family too', () => {
   );
   harness.fromPeer(over6, vxlanDatagram(frame({ from: '020000000009' })));
   expect([harness.toContainer().length, received(over4), harness.drops()]).toEqual([1, 1, {}]);
+});
+
+it('sends a group what it reaches, and copies to those that have only the other family', () => {
+  const group = harness.addPeer(3, false);
+  harness.networks.setGroup(harness.networkIndex, group);
+  const flooded = (message: Uint8Array) => {
+    harness.fromContainer(message);
+    return [group, over4, over6].map((vtep) => harness.toPeer(vtep).length);
+  };
+  const whole = tapMessage(frame({ to: 'ffffffffffff' }));
+  expect(flooded(whole)).toEqual([1, 0, 1]);
+  expect(flooded(tcpSuperframe(5, 1000))).toEqual([5, 0, 5]);
+  // It has IPv4 as well: the group has reached it.
+  harness.vteps.setSource(over6, Uint8Array.of(127, 0, 0, 77));
+  expect(flooded(whole)).toEqual([1, 0, 0]);
+  const counters = [FLOODED_FRAMES, FLOOD_COPIES, MULTICAST_FRAMES].map((counter) => harness.counter(counter));
+  expect(counters).toEqual([7, 13, 7]);
 });
 
 it('counts what is for a family that this host has no socket of', () => {

@@ -2,7 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { Arena } from '../../src/dataplane/arena.js';
+import { STORM_WORDS } from '../../src/dataplane/storm-control.js';
 import { fdbBytes } from '../../src/shared/fdb.js';
+import { neighbourBytes } from '../../src/shared/neighbour-table.js';
 import { allocateTables } from '../../src/shared/tables.js';
 
 const DOC = readFileSync(new URL('../../docs/shared-memory.md', import.meta.url), 'utf8');
@@ -61,6 +63,7 @@ it('the tables take what the doc says', () => {
     networks: tables.networks.byteLength,
     membership: tables.membership.byteLength,
     vteps: tables.vteps.byteLength,
+    neighbours: tables.neighbours.byteLength,
     epoch: tables.epoch.byteLength,
     counters: tables.counters[0]?.byteLength,
     events: tables.events[0]?.byteLength,
@@ -70,13 +73,18 @@ it('the tables take what the doc says', () => {
     networks: bytesOf('networks'),
     membership: bytesOf('membership'),
     vteps: bytesOf('VTEPs'),
+    neighbours: bytesOf('neighbours'),
     epoch: bytesOf('epoch'),
     counters: bytesOf('counters'),
     events: bytesOf('event ring'),
   });
   const warmUp = Object.values(allocateTables(1, WARM_UP_FDB_ENTRIES)).flat() as SharedArrayBuffer[];
   expect(warmUp.reduce((sum, { byteLength }) => sum + byteLength, 0)).toBe(bytesOf('tables of the warm-up'));
-  for (const entries of [1_000_000, 4_000_000]) expect(DOC).toContain(fdbBytes(entries).toLocaleString('en-US'));
+  for (const entries of [1_000_000, 4_000_000]) {
+    expect(DOC).toContain(fdbBytes(entries).toLocaleString('en-US'));
+    expect(DOC).toContain(neighbourBytes(entries).toLocaleString('en-US'));
+  }
+  expect(STORM_WORDS * 4).toBe(bytesOf('storm control'));
 });
 
 it.runIf(process.arch === 'x64')('so does the arena, part by part', () => {
@@ -107,6 +115,7 @@ it.runIf(process.arch === 'x64')('so does the arena, part by part', () => {
     pages: bytesOf('packet arena'),
   });
   const parts = rows.at(-1)!.bytes;
-  expect(arena.headerMasks + bytesOf('header masks')).toBe(parts);
+  expect(arena.answer - arena.headerMasks).toBe(bytesOf('header masks'));
+  expect(arena.answer + bytesOf('answer to a request')).toBe(parts);
   expect(Math.ceil(parts / 65_536) * 65_536).toBe(bytesOf('packet arena'));
 });

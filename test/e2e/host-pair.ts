@@ -131,12 +131,16 @@ interface Daemon {
   ended: Promise<void>;
 }
 
+/** A busy machine takes its time for three daemons at once. */
+const START_MS_MAX = 40_000;
+
 let fixtureCount = 0;
 
 export class HostPair {
   readonly prefix: string;
   readonly folder: string;
-  readonly registry: 'embedded' | 'consul' | readonly string[];
+  /** For the daemons that are started from now on. */
+  registry: 'embedded' | 'consul' | readonly string[];
   readonly containers: Container[] = [];
   /** More options for the daemons that are started from now on. */
   daemonOptions: readonly string[];
@@ -241,11 +245,12 @@ export class HostPair {
     this.#daemons.set(host, { process: child, ended });
     if (!ready) return;
     try {
-      await waitFor(`vtepd on ${host}`, async () => {
+      const isReady = async () => {
         if (child.exitCode !== null) throw new Error(`vtepd on ${host} ended with ${child.exitCode}`);
         const status = await this.vtep(host, 'status', '--json');
         return status.exitCode === 0 && status.json().registry.connected === true;
-      });
+      };
+      await waitFor(`vtepd on ${host}`, isReady, START_MS_MAX);
     } catch (error) {
       throw new Error(`${(error as Error).message}\n${this.log(`vtepd-${host}`).slice(-4000)}`);
     }

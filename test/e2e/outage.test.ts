@@ -23,7 +23,7 @@ it.each([
     if (pair.daemonPid('a') === undefined) throw new Error('no vtepd on a');
     await pair.mustVtep('a', 'network', 'create', name, ...options);
     const there = await pair.addContainer('b', `there-${name}`, name);
-    await pair.addContainer('a', `first-${name}`, name);
+    const first = await pair.addContainer('a', `first-${name}`, name);
     await pair.waitConverged(name);
     await waitFor('spare addresses', async () => {
       const keys = await pair.exec(
@@ -51,6 +51,13 @@ it.each([
       expect((await pair.mustVtep('a', 'endpoint', 'ls')).stdout).toMatch(new RegExp(`late-${name} .*\\(waiting\\)`));
       expect(await pair.ping(there.name, late.ip)).toMatchObject({ lossPercent: 0 });
       expect(await pair.ping(late.name, there.ip)).toMatchObject({ lossPercent: 0 });
+      // The address of one that has gone, with another MAC than the registry has last said.
+      await pair.mustVtep('a', 'detach', '--network', name, '--netns', first.netns);
+      pair.containers.splice(pair.containers.indexOf(first), 1);
+      const heir = await pair.addContainer('a', `heir-${name}`, name, '--ip', first.ip);
+      await waitFor('b to hear of it', () => pair.log('vtepd-b').includes(`an address of MAC ${first.mac}`));
+      await pair.mustExec(there.name, 'ip', 'neighbour', 'flush', 'dev', 'eth0');
+      expect(await pair.ping(there.name, heir.ip)).toMatchObject({ lossPercent: 0 });
     } finally {
       for (const pid of consul) process.kill(pid, 'SIGCONT');
     }
@@ -60,6 +67,11 @@ it.each([
       60_000,
     );
     await pair.waitConverged(name);
+    await waitFor('b to answer for it', async () => {
+      const heir = pair.containers.find((container) => container.name === `heir-${name}`)!;
+      const { stdout } = await pair.mustVtep('b', 'neigh', '--network', name);
+      return new RegExp(`${heir.ip} +${heir.mac} +remote`).test(stdout);
+    });
   },
   180_000,
 );

@@ -105,13 +105,46 @@ it('lets only what is its own through, to a neighbour and through the tunnel', a
   expect(drops).toMatch(new RegExp(`^held +held-sender +vtep-p[0-9a-f]{8} +source_mac +${ONCE.source_mac}$`, 'm'));
 });
 
+it('tells what the kernel drops at the interfaces: a full TAP queue, a full socket, a container that takes less', async () => {
+  const { sender } = boxes.held;
+  const remote = pair.containers.find(({ name }) => name === 'held-other-host')!;
+  expect(await pair.ping('held-other-host', sender.ip)).toMatchObject({ lossPercent: 0 });
+  const pid = pair.daemonPid('a')!;
+  process.kill(pid, 'SIGSTOP');
+  try {
+    const own = fence({ mac: sender.mac, ipv4: sender.ip, ipv6: boxes.held.ipv6 });
+    // The TAP's queue holds 1000.
+    await send(
+      'held',
+      Array.from({ length: 1500 }, () => own),
+    );
+    // 30 MB in datagrams: the socket's buffer holds 16.
+    const flood = `head -c 30000000 /dev/zero | socat -u -b 1400 - UDP-SENDTO:${sender.ip}:9`;
+    await pair.mustExec(remote.name, 'sh', '-c', flood);
+  } finally {
+    process.kill(pid, 'SIGCONT');
+  }
+  await pair.mustExec('held-neighbour', 'ip', 'link', 'set', 'eth0', 'mtu', '600');
+  await pair.ping(sender.name, pair.containers.find(({ name }) => name === 'held-neighbour')!.ip, {
+    count: 2,
+    args: ['-s', '1000'],
+  });
+  const status = (await pair.mustVtep('a', 'status', '--json')).json();
+  const held = status.networks.find(({ network }: { network: string }) => network === 'held').counters;
+  expect(held.drop_tap_queue_full).toBeGreaterThan(0);
+  expect(held.drop_port_refused).toBeGreaterThan(0);
+  expect(status.drops.underlay_overflow).toBeGreaterThan(0);
+  const neighbour = status.ports.find(({ name }: { name: string }) => name === 'held-neighbour');
+  expect(neighbour.drops.port_refused).toBe(held.drop_port_refused);
+});
+
 it('holds while no vtepd runs, goes on counting, and is taken up again', async () => {
   await pair.killDaemon('a', 'SIGKILL');
   expect(await attempt('held', ['neighbour'])).toEqual({ neighbour: allowed });
   await pair.startDaemon('a');
   const twice = { source_mac: 2 * ONCE.source_mac, source_address: 2 * ONCE.source_address };
   const { ports } = (await pair.mustVtep('a', 'status', '--json')).json();
-  expect(ports.find(({ id }: { id: string }) => id === boxes.held.sender.id).drops).toEqual(twice);
+  expect(ports.find(({ id }: { id: string }) => id === boxes.held.sender.id).drops).toMatchObject(twice);
   expect(await attempt('held', ['neighbour'])).toEqual({ neighbour: allowed });
   const listing = (await pair.mustExec('a', 'nft', 'list', 'set', 'bridge', 'vtep', 'macs')).stdout;
   expect(listing.match(/vtep-p/g)).toHaveLength(2);

@@ -14,7 +14,7 @@ import { DROP_CAUSES } from '../../src/shared/drop-causes.js';
 /** Drops of frames that never become encap_frames. */
 const UNSENT = ['tap_runt', 'tap_virtio_header', 'tap_gso', 'oversize', 'gateway_source'];
 const REFUSED_BY_KERNEL = ['underlay_busy', 'underlay_error'];
-const OUTSIDE = ['underlay_overflow', 'source_mac', 'source_address'];
+const OUTSIDE = ['underlay_overflow', 'source_mac', 'source_address', 'tap_queue_full', 'port_refused'];
 /** Drops of encap_frames that go to no VTEP. */
 const NOWHERE = ['local_destination', 'no_remote', 'no_member', 'storm_limit', 'too_big'];
 

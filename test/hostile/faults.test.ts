@@ -1,8 +1,9 @@
 /** What the fuzzer has found, each by itself, over real sockets. */
 import { afterEach, expect, it } from 'vitest';
 import { DECAP_FRAMES, ENCAP_FRAMES, FLOOD_COPIES, FLOODED_FRAMES } from '../../src/shared/counters.js';
-import { fdbKeyHigh, KIND_LOCAL } from '../../src/shared/fdb.js';
-import { ALL_OFFLOADS, Harness, vxlanDatagram } from '../dataplane/harness.js';
+import { fdbBytes, fdbKeyHigh, KIND_DYNAMIC, KIND_LOCAL, KIND_STATIC } from '../../src/shared/fdb.js';
+import { FdbWriter } from '../../src/shared/writers/fdb-writer.js';
+import { ALL_OFFLOADS, Harness, tapMessage, vxlanDatagram } from '../dataplane/harness.js';
 import { BASE_SPEC, emitFrame, emitSuperframe, type FrameSpec, payloadOf } from '../dataplane/reference/frame-spec.js';
 import { TCP, UDP } from '../dataplane/reference/packet.js';
 
@@ -67,4 +68,32 @@ it.each([
   harness.networks.removeMember(harness.networkIndex, peer);
   harness.fromContainer(emitSuperframe({ ...BASE_SPEC, payload: payloadOf(bytes, 1) }, gsoSize));
   expect(harness.drops()).toEqual(cause === undefined ? { no_remote: Math.ceil(bytes / gsoSize) } : { [cause]: 1 });
+});
+
+it('a frame that says IP and ends before the IP header does goes nowhere, as with the kernel', () => {
+  const peer = open();
+  const whole = emitFrame({ ...BASE_SPEC, payload: payloadOf(5, 1) });
+  for (const bytes of [14, 33]) {
+    harness.fromPeer(peer, vxlanDatagram(whole.slice(0, bytes)));
+    harness.fromContainer(tapMessage(whole.slice(0, bytes)));
+  }
+  expect(harness.drops()).toEqual({ inner_runt: 2, tap_runt: 2 });
+  // The last datagram of a train is shorter, and the only one of it that is too short.
+  harness.trainsFromPeer(peer, [[whole, whole.slice(0, 33)].map((frame) => vxlanDatagram(frame))]);
+  harness.fromPeer(peer, vxlanDatagram(whole.slice(0, 34)));
+  expect(harness.toContainer()).toHaveLength(2);
+  expect(harness.drops()).toEqual({ inner_runt: 3, tap_runt: 2 });
+});
+
+it('a registered MAC finds room in an FDB that a flood of new MACs has filled; one full of registered MACs says so', () => {
+  const fdb = new FdbWriter(new SharedArrayBuffer(fdbBytes(1000)));
+  const key = fdbKeyHigh(0x0200, 1);
+  for (let mac = 0; mac < 100; mac++) expect(fdb.set(mac, key, KIND_STATIC, 1, 0)).toBe(true);
+  for (let mac = 100; fdb.set(mac, key, KIND_DYNAMIC, 2, 7); mac++);
+  expect(fdb.count).toBeGreaterThanOrEqual(fdb.entriesMax);
+  expect(fdb.setBefore(-1, key, KIND_LOCAL, 0)).toBe(true);
+  expect(fdb.count - fdb.dynamicCount).toBe(101);
+  for (let mac = 1_000_000; fdb.setBefore(mac, key, KIND_STATIC, 1); mac++);
+  expect(fdb.dynamicCount).toBe(0);
+  expect(fdb.setBefore(-2, key, KIND_STATIC, 1)).toBe(false);
 });

@@ -25,14 +25,16 @@ import { EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS } from '../../src/sys/err
 import { addressOf } from '../../src/sys/memory.js';
 import { flowHash } from '../../src/wire/flow-hash.js';
 import { segmentReference } from '../dataplane/reference/segment.js';
+import { outerEcn } from './ecn.js';
 import { chance, type Entropy } from './entropy.js';
 import type { TapBatch } from './tap-batch.js';
-import { macNumber, TX_FD, TX_SOCKETS, VTEPS, type World } from './world.js';
+import { endsInIpHeader, macNumber, TX_FD, TX_SOCKETS, VTEPS, type World } from './world.js';
 
 /** A burst of the smallest segments to each of three members. */
 const ENTRIES_MAX = BURST_FRAMES * 8192 * 3;
 const CAUSES = drops.DROP_CAUSES.length;
 const VIRTIO_BYTES = 10;
+const IP_TOS = 1;
 const VXLAN_BYTES = 8;
 const FRAME_BYTES_MAX = 65_499;
 const DATAGRAM_BYTES_MAX = 65_507;
@@ -46,12 +48,14 @@ class Queue {
   readonly message = new Int32Array(ENTRIES_MAX);
   readonly segment = new Int32Array(ENTRIES_MAX);
   readonly vtep = new Uint8Array(ENTRIES_MAX);
+  readonly tos = new Uint8Array(ENTRIES_MAX);
   head = 0;
   tail = 0;
   /** Datagrams of a refused message that are to come again, one by one. */
   again = 0;
 
-  push(message: number, segment: number, vtep: number): void {
+  push(message: number, segment: number, vtep: number, tos: number): void {
+    this.tos[this.tail] = tos;
     this.message[this.tail] = message;
     this.segment[this.tail] = segment;
     this.vtep[this.tail] = vtep;
@@ -141,7 +145,6 @@ export class TapTrial {
   }
 
   #refuse(queue: Queue, header: number, count: number, refusal: number): number {
-    const { words } = this.world.context.arena;
     if (refusal === -EINTR) return refusal;
     if (refusal === -EAGAIN || refusal === -ENOBUFS) {
       // All of the batch is lost; of a message that goes again one by one, what is left of it.
@@ -156,8 +159,8 @@ export class TapTrial {
       this.#expectDrop(drops.DROP_UNDERLAY_BUSY, lost);
       return refusal;
     }
-    const isRun = words[header + io.MSG_CONTROLLEN_WORD] !== 0;
-    if (isRun) {
+    this.#readControl(header);
+    if (this.#isRun) {
       const head = queue.head;
       queue.again = this.#take(queue, header, false);
       queue.head = head;
@@ -177,9 +180,9 @@ export class TapTrial {
     const vtep = ((row | 0) - 64) / 64;
     const iovecs = words[header + io.MSG_IOVLEN_WORD] as number;
     let iovec = this.#offset(header + io.MSG_IOV_WORD) >> 2;
-    const isRun = words[header + io.MSG_CONTROLLEN_WORD] !== 0;
-    const control = this.#offset(header + io.MSG_CONTROL_WORD) >> 2;
-    const segmentBytes = isRun ? (words[control + io.CMSG_DATA_WORD] as number) & 0xffff : DATAGRAM_BYTES_MAX;
+    const told = this.#readControl(header);
+    const isRun = this.#isRun;
+    const segmentBytes = isRun ? told >>> 8 : DATAGRAM_BYTES_MAX;
     const end = iovec + iovecs * io.IOVEC_WORDS;
     let datagrams = 0;
     let total = 0;
@@ -187,6 +190,8 @@ export class TapTrial {
       if (queue.head === queue.tail) return this.#wrong('more datagrams than are due', 1);
       const entry = queue.head++;
       if (queue.vtep[entry] !== vtep) return this.#wrong(`a datagram to VTEP ${vtep}, not ${queue.vtep[entry]}`, 1);
+      if (queue.tos[entry] !== (told & 0xff))
+        return this.#wrong(`outer TOS ${told & 0xff}, not ${queue.tos[entry]}`, 1);
       let bytes = 0;
       const due = this.#dueBytes(queue, entry);
       while (iovec < end && bytes < due) {
@@ -209,6 +214,30 @@ export class TapTrial {
     if (isRun !== datagrams > 1) return this.#wrong('a run of one', 1);
     if (isSent && vtep >= 0 && vtep < VTEPS) this.#tx[vtep] = (this.#tx[vtep] as number) + datagrams;
     return datagrams;
+  }
+
+  #isRun = false;
+
+  /** @returns the segment size times 256, plus the TOS */
+  #readControl(header: number): number {
+    const { words } = this.world.context.arena;
+    let at = this.#offset(header + io.MSG_CONTROL_WORD) >> 2;
+    const end = at + ((words[header + io.MSG_CONTROLLEN_WORD] as number) >> 2);
+    let segmentBytes = 0;
+    let tos = 0;
+    this.#isRun = false;
+    for (; at < end; at += (((words[at] as number) + 7) >> 3) << 1) {
+      const data = words[at + io.CMSG_DATA_WORD] as number;
+      if (words[at + io.CMSG_LEVEL_WORD] === io.SOL_UDP && words[at + io.CMSG_TYPE_WORD] === io.UDP_SEGMENT) {
+        segmentBytes = data & 0xffff;
+        this.#isRun = true;
+      } else if (words[at + io.CMSG_LEVEL_WORD] === 0 && words[at + io.CMSG_TYPE_WORD] === IP_TOS) tos = data;
+      else {
+        this.#wrong('a control message of another kind', 0);
+        break;
+      }
+    }
+    return (segmentBytes << 8) | tos;
   }
 
   #wrong(what: string, datagrams: number): number {
@@ -273,7 +302,7 @@ export class TapTrial {
     const { bytes, network } = this.batch;
     const frame = start + VIRTIO_BYTES;
     const frameBytes = messageBytes - VIRTIO_BYTES;
-    if (frameBytes < 14) return this.#expectDrop(drops.DROP_TAP_RUNT, 1);
+    if (frameBytes < 14 || endsInIpHeader(bytes, frame, frameBytes)) return this.#expectDrop(drops.DROP_TAP_RUNT, 1);
     if (macNumber(bytes, frame + 6) === 0x0276_7400_0000 + network.vni) {
       return this.#expectDrop(drops.DROP_GATEWAY_SOURCE, 1);
     }
@@ -315,8 +344,10 @@ export class TapTrial {
 
   #queue(socket: number, message: number, count: number, isSuperframe: boolean, vtep: number): void {
     const queue = this.#queues[socket] as Queue;
-    if (!isSuperframe) queue.push(message, WHOLE, vtep);
-    else for (let segment = 0; segment < count; segment++) queue.push(message, segment, vtep);
+    const frame = this.batch.place(message) + VIRTIO_BYTES;
+    const tos = outerEcn(this.batch.bytes, frame, (this.batch.messageBytes[message] as number) - VIRTIO_BYTES);
+    if (!isSuperframe) queue.push(message, WHOLE, vtep, tos);
+    else for (let segment = 0; segment < count; segment++) queue.push(message, segment, vtep, tos);
   }
 
   /** @returns undefined for a superframe that must be refused */

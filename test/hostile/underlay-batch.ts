@@ -38,6 +38,8 @@ export class UnderlayBatch {
   readonly segmentBytes = new Int32Array(RX_MESSAGES);
   /** Of 192.0.2.<vtep + 1>. */
   readonly vteps = new Int32Array(RX_MESSAGES);
+  /** Of the outer IP header. */
+  readonly tos = new Uint8Array(RX_MESSAGES);
   readonly isTruncated = new Uint8Array(RX_MESSAGES);
   readonly #view = new DataView(this.bytes.buffer);
   #at = 0;
@@ -55,6 +57,7 @@ export class UnderlayBatch {
       this.vteps[message] = SOURCES[below(entropy, SOURCES.length)] as number;
       this.isTruncated[message] = chance(entropy, 1) ? 1 : 0;
       this.segmentBytes[message] = 0;
+      this.tos[message] = chance(entropy, 20) ? below(entropy, 256) : 0;
       const network = networkOf(entropy, this.vteps[message] as number);
       const pool = pools[network.index - 1] as Pool;
       const kind = below(entropy, 100);

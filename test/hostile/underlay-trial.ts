@@ -15,14 +15,26 @@ import { KIND_LOCAL, KIND_STATIC } from '../../src/shared/fdb.js';
 import * as io from '../../src/sys/batch-io.js';
 import { EAGAIN, EINTR, EINVAL, EIO, ENOBUFS } from '../../src/sys/errno.js';
 import { findPartialChecksum } from '../../src/wire/partial-checksum.js';
+import { carryMark } from './ecn.js';
 import { chance, type Entropy } from './entropy.js';
 import { faultOfPlain, faultOfSuperframe } from './superframe-check.js';
 import type { UnderlayBatch } from './underlay-batch.js';
-import { macNumber, NETWORKS, type Network, ROWS, TAP_FD, UNDERLAY_FD, VTEPS, type World } from './world.js';
+import {
+  endsInIpHeader,
+  macNumber,
+  NETWORKS,
+  type Network,
+  ROWS,
+  TAP_FD,
+  UNDERLAY_FD,
+  VTEPS,
+  type World,
+} from './world.js';
 
 const ENTRIES_MAX = 60_000;
 const CAUSES = drops.DROP_CAUSES.length;
 const VIRTIO_BYTES = 10;
+const IP_TOS = 1;
 /** The whole reference for one delivery in so many. */
 const SAMPLE = 32;
 const ACCEPTED = -1;
@@ -79,7 +91,6 @@ export class UnderlayTrial {
   run(faults: Entropy | undefined): string | undefined {
     this.#fault = undefined;
     this.#faults = faults;
-    this.#expect();
     drainUnderlay(this.world.context, UNDERLAY_FD);
     this.#faults = undefined;
     const wrong = this.#fault ?? this.#settle();
@@ -104,15 +115,21 @@ export class UnderlayTrial {
       arena.view.setUint32(name + 4, 0xc000_0200 + (batch.vteps[i] as number) + 1);
       const control = this.#offset(header + io.MSG_CONTROL_WORD) >> 2;
       const segment = batch.segmentBytes[i] as number;
-      arena.words[header + io.MSG_CONTROLLEN_WORD] = segment === 0 ? 0 : 24;
-      if (segment !== 0) {
-        arena.words[control] = 20;
-        arena.words[control + io.CMSG_LEVEL_WORD] = io.SOL_UDP;
-        arena.words[control + io.CMSG_TYPE_WORD] = io.UDP_GRO;
-        arena.words[control + io.CMSG_DATA_WORD] = segment;
-      }
+      // In the kernel's order: the TOS, where the socket asks for it, then the segment size.
+      arena.words[control] = 17;
+      arena.words[control + io.CMSG_LEVEL_WORD] = 0;
+      arena.words[control + io.CMSG_TYPE_WORD] = IP_TOS;
+      arena.words[control + io.CMSG_DATA_WORD] = batch.tos[i] as number;
+      const next = control + io.TOS_CONTROL_BYTES / 4;
+      arena.words[next] = 20;
+      arena.words[next + io.CMSG_LEVEL_WORD] = io.SOL_UDP;
+      arena.words[next + io.CMSG_TYPE_WORD] = io.UDP_GRO;
+      arena.words[next + io.CMSG_DATA_WORD] = segment;
+      arena.words[header + io.MSG_CONTROLLEN_WORD] = segment === 0 ? 24 : 48;
       arena.words[header + io.MSG_FLAGS_WORD] = batch.isTruncated[i] === 1 ? io.MSG_TRUNC : 0;
     }
+    // A mark of congestion changes the frame: what is expected is made from the bytes that were given.
+    this.#expect();
     return batch.count;
   }
 
@@ -228,7 +245,7 @@ export class UnderlayTrial {
       let datagrams = 0;
       do {
         const bytes = Math.min(step, end - at);
-        this.#expectDatagram(at, bytes, vtep, batch.isTruncated[i] === 1, isWhole ? segment : 0);
+        this.#expectDatagram(i, at, bytes, isWhole ? segment : 0);
         datagrams++;
         at += step;
       } while (at < end);
@@ -246,13 +263,18 @@ export class UnderlayTrial {
     return (findPartialChecksum(this.batch.bytes, start + 8, frameBytes) & 0xff) === 6;
   }
 
-  #expectDatagram(at: number, bytes: number, vtep: number, isTruncated: boolean, udpSegment: number): void {
-    const cause = this.#judge(at, bytes, vtep, isTruncated);
+  #expectDatagram(message: number, at: number, bytes: number, udpSegment: number): void {
+    const { vteps, isTruncated, tos } = this.batch;
+    const cause = this.#judge(at, bytes, vteps[message] as number, isTruncated[message] === 1);
     if (cause !== ACCEPTED) {
       this.#expectDrop(this.#row, cause, 1);
       return;
     }
     const frameBytes = bytes - 8;
+    if (!carryMark(this.batch.bytes, at + 8, frameBytes, tos[message] as number)) {
+      this.#expectDrop(this.#row, drops.DROP_ECN, 1);
+      return;
+    }
     if (udpSegment === 0 && !this.#fits(at + 8, frameBytes, (NETWORKS[this.#row - 1] as Network).mtuBytes)) {
       this.#expectDrop(this.#row, drops.DROP_INNER_OVERSIZE, 1);
       return;
@@ -283,10 +305,10 @@ export class UnderlayTrial {
     const source = macNumber(from, at + 14);
     if (((from[at + 14] as number) & 1) === 1 || source === 0) return drops.DROP_MAC_INVALID_SOURCE;
     const known = (this.world.model[this.#row] as Map<number, number>).get(source);
-    if (known === undefined) return ACCEPTED;
-    const kind = Math.floor(known / 0x1_0000);
+    const kind = Math.floor((known ?? 0) / 0x1_0000);
     if (kind === KIND_LOCAL) return drops.DROP_LOCAL_MAC;
-    return kind === KIND_STATIC && known % 0x1_0000 !== vtep ? drops.DROP_ENTRY_EXISTS : ACCEPTED;
+    if (kind === KIND_STATIC && (known ?? 0) % 0x1_0000 !== vtep) return drops.DROP_ENTRY_EXISTS;
+    return endsInIpHeader(from, at + 8, bytes - 8) ? drops.DROP_INNER_RUNT : ACCEPTED;
   }
 
   /** A frame beyond the MTU is a TCP superframe that has been left whole, or too long. */

@@ -102,6 +102,14 @@ export function macNumber(bytes: Uint8Array, at: number): number {
   return high * 2 ** 32 + low;
 }
 
+/** Whether a frame says that it is IP, behind tags or not, and ends before the IP header does. */
+export function endsInIpHeader(bytes: Uint8Array, frame: number, length: number): boolean {
+  const type = (at: number) => (bytes[frame + at] as number) * 256 + (bytes[frame + at + 1] as number);
+  let at = 12;
+  for (let tags = 0; tags < 8 && at + 6 <= length && (type(at) === 0x8100 || type(at) === 0x88a8); tags++) at += 4;
+  return length < at + 2 + (type(at) === 0x0800 ? 20 : type(at) === 0x86dd ? 40 : 0);
+}
+
 /** What the test knows of a MAC: its kind, times 65,536, and its VTEP. */
 const known = (kind: number, vtep: number) => kind * 0x1_0000 + vtep;
 

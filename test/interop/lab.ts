@@ -2,61 +2,47 @@
  * The place where the table of cases against the kernel's VXLAN is played: one vtepd, one host with the kernel's VTEPs,
  * a raw sender at each end and on the wire, and captures of all that arrives. Test support.
  *
- *     host a: vtepd 192.0.2.1:4789                     host b: the kernel, 192.0.2.2:4789, also 192.0.2.66 and .67
- *     network  VNI   MTU                containers     device, made anew for each group of cases
- *     mixed    4242  1450               box            vx0
- *     jumbo    4243  8950, the default  box-jumbo      vxj
- *     big      4244  9000, over it      box-big        vxg
- *     bulk     4245  1450, not captured box-bulk       vxb
- *
- * The underlay's MTU is 9000. A MAC of `mixed` is registered by `ghost`, a node at 192.0.2.67 that is nothing but
- * entries in the registry.
+ * Which networks there are, and who has which address: places.ts. The kernel's devices are made anew for each group of
+ * cases. A MAC of some networks is registered by `ghost`, a node that is nothing but entries in the registry.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Container, createHostPair, type HostPair, UNDERLAY, waitFor } from '../e2e/host-pair.js';
+import { createHostPair, type HostPair, UNDERLAY, waitFor } from '../e2e/host-pair.js';
 import { FrameStream } from './frame-stream.js';
+import {
+  GHOST_MAC,
+  KERNEL_MAC,
+  type NetworkName,
+  PLACES,
+  STRANGER,
+  STRANGER6,
+  VTEP_A,
+  VTEP_A6,
+  VTEP_GHOST,
+  VTEP_KERNEL,
+  VTEP_KERNEL6,
+  VTEP_SECOND,
+} from './places.js';
 
 const SENDER = new URL('./raw-frames.mjs', import.meta.url).pathname;
 const VIRTIO_HEADER_HEX = '00'.repeat(10);
+const NETWORKS = Object.keys(PLACES) as NetworkName[];
 
-export const KERNEL_MAC = '02:00:5e:00:00:64';
-export const GHOST_MAC = '02:00:5e:00:00:99';
-export const VTEP_A = '192.0.2.1';
-export const VTEP_KERNEL = '192.0.2.2';
-/** A second peer of `mixed`. */
-export const VTEP_SECOND = '192.0.2.66';
-export const VTEP_GHOST = '192.0.2.67';
-/** Of no VTEP, but of host b. */
-export const STRANGER = '192.0.2.77';
-
-export type NetworkName = 'mixed' | 'jumbo' | 'big' | 'bulk';
-
-interface Place {
-  readonly vni: number;
-  readonly mtu: number;
-  readonly device: string;
-  readonly container: string;
-  /** The container has .2 in it, and the kernel's device .100. */
-  readonly subnet: string;
-  readonly subnet6: string;
-  readonly options: readonly string[];
+interface Status {
+  readonly drops: Record<string, number>;
+  readonly totals: Record<string, number>;
+  readonly vteps: readonly { address: string }[];
 }
 
-const place = (vni: number, mtu: number, device: string, name: string, options: readonly string[]): Place => ({
-  ...{ vni, mtu, device, options, container: name },
-  ...{ subnet: `10.${vni - 4200}.0`, subnet6: `fd00:${vni}:` },
-});
+interface Box {
+  readonly netns: string;
+  readonly mac: string;
+  readonly interface: string;
+}
 
-export const PLACES: Record<NetworkName, Place> = {
-  mixed: place(4242, 1450, 'vx0', 'box', ['--mtu', '1450']),
-  jumbo: place(4243, 8950, 'vxj', 'box-jumbo', []),
-  big: place(4244, 9000, 'vxg', 'box-big', ['--mtu', '9000']),
-  bulk: place(4245, 1450, 'vxb', 'box-bulk', ['--mtu', '1450']),
-};
-const NETWORKS = Object.keys(PLACES) as NetworkName[];
+const isBulk = (name: NetworkName) => name.startsWith('bulk');
 
 export interface KernelSettings {
   /** More words for `ip link add ... type vxlan`. */
@@ -68,6 +54,8 @@ export interface KernelSettings {
   /** Other than the network's. */
   readonly vni?: number;
   readonly address?: string;
+  /** Floods go there, instead of to vtepd. */
+  readonly group?: string;
   /** Without one, the device may have any MTU. @default true */
   readonly lower?: boolean;
 }
@@ -110,7 +98,7 @@ class Sender {
 }
 
 export class Lab {
-  readonly containers = {} as Record<NetworkName, Container>;
+  readonly containers = {} as Record<NetworkName, Box>;
   /** What reaches each container, and each of the kernel's devices. */
   readonly atContainer = {} as Record<NetworkName, FrameStream>;
   readonly atKernel = {} as Record<NetworkName, FrameStream>;
@@ -136,39 +124,50 @@ export class Lab {
 
   async #setUp(): Promise<void> {
     const { pair } = this;
+    await this.#addAddresses('a', `${VTEP_A6}/64`);
+    pair.daemonOptions = ['--underlay-family', 'both'];
     await pair.startDaemon('a');
-    for (const address of [VTEP_SECOND, VTEP_GHOST, STRANGER]) {
-      await pair.mustExec('b', 'ip', 'addr', 'add', `${address}/24`, 'dev', UNDERLAY);
-    }
+    const more = [VTEP_SECOND, VTEP_GHOST, STRANGER].map((address) => `${address}/24`);
+    await this.#addAddresses('b', ...more, `${VTEP_KERNEL6}/64`, `${STRANGER6}/64`);
     for (const host of ['a', 'b'] as const) {
       this.underlayMac[host] = (await this.#link(host, UNDERLAY)).address;
     }
     // Only what is on VXLAN's ports and the protocols beside them; `bulk` would fill the file.
-    const vniWord = `0x${(PLACES.bulk.vni * 256).toString(16)}`;
-    const filter = `not tcp and not (udp dst port 4789 and udp[12:4] = ${vniWord})`;
+    const word = (name: NetworkName) => `0x${(PLACES[name].vni * 256).toString(16)}`;
+    const bulk = `(ip and udp[12:4] = ${word('bulk')}) or (ip6 and ip6[52:4] = ${word('bulk6')})`;
+    const filter = `not tcp and not (udp dst port 4789 and (${bulk}))`;
     const dump = ['-i', UNDERLAY, '-U', '--immediate-mode', '-B', '8192', '-s', '0', '-Z', 'root'];
     pair.spawn('dump', pair.netns('a'), 'tcpdump', ...dump, '-w', this.capture, filter);
-    this.#senders.set('b', new Sender(pair.netns('b')));
-    for (const name of NETWORKS) await this.#addNetwork(name);
-    await Promise.all([...this.#senders.values()].map((sender) => sender.ready));
     await waitFor('tcpdump', () => pair.log('dump').includes('listening on'));
+    this.#senders.set('b', new Sender(pair.netns('b')));
+    await Promise.all(NETWORKS.map((name) => this.#addNetwork(name)));
+    await Promise.all([...this.#senders.values()].map((sender) => sender.ready));
     await this.#addGhost();
+  }
+
+  async #addAddresses(host: 'a' | 'b', ...addresses: string[]): Promise<void> {
+    const steps = addresses.map((address) => {
+      return `ip addr add ${address} dev ${UNDERLAY} ${address.includes(':') ? 'nodad' : ''}`;
+    });
+    await this.shell(host, steps.join('\n'));
   }
 
   async #addNetwork(name: NetworkName): Promise<void> {
     const { pair } = this;
-    const { vni, container, options, subnet, subnet6 } = PLACES[name];
-    const subnets = ['--subnet', `${subnet}.0/24`];
-    await pair.mustVtep('a', 'network', 'create', name, '--vni', String(vni), ...subnets, ...options);
-    for (const address of name === 'mixed' ? [VTEP_KERNEL, VTEP_SECOND] : [VTEP_KERNEL]) {
-      await pair.mustVtep('a', 'peer', 'add', '--network', name, '--address', address);
+    const { vni, container, subnet, subnet6, family, options } = PLACES[name];
+    const subnets = [`${subnet}.0/24`, `${subnet6}:/64`];
+    await this.call('POST', '/v1/networks', { name, vni, subnets, ...options });
+    const kernel = family === 4 ? VTEP_KERNEL : VTEP_KERNEL6;
+    for (const address of name === 'mixed' ? [kernel, VTEP_SECOND] : [kernel]) {
+      await this.call('POST', '/v1/peers', { network: name, address });
     }
-    const box = await pair.addContainer('a', container, name);
-    await pair.mustExec(container, 'ip', 'addr', 'add', `${subnet6}:2/64`, 'dev', box.interface, 'nodad');
+    const netns = await pair.addNamespace(container);
+    const endpoint = await this.call('POST', '/v1/endpoints', { network: name, netns, name: container });
+    const box: Box = { netns, mac: endpoint.mac, interface: endpoint.local.containerInterface };
     this.containers[name] = box;
     this.#senders.set(container, new Sender(box.netns));
     this.#indexes.set(container, (await this.#link(container, box.interface)).ifindex);
-    if (name !== 'bulk') this.atContainer[name] = await FrameStream.open(box.netns, box.interface);
+    if (!isBulk(name)) this.atContainer[name] = await FrameStream.open(box.netns, box.interface);
   }
 
   /** An endpoint of a host that does not exist. Its session is not renewed: it outlives the test. */
@@ -181,9 +180,12 @@ export class Lab {
     const vtep = { ip: VTEP_GHOST, port: 4789 };
     const node = { v: 1, vtep, apiVersion: 1, features: [], instanceId: 'ghost' };
     await put(`kv/vtep/v1/nodes/ghost?acquire=${ID}`, node);
-    const endpoint = { id: 'ghost-1', name: '', mac: GHOST_MAC, addresses: [`${PLACES.mixed.subnet}.99/24`] };
-    await put(`kv/vtep/v1/endpoints/mixed/ghost?acquire=${ID}`, { v: 1, endpoints: [endpoint] });
-    await waitFor("the ghost's MAC", async () => (await this.fdb('mixed')).some(({ mac }) => mac === GHOST_MAC));
+    for (const name of ['mixed', 'guarded'] as const) {
+      const addresses = [`${PLACES[name].subnet}.99/24`, `${PLACES[name].subnet6}:99/64`];
+      const endpoint = { id: `ghost-${name}`, name: '', mac: GHOST_MAC, addresses };
+      await put(`kv/vtep/v1/endpoints/${name}/ghost?acquire=${ID}`, { v: 1, endpoints: [endpoint] });
+      await waitFor("the ghost's MAC", async () => (await this.fdb(name)).some(({ mac }) => mac === GHOST_MAC));
+    }
   }
 
   async #link(where: string, device: string): Promise<{ ifindex: number; address: string }> {
@@ -192,13 +194,16 @@ export class Lab {
 
   /** Makes the kernel's device of the network anew: learning on, all unknown to vtepd, ready to answer .100. */
   async makeKernel(name: NetworkName, settings: KernelSettings = {}): Promise<void> {
-    const { device, subnet, subnet6, mtu, vni } = PLACES[name];
+    const { device, subnet, subnet6, mtu, vni, family } = PLACES[name];
+    const [local, vtepd] = family === 4 ? [VTEP_KERNEL, VTEP_A] : [VTEP_KERNEL6, VTEP_A6];
     await this.removeKernel(name);
-    const vxlan = `id ${settings.vni ?? vni} dstport 4789 local ${settings.address ?? VTEP_KERNEL}`;
+    const vxlan = `id ${settings.vni ?? vni} dstport 4789 local ${settings.address ?? local}`;
     const lower = settings.lower === false ? '' : `dev ${UNDERLAY}`;
+    const group = settings.group === undefined ? '' : `group ${settings.group}`;
+    const options = `${lower} ${group} ${settings.vxlan ?? 'learning'}`;
     const steps = [
-      `ip link add ${device} address ${KERNEL_MAC} type vxlan ${vxlan} ${lower} ${settings.vxlan ?? 'learning'}`,
-      `bridge fdb append 00:00:00:00:00:00 dev ${device} dst ${VTEP_A}`,
+      `ip link add ${device} address ${KERNEL_MAC} type vxlan ${vxlan} ${options}`,
+      ...(group === '' ? [`bridge fdb append 00:00:00:00:00:00 dev ${device} dst ${vtepd}`] : []),
       `ip addr add ${subnet}.100/24 dev ${device}`,
       `ip addr add ${subnet6}:100/64 dev ${device} nodad`,
       ...(settings.offloads === undefined ? [] : [`ethtool -K ${device} ${settings.offloads}`]),
@@ -207,7 +212,7 @@ export class Lab {
     ];
     const { stdout } = await this.pair.mustExec('b', 'bash', '-ec', steps.join('\n'));
     this.#indexes.set(device, Number(stdout.trim().split('\n').at(-1)));
-    if (name !== 'bulk') this.atKernel[name] = await FrameStream.open(this.pair.netns('b'), device);
+    if (!isBulk(name)) this.atKernel[name] = await FrameStream.open(this.pair.netns('b'), device);
   }
 
   async removeKernel(name: NetworkName): Promise<void> {
@@ -236,25 +241,37 @@ export class Lab {
     return sender.send(index, frame);
   }
 
+  /** vtepd's API, without a process of the CLI. @throws Error with what it answered, if that is no success */
   // biome-ignore lint/suspicious/noExplicitAny: a test names what it expects
-  #get(path: string): Promise<any> {
+  call(method: string, path: string, body?: object): Promise<any> {
+    const headers = body === undefined ? {} : { 'content-type': 'application/json' };
     return new Promise((resolve, reject) => {
-      request({ socketPath: this.pair.socketPath('a'), path }, (answer) => {
+      const asked = request({ socketPath: this.pair.socketPath('a'), method, path, headers }, (answer) => {
         const chunks: Buffer[] = [];
         answer.on('data', (chunk: Buffer) => chunks.push(chunk));
-        answer.on('end', () => resolve(JSON.parse(Buffer.concat(chunks).toString())));
-      })
-        .on('error', reject)
-        .end();
+        answer.on('end', () => {
+          const text = Buffer.concat(chunks).toString();
+          if ((answer.statusCode ?? 500) >= 300) reject(new Error(`${method} ${path}: ${answer.statusCode} ${text}`));
+          else resolve(text === '' ? undefined : JSON.parse(text));
+        });
+      });
+      asked.on('error', reject).end(body === undefined ? undefined : JSON.stringify(body));
     });
   }
 
-  status(): Promise<{ drops: Record<string, number>; totals: Record<string, number> }> {
-    return this.#get('/v1/status');
+  status(): Promise<Status> {
+    return this.call('GET', '/v1/status');
   }
 
   fdb(name: NetworkName): Promise<{ mac: string; kind: string; vtep?: { address: string }; idleSeconds?: number }[]> {
-    return this.#get(`/v1/fdb?network=${name}`);
+    return this.call('GET', `/v1/fdb?network=${name}`);
+  }
+
+  /** vtepd ends, and starts with more options. */
+  async restart(...options: string[]): Promise<void> {
+    await this.pair.killDaemon('a', 'SIGTERM');
+    this.pair.daemonOptions = ['--underlay-family', 'both', ...options];
+    await this.pair.startDaemon('a');
   }
 
   /** A shell line on host b, or in a container. */

@@ -2,12 +2,13 @@
  * Frames of the table's cases: inner ones with a mark that finds them again, and whole datagrams of the underlay with
  * any header that no kernel would send. Test support.
  */
+import { parseIp } from '../../src/wire/ip-address.js';
 import { BASE_SPEC, emitFrame, type FrameSpec, payloadOf } from '../dataplane/reference/frame-spec.js';
 import { checksumOf, hex, join, onesSum, with16, with32 } from '../dataplane/reference/octets.js';
 import { UDP } from '../dataplane/reference/packet.js';
 
 export const mac = (text: string): Uint8Array => hex(text.replaceAll(':', ''));
-const ip = (text: string): Uint8Array => Uint8Array.from(text.split('.').map(Number));
+const ip = (text: string): Uint8Array => Uint8Array.from(parseIp(text));
 const u16 = (value: number): Uint8Array => with16(new Uint8Array(2), 0, value);
 
 export interface Ends {
@@ -66,11 +67,17 @@ export interface Underlay {
   readonly id?: number;
   /** Of each fragment, a multiple of 8 bytes. Without: one datagram. */
   readonly fragmentBytes?: number;
+  /** Over IPv6 a header of destination options, whole. */
   readonly ipOptions?: Uint8Array;
+  readonly flowLabel?: number;
 }
 
 /** The datagram's frames on the underlay: one, or its fragments in order. */
 export function underlay(options: Underlay, payload: Uint8Array): Uint8Array[] {
+  return options.source.includes(':') ? underlay6(options, payload) : underlay4(options, payload);
+}
+
+function underlay4(options: Underlay, payload: Uint8Array): Uint8Array[] {
   const { sourceMac, destinationMac, ttl = 64, tos = 0, df = false, id = 7, fragmentBytes } = options;
   const datagram = udp(options, payload);
   const optionBytes = options.ipOptions ?? new Uint8Array(0);
@@ -90,11 +97,33 @@ export function underlay(options: Underlay, payload: Uint8Array): Uint8Array[] {
   return frames;
 }
 
+function underlay6(options: Underlay, payload: Uint8Array): Uint8Array[] {
+  const { sourceMac, destinationMac, ttl = 64, tos = 0, id = 7, flowLabel = 0, fragmentBytes } = options;
+  const datagram = udp(options, payload);
+  const destinationOptions = options.ipOptions ?? new Uint8Array(0);
+  const step = fragmentBytes ?? datagram.length;
+  const frames: Uint8Array[] = [];
+  for (let at = 0; at < datagram.length; at += step) {
+    const piece = datagram.subarray(at, at + step);
+    const isLast = at + step >= datagram.length;
+    const offsetField = u16(at + (isLast ? 0 : 1));
+    // RFC 8200 section 4.5: the fragment header; next header, reserved, offset and flag, identification.
+    const fragment = fragmentBytes === undefined ? [] : [Uint8Array.of(17, 0), offsetField, u16(0), u16(id)];
+    const body = join(destinationOptions, ...fragment, piece);
+    const next = destinationOptions.length > 0 ? 60 : fragment.length > 0 ? 44 : 17;
+    const start = with32(new Uint8Array(4), 0, 0x6000_0000 + tos * 0x10_0000 + flowLabel);
+    const header = join(start, u16(body.length), Uint8Array.of(next, ttl), ip(options.source), ip(options.destination));
+    frames.push(ether({ from: sourceMac, to: destinationMac }, 0x86dd, header, body));
+  }
+  return frames;
+}
+
 function udp(options: Underlay, payload: Uint8Array): Uint8Array {
   const { source, destination, sourcePort = 50_000, destinationPort = 4789, checksum = 'good' } = options;
   const length = 8 + payload.length;
   const datagram = join(u16(sourcePort), u16(destinationPort), u16(length), u16(0), payload);
   if (checksum === 'zero') return datagram;
+  // The words of the sum are the same in both families' pseudo-headers.
   const pseudo = join(ip(source), ip(destination), u16(17), u16(length));
   const right = 0xffff - onesSum(join(pseudo, datagram));
   return with16(datagram, 6, (right === 0 ? 0xffff : right) ^ (checksum === 'bad' ? 0x10 : 0));

@@ -4,12 +4,16 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Lab } from './lab.js';
+import { ECN } from './rows/ecn.js';
 import { BROKEN_PACKETS, ETHERTYPES } from './rows/ethertypes.js';
 import { FRAGMENTS } from './rows/fragments.js';
+import { IPV6_KERNEL_HEADERS, IPV6_UNDERLAY } from './rows/ipv6-underlay.js';
 import { DEVICES, LEARNING } from './rows/learning.js';
-import { OFFLOADS, OFFLOADS_WITHOUT_CHECKSUM } from './rows/offloads.js';
-import { KERNEL_HEADERS, OUTER_HEADER } from './rows/outer-header.js';
+import { MULTICAST } from './rows/multicast.js';
+import { OFFLOADS } from './rows/offloads.js';
+import { CHECKSUMS, KERNEL_HEADERS, OUTER_HEADER } from './rows/outer-header.js';
 import { REFUSALS } from './rows/refusals.js';
+import { GROUPED, GUARDED, TOLERANT } from './rows/settings.js';
 import { SIZES } from './rows/sizes.js';
 import { type Case, type Evidence, type Group, playGroup, type Scenario, Wire, type WireClaim } from './table.js';
 
@@ -18,14 +22,24 @@ const GROUPS: readonly Group[] = [
   FRAGMENTS,
   REFUSALS,
   OUTER_HEADER,
+  CHECKSUMS,
   ...KERNEL_HEADERS,
   ETHERTYPES,
   BROKEN_PACKETS,
   LEARNING,
   ...DEVICES,
-  OFFLOADS,
-  OFFLOADS_WITHOUT_CHECKSUM,
+  ...OFFLOADS,
+  IPV6_UNDERLAY,
+  ...IPV6_KERNEL_HEADERS,
+  ...MULTICAST,
+  ECN,
+  TOLERANT,
+  GUARDED,
+  GROUPED,
 ];
+
+/** All cases in one hook: some twenty seconds, more on a machine that does something else. */
+const PLAY_MS = 300_000;
 
 let lab: Lab;
 let wire: Wire;
@@ -36,7 +50,7 @@ beforeAll(async () => {
   for (const group of GROUPS) played.set(group.name, await playGroup(lab, group));
   await lab.endCapture();
   wire = await Wire.decode(lab.capture);
-});
+}, PLAY_MS);
 afterAll(async () => {
   await lab?.close();
 });
@@ -49,7 +63,7 @@ function judge(group: Group, entry: Case | Scenario): void {
     expect(evidence.drops).toEqual(entry.drops ?? {});
   }
   const { datagrams } = entry;
-  entry.rows?.(wire.with(evidence.mark));
+  entry.rows?.(wire.with(evidence.mark), wire, lab);
   if (entry.wire !== undefined || datagrams !== undefined) {
     judgeWire(evidence, entry.wire ?? {}, datagrams ?? ('play' in entry ? 1 : evidence.expected.length));
   }

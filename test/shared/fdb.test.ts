@@ -197,4 +197,54 @@ describe('FDB', () => {
     Atomics.add(reader.words, 0, 1);
     expect(reader.lookup(1, 1)).not.toBe(FDB_MISS);
   });
+
+  it('counts what is learnt, by network', () => {
+    const { writer } = makeFdb();
+    const step = fc.record({
+      low: fc.integer({ min: 1, max: 9 }),
+      network: fc.integer({ min: 1, max: 3 }),
+      kind: fc.constantFrom(KIND_STATIC, KIND_DYNAMIC, FDB_MISS),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+        writer.removeWhere(() => true);
+        const model = new Map<string, { network: number; kind: number }>();
+        for (const { low, network, kind } of steps) {
+          if (kind === FDB_MISS) writer.remove(low, fdbKeyHigh(2, network));
+          else writer.set(low, fdbKeyHigh(2, network), kind, 1, 0);
+          model.set(`${low} ${network}`, { network, kind });
+        }
+        for (const network of [1, 2, 3]) {
+          const learnt = [...model.values()].filter((one) => one.network === network && one.kind === KIND_DYNAMIC);
+          expect(writer.dynamicCountOf(network)).toBe(learnt.length);
+        }
+      }),
+    );
+  });
+
+  it.each([
+    ['anywhere', (fdb: Fdb) => Array.from({ length: fdb.words.length }, (_, i) => i + 1)],
+    ['in one place', (fdb: Fdb) => collidingKeys(fdb, 4000)],
+  ])('takes a registered key in however much is learnt, %s', (_where, keysOf) => {
+    const { reader, writer } = makeFdb(3000);
+    const keys = keysOf(reader);
+    let learnt = 0;
+    for (const key of keys) if (writer.set(key, 1, KIND_DYNAMIC, 1, 0)) learnt++;
+    expect(learnt).toBeLessThan(keys.length);
+    const registered = keys.slice(-Math.floor(learnt / 2)).filter((key) => reader.lookup(key, 1) === FDB_MISS);
+    expect(registered.length).toBeGreaterThan(100);
+    for (const key of registered) expect(writer.setBefore(key, 1, KIND_STATIC, 2)).toBe(true);
+    for (const key of registered) expect(fdbKind(reader.lookup(key, 1))).toBe(KIND_STATIC);
+    expectWellFormed(reader, writer);
+  });
+
+  it('refuses a registered key only where all others are registered', () => {
+    const { reader, writer } = makeFdb(1000);
+    let key = 0;
+    while (writer.set(++key, 1, KIND_STATIC, 1, 0));
+    expect(writer.setBefore(key, 1, KIND_STATIC, 1)).toBe(false);
+    writer.set(1, 1, KIND_DYNAMIC, 1, 0);
+    expect(writer.setBefore(key, 1, KIND_STATIC, 1)).toBe(true);
+    expect(reader.lookup(1, 1)).toBe(FDB_MISS);
+  });
 });

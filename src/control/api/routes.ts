@@ -64,4 +64,5 @@ export function addRoutes(app: FastifyInstance, host: HostOperations): void {
   });
 
   app.get('/v1/fdb', async (request) => host.fdb(checkInput(networkQuerySchema, request.query).network));
+  app.get('/v1/neighbours', async (request) => host.neighbours(checkInput(networkQuerySchema, request.query).network));
 }

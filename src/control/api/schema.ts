@@ -18,11 +18,12 @@
  * | POST /v1/peers | Peer input | 201 Peer |
  * | POST /v1/peers/remove | Peer input | 204 |
  * | GET /v1/fdb?network= | | Fdb[] |
+ * | GET /v1/neighbours?network= | | Neighbour[] |
  * | GET /healthz | | `{ "ok": true }` |
  *
  * An error is `{ "error": { "code", "message", "retryable" } }` with the status of its code (errors.ts).
  */
-import { isIP, isIPv4 } from 'node:net';
+import { isIP } from 'node:net';
 import { z } from 'zod';
 import { askedSettings, storedSettings } from '../networks/network-settings.js';
 import { canonicalIp, whyNoVtep } from '../vtep-address.js';
@@ -40,12 +41,12 @@ const MTU_RULE = 'must be a whole number of bytes from 576 to 65485';
 const PORT_RULE = 'must be a UDP port from 1 to 65535';
 const PID_RULE = 'must be a process id: a whole number above 0';
 const MAC_RULE = 'must be six hexadecimal bytes, such as 02:00:5e:10:00:01';
-const IPV4_RULE = 'must be an IPv4 address, such as 10.0.2.7';
 const IP_RULE = 'must be an IPv4 or IPv6 address, such as 10.0.2.7 or fd00:2::7';
 const IPS_RULE = 'must be at most one address a family';
 const SUBNET_RULE = 'must be a network in CIDR form, such as 10.0.2.0/24 or fd00:2::/64';
 const SPAN_RULE = 'must be an address, FIRST-LAST or a CIDR block, such as 10.0.2.10-10.0.2.19';
 const YES_NO_RULE = 'must be true or false';
+const CONTAINER_GROUP_RULE = 'must be a group policy id: a whole number from 1 to 65535';
 const INTERFACE_RULE = 'must be 1 to 15 characters without white space, "/" or ":"';
 const NETNS_RULE = 'must be the name of a network namespace or an absolute path to one';
 
@@ -77,7 +78,6 @@ export const macSchema = z
   .refine((mac) => (Number.parseInt(mac.slice(0, 2), 16) & 1) === 0, 'must be a unicast address: the first byte even')
   .refine((mac) => mac !== '00:00:00:00:00:00', 'must not be zero')
   .refine((mac) => !mac.startsWith('02:76:74:'), 'must not begin with 02:76:74, which the gateways of networks have');
-export const ipv4Schema = z.string(IPV4_RULE).refine(isIPv4, IPV4_RULE);
 export const ipSchema = z.string(IP_RULE).refine(isIpAddress, IP_RULE);
 /** The form only; networks/ says more (host bits, size, overlap). */
 export const subnetSchema = z.string(SUBNET_RULE).refine(isCidr, SUBNET_RULE);
@@ -110,6 +110,10 @@ const createNetworkFields = z.strictObject({
 
 export const createNetworkSchema = createNetworkFields
   .refine((n) => n.subnet === undefined || n.subnets === undefined, 'give one of subnet and subnets')
+  .refine((n) => n.allowedGroups === undefined || n.groupPolicy === true, {
+    path: ['allowedGroups'],
+    message: 'needs a group policy: switch that on as well',
+  })
   .transform(({ subnet, ...network }) => (subnet === undefined ? network : { ...network, subnets: [subnet] }));
 export type CreateNetwork = z.infer<typeof createNetworkSchema>;
 
@@ -148,6 +152,8 @@ export const endpointSchema = z.object({
   mac: z.string(),
   /** With prefix length: 10.0.0.2/24. */
   addresses: z.array(z.string()),
+  /** Its group policy id. */
+  group: z.number().optional(),
   /** As it was when the registry last answered: it is away. */
   stale: z.boolean().optional(),
   /** On the endpoint's own host only. */
@@ -211,6 +217,13 @@ export const attachSchema = z
       .regex(/^[^\s/:]{1,15}$/, INTERFACE_RULE)
       .optional(),
     publish: publishSchema.optional(),
+    /** The group policy id of what it sends; the network has a group policy. @default none */
+    group: z
+      .number(CONTAINER_GROUP_RULE)
+      .int(CONTAINER_GROUP_RULE)
+      .min(1, CONTAINER_GROUP_RULE)
+      .max(65_535, CONTAINER_GROUP_RULE)
+      .optional(),
     /** @default auto: where the network leads outside and the container has none yet */
     defaultRoute: z.enum(['yes', 'no', 'auto'], 'must be yes, no or auto').optional(),
   })
@@ -262,6 +275,18 @@ export const fdbSchema = z.object({
   kind: z.enum(['local', 'static', 'dynamic']),
   vtep: z.object({ address: z.string(), port: z.number() }).optional(),
   idleSeconds: z.number().optional(),
+});
+
+/** What ARP requests and neighbour solicitations are answered, or kept on this host, by. */
+export const neighbourSchema = z.object({
+  network: z.string(),
+  vni: z.number(),
+  address: z.string(),
+  mac: z.string(),
+  kind: z.enum(['local', 'remote', 'gateway']),
+  /** Of a remote one: the host that has published it. */
+  node: z.string().optional(),
+  vtep: z.object({ address: z.string(), port: z.number() }).optional(),
 });
 
 const counters = z.record(z.string(), z.number());
@@ -361,4 +386,5 @@ export interface HostOperations {
   addPeer(input: Peer): Promise<Peer>;
   removePeer(input: Peer): Promise<void>;
   fdb(network?: string): Promise<z.infer<typeof fdbSchema>[]>;
+  neighbours(network?: string): Promise<z.infer<typeof neighbourSchema>[]>;
 }

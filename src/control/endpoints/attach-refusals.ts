@@ -28,6 +28,13 @@ export function macInUse(mac: string, network: string): VtepError {
   );
 }
 
+export function hasNoGroups(network: string): VtepError {
+  return new VtepError(
+    'VTEP_ERR_INVALID',
+    `network "${network}" has no group policy, so an endpoint has no group: make it with --group-policy on, or attach without --group`,
+  );
+}
+
 export function endpointUnknown(what: string): VtepError {
   return new VtepError(
     'VTEP_ERR_ENDPOINT_UNKNOWN',

@@ -75,6 +75,7 @@ export class Attacher {
     const { table, iproute, state, logger } = this.options;
     const there = table.on(network.name).find((endpoint) => endpoint.sandboxIdentity === sandbox.identity);
     if (there !== undefined) throw refusals.isAttachedAlready(sandbox.label, there);
+    if (input.group !== undefined && !network.groupPolicy) throw refusals.hasNoGroups(network.name);
     const mac = input.mac ?? randomMac();
     if (table.macs(network.name).includes(mac)) throw refusals.macInUse(mac, network.name);
     const containerInterface = await chooseInterface(iproute, sandbox, input.interface);
@@ -117,6 +118,7 @@ export class Attacher {
       // A MAC made here is nobody else's: only a given one can have come from another host.
       attachedAt: await (input.mac === undefined || !answers ? Date.now() : publisher.attachedAt(network.name, mac)),
       ...(input.publish === undefined ? {} : { publish: input.publish }),
+      ...(input.group === undefined ? {} : { group: input.group }),
       ...(granted.taken.length === 0 ? {} : { heldAs: heldAs(granted.taken) }),
     };
     if (input.publish !== undefined) {

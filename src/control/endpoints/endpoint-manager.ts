@@ -31,6 +31,7 @@ import { LinkCheck } from './link-check.js';
 import type { LocalNetworks } from './local-networks.js';
 import { LocalRestore } from './local-restore.js';
 import { LostEndpoints } from './lost-endpoints.js';
+import { MtuChange } from './mtu-change.js';
 import { OutageAddresses } from './outage-addresses.js';
 import type { Publisher } from './publisher.js';
 import { isUnreachable, type RegistryReach } from './registry-reach.js';
@@ -71,6 +72,7 @@ export class EndpointManager {
   private readonly attacher: Attacher;
   private readonly linkCheck: LinkCheck;
   private readonly localRestore: LocalRestore;
+  private readonly mtuChange: MtuChange;
 
   constructor(options: EndpointManagerOptions) {
     this.options = options;
@@ -94,6 +96,7 @@ export class EndpointManager {
       tell: (network) => this.tell(network),
     });
     this.localRestore = new LocalRestore({ ...options, table, stock, lost, tell: (network) => this.tell(network) });
+    this.mtuChange = new MtuChange({ table, locals, iproute, mutex, state, logger });
     this.linkCheck = new LinkCheck({
       ...{ table, locals, iproute, mutex, logger },
       detach: (endpoint) => this.detachNow(endpoint),
@@ -175,6 +178,12 @@ export class EndpointManager {
   async checkLinks(): Promise<void> {
     await this.linkCheck.check();
     this.options.gateway.checkSoon();
+  }
+
+  /** The underlay's MTU is this: the networks that follow it get theirs. Never rejects. */
+  followMtu(underlayMtuBytes: number): Promise<void> {
+    this.options.locals.underlayMtuBytes = underlayMtuBytes;
+    return this.mtuChange.apply();
   }
 
   /** @throws VtepError as its steps do; nothing of the endpoint is left then. */
@@ -315,7 +324,7 @@ export class EndpointManager {
 
   /** Who needs to know what the network has here: the data plane, and whoever answers names. */
   private tell(network: NetworkValue): void {
-    this.options.forwarding.setLocal(network.vni, this.table.macs(network.name));
+    this.options.forwarding.setLocal(network.vni, this.table.claims(network.name));
     this.options.onEndpoints?.(network.name, this.table.on(network.name));
   }
 

@@ -1,5 +1,7 @@
 /** The endpoints of this host, in memory, and which of them the registry is known to have. Control plane, main thread. */
 import { randomBytes } from 'node:crypto';
+import { bareAddress, canonicalAddress } from '../ipam/address-span.js';
+import type { MacClaim } from '../mac-claims.js';
 import { hostInterfaceName } from '../ports/names.js';
 import type { SecuredPort } from '../ports/port-ruleset.js';
 import type { LocalEndpoint } from '../state/local-state.js';
@@ -26,6 +28,14 @@ export class EndpointTable {
 
   macs(network: string): string[] {
     return this.on(network).map((endpoint) => endpoint.mac);
+  }
+
+  /** What they have: the data plane delivers here. */
+  claims(network: string): MacClaim[] {
+    return this.on(network).map(({ mac, attachedAt, addresses, group }) => ({
+      ...{ mac, since: attachedAt ?? 0, addresses: addresses.map((text) => canonicalAddress(bareAddress(text))) },
+      ...(group === undefined ? {} : { group }),
+    }));
   }
 
   set(endpoint: LocalEndpoint): void {

@@ -11,6 +11,7 @@ import type { IpFamily } from '../../wire/ip-address.js';
 import type { NetworkDetail } from '../api/schema.js';
 import { VtepError } from '../errors.js';
 import type { Forwarding } from '../forwarding.js';
+import { bridgeAddresses } from '../gateway/address-plan.js';
 import type { GatewayManager } from '../gateway/gateway-manager.js';
 import { overlayMtuBytes } from '../overlay-mtu.js';
 import { ensureBridge, removeBridge } from '../ports/bridge.js';
@@ -27,6 +28,7 @@ export class LocalNetworks {
     readonly reconciler: Reconciler;
     readonly state: LocalState;
     readonly gateway: GatewayManager;
+    /** At the start. */
     readonly underlayMtuBytes: number;
     /** That this host has an underlay address of. */
     readonly families: readonly IpFamily[];
@@ -36,9 +38,12 @@ export class LocalNetworks {
     readonly onClosed?: (name: string) => Promise<void>;
   };
   private readonly networks = new Map<string, NetworkValue>();
+  /** Of the interface, or less by the routes to the other VTEPs. */
+  underlayMtuBytes: number;
 
   constructor(options: LocalNetworks['options']) {
     this.options = options;
+    this.underlayMtuBytes = options.underlayMtuBytes;
   }
 
   get(name: string): NetworkValue | undefined {
@@ -56,8 +61,12 @@ export class LocalNetworks {
   }
 
   mtuBytes(network: NetworkValue): number {
-    const { underlayMtuBytes, families } = this.options;
-    return network.mtuBytes === 0 ? overlayMtuBytes(underlayMtuBytes, families) : network.mtuBytes;
+    return network.mtuBytes === 0 ? this.roomBytes() : network.mtuBytes;
+  }
+
+  /** The largest packet of an overlay that the underlay takes in one piece. */
+  roomBytes(): number {
+    return overlayMtuBytes(this.underlayMtuBytes, this.options.families);
   }
 
   /** What there is of it on this host. */
@@ -118,6 +127,14 @@ export class LocalNetworks {
     await this.ensurePorts(network);
   }
 
+  /** TAP, bridge and the data plane's table get the network's MTU: from the table outwards if it grows, else towards it. */
+  async applyMtu(network: NetworkValue): Promise<void> {
+    const before = (await this.options.iproute.link(bridgeName(network.vni)))?.mtu ?? 0;
+    if (this.mtuBytes(network) > before) this.openForwarding(network);
+    await this.ensurePorts(network);
+    this.openForwarding(network);
+  }
+
   private openForwarding(network: NetworkValue): void {
     this.options.forwarding.openNetwork({
       name: network.name,
@@ -129,9 +146,11 @@ export class LocalNetworks {
       group: network.group,
       snooping: network.snooping,
       suppression: network.arpSuppression,
+      gateways: bridgeAddresses(network),
       learntMacsMax: network.learntMacsMax,
       stormLimit: network.stormLimit,
       groupPolicy: network.groupPolicy,
+      allowedGroups: network.allowedGroups,
       tolerant: network.reservedBits === 'tolerant',
     });
   }
@@ -141,7 +160,7 @@ export class LocalNetworks {
     if (mtuBytes < 576) {
       throw new VtepError(
         'VTEP_ERR_UNDERLAY',
-        `the underlay's MTU of ${this.options.underlayMtuBytes} leaves ${mtuBytes} bytes for network "${network.name}": 576 are needed`,
+        `the underlay's MTU of ${this.underlayMtuBytes} leaves ${mtuBytes} bytes for network "${network.name}": 576 are needed`,
       );
     }
     await ensureBridge(this.options.iproute, { vni: network.vni, network: network.name, mtuBytes });

@@ -128,6 +128,7 @@ export class LostEndpoints {
       addresses: addresses.map((address) => withPrefixLength(network, address)),
       mtuBytes: mtuBytes(network),
       ...sandboxOf(veth, peer),
+      ...(record?.group === undefined ? {} : { group: record.group }),
       hostInterface: veth.link.ifname,
     };
     return { network, endpoint };

@@ -1,7 +1,7 @@
 /**
  * This node's endpoints in the registry: endpoints/<network>/<node>, one key per network, held by the node's session.
  *
- * A write checks the index of networks/<name> in the same transaction: a network that is being removed takes none.
+ * Each write tells the network's journal. One that publishes checks the index of networks/<name> in the same transaction: a network that is being removed takes none.
  * Control plane; the caller serialises the calls for one network.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,6 +9,7 @@ import type { Logger } from 'pino';
 import { VtepError } from '../errors.js';
 import type { AddressPool } from '../ipam/address-pool.js';
 import { type NetworkStore, networkUnknown } from '../networks/network-store.js';
+import { deleteJournalled, lockJournalled } from '../registry/journalled-writes.js';
 import type { Registry } from '../registry/registry.js';
 import {
   ENDPOINTS_PREFIX,
@@ -78,7 +79,7 @@ export class Publisher {
   }
 
   async unpublish(network: string): Promise<void> {
-    await this.registry.delete(endpointsKey(network, this.node));
+    await deleteJournalled(this.registry, endpointsPrefix(network), endpointsKey(network, this.node));
   }
 
   /**
@@ -131,14 +132,14 @@ export class Publisher {
       }
       // Under the session that the addresses were seen to be held under: a later one would have to look again.
       if (session === undefined) continue;
-      const done = await this.registry.transaction([
+      const lock = { key, value: encodeEndpoints(sound), session };
+      const done = await lockJournalled(this.registry, endpointsPrefix(network.name), lock, [
         { verb: 'check-index', key: networkKey(network.name), casIndex: found.modifyIndex },
-        { verb: 'lock', key, value: encodeEndpoints(sound), session },
       ]);
       if (done) return lost;
       const holder = (await this.registry.get(key))?.session;
       // nodes/<node> is ours, so a key of this node that another session holds is an earlier run's leftover.
-      if (holder !== undefined && holder !== session) await this.registry.delete(key);
+      if (holder !== undefined && holder !== session) await this.unpublish(network.name);
     }
     throw new VtepError(
       'VTEP_ERR_CONFLICT',
@@ -150,9 +151,10 @@ export class Publisher {
 function encodeEndpoints(endpoints: readonly LocalEndpoint[]): string {
   return encodeValue(endpointsValueSchema, {
     v: 1,
-    endpoints: endpoints.map(({ id, name, mac, addresses, attachedAt }) => ({
+    endpoints: endpoints.map(({ id, name, mac, addresses, attachedAt, group }) => ({
       ...{ id, name, mac, addresses: [...addresses] },
       ...(attachedAt === undefined ? {} : { attachedAt }),
+      ...(group === undefined ? {} : { group }),
     })),
   });
 }

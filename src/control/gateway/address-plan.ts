@@ -63,6 +63,13 @@ export function planAddresses(
   return plan;
 }
 
+/** What a bridge has where nothing is in its way: the same on every host. */
+export function bridgeAddresses(network: GatewayNetwork): string[] {
+  const gateways = gatewaysOf(network);
+  const link = gateways.some(({ family }) => family === 6) ? [linkLocalAddress(network.vni)] : [];
+  return [...gateways.map(({ address }) => address), ...link];
+}
+
 /** The bridge's: fe80:: and the gateway's MAC as an interface identifier (RFC 4291, appendix A). */
 export function linkLocalAddress(vni: number): string {
   const [a, b, c, d, e, f] = parseMac(gatewayMac(vni)) as unknown as [number, number, number, number, number, number];

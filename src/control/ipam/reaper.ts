@@ -124,7 +124,7 @@ export class Reaper {
   /** @returns false if this host itself is not entered: it judges nobody. */
   private async readNodes(nowMs: number): Promise<boolean> {
     const nodes = new Set<string>();
-    for (const { key } of (await this.options.registry.list(NODES_PREFIX)).entries) {
+    for (const key of (await this.options.registry.listKeys(NODES_PREFIX)).keys) {
       const node = parseNodeKey(key);
       if (node !== undefined) nodes.add(node);
     }

@@ -13,6 +13,7 @@
  * | portSecurity | --port-security | containers send only from the MAC and the addresses that they were given |
  * | stormLimit | --storm-limit | broadcast and unknown frames a second that one source MAC may flood; 0: any number |
  * | groupPolicy | --group-policy | the VXLAN header carries a group policy id (VXLAN-GBP) |
+ * | allowedGroups | --allow-groups | with it: pairs of groups, FROM:TO, that may talk; none: all may. Without a group: 0 |
  * | reservedBits | --reserved-bits | what becomes of datagrams with reserved bits set: dropped, as in the kernel, or taken, as in RFC 7348 |
  */
 import { isIPv4, isIPv6 } from 'node:net';
@@ -22,9 +23,11 @@ export const FLOOD_MODES = ['auto', 'multicast', 'replicate'] as const;
 export const RESERVED_BITS_MODES = ['strict', 'tolerant'] as const;
 const LEARNT_MACS_MAX = 4_000_000;
 const STORM_LIMIT_MAX = 10_000_000;
+const GROUP_PAIRS_MAX = 1024;
 
 const GROUP_RULE = 'must be a multicast address, such as 239.1.2.3 or ff05::1:3';
 const YES_NO_RULE = 'must be on or off (true or false in the API)';
+const PAIR_RULE = 'must be pairs of groups FROM:TO, each 0 to 65535, such as 10:20';
 
 /** An IPv4 group outside of 224.0.0.0/24, which no router forwards, or an IPv6 group wider than the link. */
 export function isMulticastGroup(text: string): boolean {
@@ -38,6 +41,10 @@ export function isMulticastGroup(text: string): boolean {
 function count(max: number) {
   const rule = `must be a whole number from 0 to ${max}`;
   return z.number(rule).int(rule).min(0, rule).max(max, rule);
+}
+
+function isGroupPair(text: string): boolean {
+  return /^\d{1,5}:\d{1,5}$/.test(text) && text.split(':').every((group) => Number(group) <= 65_535);
 }
 
 function oneOf<T extends readonly [string, ...string[]]>(choices: T) {
@@ -54,6 +61,10 @@ const shape = {
   portSecurity: z.boolean(YES_NO_RULE),
   stormLimit: count(STORM_LIMIT_MAX),
   groupPolicy: z.boolean(YES_NO_RULE),
+  allowedGroups: z
+    .array(z.string(PAIR_RULE).refine(isGroupPair, PAIR_RULE), PAIR_RULE)
+    .min(1, PAIR_RULE)
+    .max(GROUP_PAIRS_MAX, `must be at most ${GROUP_PAIRS_MAX} pairs`),
   reservedBits: oneOf(RESERVED_BITS_MODES),
 };
 
@@ -68,6 +79,7 @@ export const askedSettings = {
   portSecurity: shape.portSecurity.optional(),
   stormLimit: shape.stormLimit.optional(),
   groupPolicy: shape.groupPolicy.optional(),
+  allowedGroups: shape.allowedGroups.optional(),
   reservedBits: shape.reservedBits.optional(),
 };
 
@@ -82,6 +94,7 @@ export const storedSettings = {
   portSecurity: shape.portSecurity.default(true),
   stormLimit: shape.stormLimit.default(0),
   groupPolicy: shape.groupPolicy.default(false),
+  allowedGroups: shape.allowedGroups.optional(),
   reservedBits: shape.reservedBits.default('strict'),
 };
 

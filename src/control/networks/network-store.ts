@@ -13,11 +13,13 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CreateNetwork } from '../api/schema.js';
 import { VtepError } from '../errors.js';
+import { deleteJournalled } from '../registry/journalled-writes.js';
 import type { Registry, RegistryEntry, RegistryOperation } from '../registry/registry.js';
 import {
   addressesPrefix,
   encodeValue,
   endpointsPrefix,
+  journalKey,
   NETWORKS_PREFIX,
   type NetworkValue,
   NODES_PREFIX,
@@ -179,14 +181,12 @@ export class NetworkStore {
 
   /** What nodes that are gone have published, as far as their sessions have not taken it along. */
   private async dropDead(network: string): Promise<void> {
-    const nodes = new Set((await this.registry.list(NODES_PREFIX)).entries.map(({ key }) => key));
-    for (const { key } of (await this.registry.list(endpointsPrefix(network))).entries) {
+    const nodes = new Set((await this.registry.listKeys(NODES_PREFIX)).keys);
+    for (const key of (await this.registry.listKeys(endpointsPrefix(network))).keys) {
       const node = parseEndpointsKey(key)?.node;
       if (node === undefined || nodes.has(nodeKey(node))) continue;
-      await this.registry.transaction([
-        { verb: 'check-index', key: nodeKey(node), casIndex: 0 },
-        { verb: 'delete', key },
-      ]);
+      const isDead = { verb: 'check-index', key: nodeKey(node), casIndex: 0 } as const;
+      await deleteJournalled(this.registry, endpointsPrefix(network), key, [isDead]);
     }
   }
 
@@ -200,6 +200,7 @@ export class NetworkStore {
       { verb: 'delete-cas', key: networkKey(value.name), casIndex: modifyIndex },
       { verb: 'delete-tree', key: addressesPrefix(value.name) },
       { verb: 'delete-tree', key: peersPrefix(value.name) },
+      { verb: 'delete', key: journalKey(endpointsPrefix(value.name)) },
     ];
     // Only what is claimed for this network: a subnet that was given by hand has no claim, or another network's.
     const vni = await this.registry.get(vniKey(value.vni));

@@ -16,8 +16,9 @@
  */
 import type { Logger } from 'pino';
 import { VtepError } from '../errors.js';
+import { lockJournalled } from '../registry/journalled-writes.js';
 import type { Registry } from '../registry/registry.js';
-import { encodeValue, nodeKey, nodeValueSchema, parseNode } from '../registry/schema.js';
+import { encodeValue, JOURNAL_FEATURE, NODES_PREFIX, nodeKey, nodeValueSchema, parseNode } from '../registry/schema.js';
 import type { LocalState } from '../state/local-state.js';
 import { allIps, type VtepIps } from '../vtep-address.js';
 
@@ -210,12 +211,12 @@ export class NodeSession {
       v: 1,
       vtep: { ip: vtep.ip, port: vtep.port, ...(vtep.otherIp === undefined ? {} : { otherIp: vtep.otherIp }) },
       apiVersion: API_VERSION,
-      features: [],
+      features: [JOURNAL_FEATURE],
       instanceId: this.options.instanceId,
       hostId,
     });
     for (let tries = 0; tries < LOCK_TRIES_MAX; tries++) {
-      if (await registry.transaction([{ verb: 'lock', key, value, session }])) {
+      if (await lockJournalled(registry, NODES_PREFIX, { key, value, session })) {
         if (this.vtep === vtep) this.mayTakeOver = false;
         return session;
       }

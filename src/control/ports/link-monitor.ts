@@ -15,21 +15,11 @@ export class LinkMonitor {
   private readonly ended: Promise<void>;
   private readonly onChange: () => void;
 
-  /** @param onChange must not throw. */
-  constructor(iproute: Iproute, onChange: () => void) {
+  /** @param onChange must not throw. @param objects of `ip monitor` */
+  constructor(iproute: Iproute, onChange: () => void, objects: readonly string[] = ['link', 'address']) {
     this.onChange = onChange;
     // A daemon that is killed cannot end it: the kernel does then.
-    this.ended = this.run([
-      'setpriv',
-      '--pdeathsig',
-      'KILL',
-      '--',
-      ...iproute.prefix,
-      'ip',
-      'monitor',
-      'link',
-      'address',
-    ]);
+    this.ended = this.run(['setpriv', '--pdeathsig', 'KILL', '--', ...iproute.prefix, 'ip', 'monitor', ...objects]);
   }
 
   async close(): Promise<void> {

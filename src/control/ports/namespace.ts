@@ -70,6 +70,29 @@ export async function sandboxIdentity(input: SandboxInput): Promise<string | und
   }
 }
 
+/**
+ * The ways into the namespace of an endpoint, which may have got another name, or another process, since it was attached.
+ *
+ * @param endpoint by the label that it was asked for, and the identity
+ */
+export async function sandboxPaths(
+  iproute: Iproute,
+  endpoint: { readonly sandbox: string; readonly sandboxIdentity: string },
+  hostInterface: string,
+): Promise<string[]> {
+  const [kind, ...rest] = endpoint.sandbox.split(':');
+  const name = rest.join(':');
+  const input = kind === 'pid' ? { pid: Number(name) } : { netns: name };
+  const ways = [sandboxPath(input)];
+  if ((await sandboxIdentity(input)) !== endpoint.sandboxIdentity) {
+    const nsid = (await iproute.link(hostInterface))?.link_netnsid;
+    if (nsid !== undefined) ways.push(...(await iproute.sandboxes(nsid)).map(({ path }) => path));
+  }
+  const found: string[] = [];
+  for (const path of ways) if ((await namespaceIdentity(path)) === endpoint.sandboxIdentity) found.push(path);
+  return found;
+}
+
 function sandboxPath(input: SandboxInput): string {
   if (input.netns === undefined) return `/proc/${input.pid}/ns/net`;
   if (input.netns.startsWith('/')) return input.netns;

@@ -23,10 +23,7 @@ export interface SecuredPort {
 }
 
 /** Frames, by the drop causes' names. */
-export interface PortDrops {
-  readonly source_mac: number;
-  readonly source_address: number;
-}
+export type PortDrops = Readonly<Record<'source_mac' | 'source_address', number>>;
 
 export const NO_DROPS: PortDrops = { source_mac: 0, source_address: 0 };
 

@@ -23,9 +23,10 @@ import {
   PEERS_PREFIX,
   parsePeerKey,
 } from '../registry/schema.js';
-import { watchPrefix } from '../registry/watcher.js';
+import { type WatchOptions, watchPrefix } from '../registry/watcher.js';
 import type { LocalState } from '../state/local-state.js';
 import { GuardedReadings, type GuardedReadingsOptions } from './guarded-readings.js';
+import { PrefixReaders } from './prefix-readers.js';
 import type { RegistryKeeper } from './registry-keeper.js';
 import { RemoteTable, type RemoteTableOptions } from './remote-table.js';
 import type { Unreachable } from './unreachable-vteps.js';
@@ -74,6 +75,7 @@ export class Reconciler {
   /** A reading of nodes/ is on its way: the watch has just begun, or asks again after a failure. */
   private nodesDue = true;
   private readonly guards: GuardedReadings[] = [];
+  private readonly readers: PrefixReaders;
   private networkEntries: readonly RegistryEntry[];
   private peersByNetwork: Map<string, RegistryEntry[]>;
 
@@ -92,6 +94,7 @@ export class Reconciler {
       windowMs: WINDOW_MS,
       onNode: options.onNode,
     });
+    this.readers = new PrefixReaders(options.registry);
     this.table.restoreNodes(state.snapshot(NODES_PREFIX));
     this.networkEntries = state.snapshot(NETWORKS_PREFIX);
     this.peersByNetwork = groupPeers(state.snapshot(PEERS_PREFIX));
@@ -147,6 +150,7 @@ export class Reconciler {
     const watch = this.watches.get(name);
     if (watch === undefined) return;
     this.watches.delete(name);
+    this.readers.drop(name);
     this.table.close(name);
     watch.abort.abort();
     await Promise.all(watch.ended);
@@ -156,6 +160,7 @@ export class Reconciler {
   /** Stops asking; the data plane keeps what it has. */
   async close(): Promise<void> {
     this.table.stop();
+    this.readers.close();
     this.watching = false;
     const all = [this.everywhere, this.nodesWatch, ...this.watches.values()];
     for (const watch of all) watch.abort.abort();
@@ -166,12 +171,14 @@ export class Reconciler {
   private followNodes(): void {
     const own = nodeKey(this.options.node);
     this.nodesDue = true;
-    this.follow(this.nodesWatch, NODES_PREFIX, (listing) => {
+    const onListing = (listing: RegistryListing) => {
+      this.readers.noteNodes(listing.entries);
       this.table.setNodes(listing);
       // A restart meanwhile must still know those that are held.
       if (!this.table.isHolding()) this.options.state.saveSnapshot(NODES_PREFIX, listing.entries);
       if (!listing.entries.some((entry) => entry.key === own)) this.options.onOwnNodeMissing();
-    });
+    };
+    this.follow(this.nodesWatch, NODES_PREFIX, onListing, this.readers.forNodes());
   }
 
   /** A query of nodes/ that was asked before the failure is given up for one that is newer. */
@@ -192,23 +199,31 @@ export class Reconciler {
 
   private followNetwork(name: string, watch: Watch): void {
     const own = endpointsKey(name, this.options.node);
-    this.follow(watch, endpointsPrefix(name), ({ entries }) => {
+    const onListing = ({ entries }: RegistryListing) => {
+      this.readers.noteEndpoints(name, entries);
       this.table.setEndpoints(name, entries);
       if (!this.table.isHolding(name)) this.options.state.saveSnapshot(endpointsPrefix(name), entries);
       if (!entries.some((entry) => entry.key === own)) this.options.onOwnEndpointsMissing(name);
-    });
+    };
+    this.follow(watch, endpointsPrefix(name), onListing, this.readers.forNetwork(name));
   }
 
   private takePeers(network: string): void {
     this.table.setPeers(network, this.peersByNetwork.get(network) ?? []);
   }
 
-  private follow(watch: Watch, prefix: string, onListing: (listing: RegistryListing) => void): void {
+  private follow(
+    watch: Watch,
+    prefix: string,
+    onListing: (listing: RegistryListing) => void,
+    reader?: WatchOptions['reader'],
+  ): void {
     const { registry, logger, onContact } = this.options;
     const { signal } = watch.abort;
     const isNodes = prefix === NODES_PREFIX;
     const ended = watchPrefix(registry, prefix, {
       signal,
+      reader,
       onChange: (listing) => {
         if (!signal.aborted) onListing(listing);
       },

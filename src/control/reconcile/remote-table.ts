@@ -2,7 +2,7 @@
  * What other hosts bring to this host's networks: from readings of the registry to calls of the data plane.
  *
  *     nodes/<node>  ──┐
- *     endpoints/<network>/<node> ─┴─▶ setRemote(vni, 'node/<node>', VTEP, MACs)
+ *     endpoints/<network>/<node> ─┴─▶ setRemote(vni, 'node/<node>', VTEP, MACs and addresses)
  *     peers/<network>/<ip>  ────────▶ setRemote(vni, 'peer/<ip>', VTEP, [])
  *
  * Only keys whose entry changed are looked at. Endpoints whose node is not known wait for it. What is missing stays in
@@ -17,6 +17,7 @@
 import type { Logger } from 'pino';
 import type { IpFamily } from '../../wire/ip-address.js';
 import type { Forwarding } from '../forwarding.js';
+import { bareAddress, canonicalAddress } from '../ipam/address-span.js';
 import type { MacClaim } from '../mac-claims.js';
 import type { RegistryEntry, RegistryListing } from '../registry/registry.js';
 import {
@@ -308,8 +309,8 @@ export class RemoteTable {
   };
 }
 
-function toClaim({ mac, attachedAt }: EndpointRecord): MacClaim {
-  return { mac, since: attachedAt ?? 0 };
+function toClaim({ mac, attachedAt, addresses }: EndpointRecord): MacClaim {
+  return { mac, since: attachedAt ?? 0, addresses: addresses.map((text) => canonicalAddress(bareAddress(text))) };
 }
 
 /** Another one when the key was lost and made anew. */

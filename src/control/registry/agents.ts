@@ -40,6 +40,14 @@ export function createAgent(secure: boolean, tls: TlsFiles | (() => TlsFiles) | 
   return agent;
 }
 
+/**
+ * Ends the agent's connections that nobody uses: one of them did not answer, and the others lead the same way. Else each
+ * would have to be tried in turn, for as long as its time-out.
+ */
+export function dropIdleConnections(agent: HttpAgent): void {
+  for (const sockets of Object.values(agent.freeSockets)) for (const socket of sockets ?? []) socket.destroy();
+}
+
 function limitConnecting(socket: Socket, secure: boolean): Socket {
   const timer = setTimeout(() => {
     const text = `no connection within ${CONNECT_MS_MAX / 1000} s`;

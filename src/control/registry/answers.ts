@@ -4,7 +4,7 @@
  */
 import type { ConsulEntry, ConsulResponse } from './consul-library.js';
 import { noLeader, nonsense, ServerFailure, textOf } from './failures.js';
-import type { RegistryEntry, RegistryListing } from './registry.js';
+import type { RegistryEntry, RegistryKeys, RegistryListing } from './registry.js';
 
 /** A follower hears from its leader some times a second. */
 const LAST_CONTACT_MS_MAX = 5000;
@@ -35,8 +35,8 @@ function checkFresh({ url, response }: Answer): void {
   }
 }
 
-/** The raw entries: none for Consul's own kind of 404, at least one else. */
-function rawEntries({ url, response, body }: Answer): readonly ConsulEntry[] {
+/** The raw entries or names: none for Consul's own kind of 404, at least one else. */
+function rawList<T = ConsulEntry>({ url, response, body }: Answer): readonly T[] {
   if (response.headers['x-consul-results-filtered-by-acls'] === 'true') {
     const advice = 'check the token and its policy';
     const facts = { code: 'VTEP_ERR_REGISTRY', elsewhere: false, maybeDone: false, advice } as const;
@@ -49,7 +49,7 @@ function rawEntries({ url, response, body }: Answer): readonly ConsulEntry[] {
     return [];
   }
   if (!Array.isArray(body) || body.length === 0) throw nonsense(url, 'answered keys with something else than a list');
-  return body as ConsulEntry[];
+  return body as T[];
 }
 
 /** Base64 as Go writes it; a value that was cut off in its middle is none. */
@@ -89,7 +89,7 @@ export function listingOf(
 ): RegistryListing {
   const index = indexOf(answer);
   checkFresh(answer);
-  const raws = rawEntries(answer);
+  const raws = rawList(answer);
   const knownByKey = new Map(known.map((entry) => [entry.key, entry]));
   const entries = raws.map((raw) => {
     checkRaw(answer.url, under, raw);
@@ -98,10 +98,21 @@ export function listingOf(
   return { index, entries };
 }
 
+/** @param prefix and `under` as for listingOf. */
+export function keysOf(answer: Answer, prefix: string, under: string): RegistryKeys {
+  const index = indexOf(answer);
+  checkFresh(answer);
+  const keys = rawList<unknown>(answer).map((key) => {
+    if (typeof key === 'string' && key.startsWith(under)) return key.slice(prefix.length);
+    throw nonsense(answer.url, `answered a key that is not under ${under}`);
+  });
+  return { index, keys };
+}
+
 export function entryOf(answer: Answer, prefix: string, key: string): RegistryEntry | undefined {
   indexOf(answer);
   checkFresh(answer);
-  const [raw, ...more] = rawEntries(answer);
+  const [raw, ...more] = rawList(answer);
   if (raw === undefined) return undefined;
   checkRaw(answer.url, key, raw);
   if (raw.Key !== key || more.length > 0) throw nonsense(answer.url, `answered other keys than ${key}`);

@@ -9,7 +9,7 @@
  * reason. Watches take any server's answer, all other reads the leader's.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Answer, checkCommitted, checkRolledBack, entryOf, listingOf, yesOrNo } from './answers.js';
+import { type Answer, checkCommitted, checkRolledBack, entryOf, keysOf, listingOf, yesOrNo } from './answers.js';
 import {
   type ConsulAnswer,
   type ConsulCall,
@@ -20,6 +20,7 @@ import {
 import { Failover, MOVED } from './failover.js';
 import {
   checkRegistryUrl,
+  isTimeout,
   nonsense,
   refusalOf,
   type ServerFailure,
@@ -110,6 +111,12 @@ export function createRegistryClient(options: RegistryClientOptions): Registry {
   const write = (run: Question<boolean>['run'], isRepeatable: boolean): Promise<boolean> =>
     ask({ run, read: yesOrNo, isRepeatable });
 
+  /** Consul adds up to a sixteenth of it at random. */
+  const waiting = (waitSeconds: number) => ({
+    wait: `${Math.ceil(waitSeconds * 1000)}ms`,
+    timeoutMs: Math.ceil(waitSeconds * 1000 * (17 / 16)) + timeoutMs,
+  });
+
   /** For what Consul always takes: a `false` is nonsense. */
   const must = (run: Question<boolean>['run']): Promise<boolean> =>
     ask({
@@ -140,7 +147,7 @@ export function createRegistryClient(options: RegistryClientOptions): Registry {
     },
     async watch(under, index, waitSeconds, signal, known) {
       const full = keys.tree(under);
-      const wait = `${Math.ceil(waitSeconds * 1000)}ms`;
+      const { wait, timeoutMs } = waiting(waitSeconds);
       // The first reading decides what is there: the leader's. From there on any server may say what is new.
       const consistency = index > 0 ? 'stale' : undefined;
       return ask({
@@ -149,7 +156,23 @@ export function createRegistryClient(options: RegistryClientOptions): Registry {
         isRepeatable: true,
         isWatch: true,
         signal,
-        timeoutMs: Math.ceil(waitSeconds * 1000 * (17 / 16)) + timeoutMs,
+        timeoutMs,
+      });
+    },
+    async listKeys(under, { separator, newerThan, signal } = {}) {
+      const full = keys.tree(under);
+      const common = { read: (answer: Answer) => keysOf(answer, prefix, full), isRepeatable: true, signal };
+      if (newerThan === undefined) {
+        return ask({ ...common, run: (l, c) => l.read({ ...c, key: full, names: { separator } }) });
+      }
+      const { index, waitSeconds } = newerThan;
+      const { wait, timeoutMs } = waiting(waitSeconds);
+      const consistency = index > 0 ? 'stale' : undefined;
+      return ask({
+        ...common,
+        run: (l, c) => l.read({ ...c, key: full, names: { separator }, index, wait, consistency }),
+        isWatch: true,
+        timeoutMs,
       });
     },
     async put(key, value) {
@@ -253,6 +276,7 @@ async function askServer<T>(
     const refusal = refusalOf(error);
     const answer = refusal && refused?.(url, refusal.status, refusal.body);
     if (answer !== undefined) return answer;
+    if (isTimeout(error)) server.library.dropIdleConnections();
     throw serverFailure(url, error, ctx.sent, timeoutMs);
   } finally {
     for (const reason of [signal, moved]) reason?.removeEventListener('abort', cancel);

@@ -13,7 +13,7 @@ import { EventEmitter } from 'node:events';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import Consul from 'consul';
-import { createAgent } from './agents.js';
+import { createAgent, dropIdleConnections } from './agents.js';
 import { acceptCompressed, type Transport } from './compressed-answers.js';
 import type { TlsFiles } from './tls-files.js';
 
@@ -68,6 +68,8 @@ export interface ConsulKvOperation {
 export interface ConsulRead extends ConsulCall {
   readonly key: string;
   readonly recurse?: boolean;
+  /** The names alone; cut behind the separator, if there is one. */
+  readonly names?: { readonly separator?: string | undefined };
   readonly index?: number;
   readonly wait?: string;
   readonly consistency?: ConsulConsistency | undefined;
@@ -91,6 +93,7 @@ export interface ConsulLibrary {
   readonly transaction: { create(operations: ConsulKvOperation[], o: ConsulCall): ConsulAnswer };
   /** GET /v1/kv: status 404 is an answer, not an error. */
   read(o: ConsulRead): ConsulAnswer;
+  dropIdleConnections(): void;
 }
 
 export interface ConsulServerOptions {
@@ -124,7 +127,8 @@ export function openConsulLibrary(options: ConsulServerOptions): ConsulLibrary {
   const { url } = options;
   const path = url.pathname.replace(/\/+$/, '');
   const secure = url.protocol === 'https:';
-  const settings = { baseUrl: `${url.protocol}//${url.host}${path}/v1`, agent: createAgent(secure, options.tls) };
+  const agent = createAgent(secure, options.tls);
+  const settings = { baseUrl: `${url.protocol}//${url.host}${path}/v1`, agent };
   const consul = new Consul(settings as unknown as ConstructorParameters<typeof Consul>[0]);
   const internals = consul as unknown as Internals;
   // URL keeps the brackets of an IPv6 literal and the library hands them to node:http, which takes the bare address.
@@ -142,13 +146,18 @@ export function openConsulLibrary(options: ConsulServerOptions): ConsulLibrary {
     followRequest(request, secure);
     next();
   });
-  const { kv, session, transaction } = consul as unknown as Omit<ConsulLibrary, 'read'>;
-  return { kv, session, transaction, read: (o) => read(internals, o) };
+  const { kv, session, transaction } = consul as unknown as Pick<ConsulLibrary, 'kv' | 'session' | 'transaction'>;
+  return {
+    ...{ kv, session, transaction, read: (o) => read(internals, o) },
+    dropIdleConnections: () => dropIdleConnections(agent),
+  };
 }
 
 function read(internals: Internals, o: ConsulRead): ConsulAnswer {
   const query: Record<string, string | number> = {};
   if (o.recurse === true) query.recurse = '';
+  if (o.names !== undefined) query.keys = '';
+  if (o.names?.separator !== undefined) query.separator = o.names.separator;
   if (o.index !== undefined) query.index = o.index;
   if (o.wait !== undefined) query.wait = o.wait;
   if (o.consistency !== undefined) query[o.consistency] = '';

@@ -70,6 +70,10 @@ const NO_LEADER = /no cluster leader|no known consul servers/i;
 const LEADER_LOST = /leadership (lost|transfer)|not the leader|rpc error|raft is already shutdown|timed out enqueuing/i;
 const TLS_CODES = /^(ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|EPROTO)/;
 
+export function isTimeout(error: unknown): boolean {
+  return (error as LibraryError | undefined)?.isTimeout === true;
+}
+
 /** @param sent whether the request had a connection; `timeoutMs` is what it was given. */
 export function serverFailure(url: string, error: unknown, sent: boolean, timeoutMs: number): ServerFailure {
   if (error instanceof ServerFailure) return error;

@@ -25,6 +25,21 @@ export interface RegistryListing {
   readonly entries: readonly RegistryEntry[];
 }
 
+/** The names under a prefix, at one index. */
+export interface RegistryKeys {
+  readonly index: number;
+  /** In the order of their bytes. */
+  readonly keys: readonly string[];
+}
+
+export interface KeysOptions {
+  /** Keys are cut behind its first occurrence after the prefix, and each is told once. */
+  readonly separator?: string;
+  /** Blocks as `watch` does. @default answers at once, as the leader has it */
+  readonly newerThan?: { readonly index: number; readonly waitSeconds: number };
+  readonly signal?: AbortSignal;
+}
+
 /** One step of a transaction: all happen or none does. `casIndex` 0 means that the key must not exist. */
 export type RegistryOperation =
   | { readonly verb: 'set'; readonly key: string; readonly value: string }
@@ -65,6 +80,11 @@ export interface Registry {
     signal: AbortSignal,
     known?: readonly RegistryEntry[],
   ): Promise<RegistryListing>;
+  /**
+   * The names of the keys under `prefix`, without their values. With a separator that folds them all into one, its index
+   * still is that of the whole prefix: some bytes that say whether there is news.
+   */
+  listKeys(prefix: string, options?: KeysOptions): Promise<RegistryKeys>;
   put(key: string, value: string): Promise<void>;
   /** @returns whether the key had `casIndex` (0: did not exist) and is now written. */
   compareAndSet(key: string, value: string, casIndex: number): Promise<boolean>;

@@ -11,6 +11,7 @@
  * | endpoints/NETWORK/NODE | EndpointsValue | the node's session |
  * | peers/NETWORK/IP | PeerValue | |
  * | meta/registry-id | RegistryIdValue | |
+ * | journal/nodes, journal/endpoints/NETWORK | JournalValue: which keys of nodes/ or endpoints/NETWORK/ have changed | |
  *
  * Every value is a JSON object with `v: 1`. Fields that this version does not know are kept, so that an older vtepd
  * that rewrites a value loses nothing of a newer one's. Keys are relative to the client's prefix.
@@ -29,6 +30,9 @@ export const ADDRESSES_PREFIX = 'addresses/';
 export const ENDPOINTS_PREFIX = 'endpoints/';
 export const PEERS_PREFIX = 'peers/';
 export const REGISTRY_ID_KEY = 'meta/registry-id';
+const JOURNAL_PREFIX = 'journal/';
+/** Of a node that writes the journals of what it changes: unless all do, nobody goes by them. */
+export const JOURNAL_FEATURE = 'journal';
 
 const v = z.literal(SCHEMA_VERSION);
 const name = z.string().min(1);
@@ -109,6 +113,8 @@ export const endpointRecordSchema = z.looseObject({
   addresses: z.array(cidr),
   /** Milliseconds since 1970, raised above what others had published for the MAC then: the newest has it. */
   attachedAt: z.number().int().nonnegative().optional(),
+  /** Its group policy id. */
+  group: z.number().int().min(1).max(65_535).optional(),
 });
 export type EndpointRecord = z.infer<typeof endpointRecordSchema>;
 
@@ -118,6 +124,13 @@ export type EndpointsValue = z.infer<typeof endpointsValueSchema>;
 /** Made anew with a registry that has none: whoever remembers another knows that this one has lost its data. */
 export const registryIdValueSchema = z.looseObject({ v, id: z.string().min(1) });
 export type RegistryIdValue = z.infer<typeof registryIdValueSchema>;
+
+export const journalValueSchema = z.looseObject({
+  v,
+  /** Newest first: the key's last part, what tells this change from any other of that index, the index of the one before. */
+  changes: z.array(z.tuple([z.string(), z.string(), z.number().int().nonnegative()])),
+});
+export type JournalValue = z.infer<typeof journalValueSchema>;
 
 export const peerValueSchema = z.looseObject({ v, address: ip, port, createdAt: time });
 export type PeerValue = z.infer<typeof peerValueSchema>;
@@ -145,6 +158,9 @@ export const endpointsKey = (network: string, node: string): string =>
 export const peersPrefix = (network: string): string => `${PEERS_PREFIX}${part('network name', network)}/`;
 export const peerKey = (network: string, address: string): string => peersPrefix(network) + part('address', address);
 
+/** @param prefix with its slash */
+export const journalKey = (prefix: string): string => JOURNAL_PREFIX + prefix.slice(0, -1);
+
 function partsAfter(prefix: string, count: number, key: string): readonly string[] | undefined {
   if (!key.startsWith(prefix)) return undefined;
   const parts = key.slice(prefix.length).split('/');
@@ -169,6 +185,9 @@ export const parseSubnetKey = (key: string): string | undefined =>
   partsAfter(SUBNETS_PREFIX, 1, key)?.[0]?.replace('_', '/');
 export const parseAddressKey = pairAfter(ADDRESSES_PREFIX, 'network', 'address');
 export const parseEndpointsKey = pairAfter(ENDPOINTS_PREFIX, 'network', 'node');
+/** The prefix that the journal is of, without its slash. */
+export const parseJournalKey = (key: string): string | undefined =>
+  key.startsWith(JOURNAL_PREFIX) ? key.slice(JOURNAL_PREFIX.length) : undefined;
 export const parsePeerKey = pairAfter(PEERS_PREFIX, 'network', 'address');
 
 /** Where a malformed value goes: the parsers never throw, since one bad key must not stop a watcher. */
@@ -207,6 +226,7 @@ export const parseAddress = parser(addressValueSchema);
 export const parseEndpoints = parser(endpointsValueSchema);
 export const parsePeer = parser(peerValueSchema);
 export const parseRegistryId = parser(registryIdValueSchema);
+export const parseJournal = parser(journalValueSchema);
 
 /** The text to write. @throws VtepError VTEP_ERR_INTERNAL for a value that could not be read back: a programmer's error. */
 export function encodeValue<T>(schema: z.ZodType<T>, value: T): string {

@@ -18,10 +18,11 @@
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { VtepError } from '../errors.js';
+import type { IncrementalReader } from './incremental-reader.js';
 import type { Registry, RegistryListing } from './registry.js';
 
 /**
- * A reading is whole, however little has changed: the longer it is, the more changes shall share it, once they come one
+ * A reading may be whole, however little has changed: the longer it is, the more changes shall share it, once they come one
  * after another.
  */
 const SPACING_MS = { min: 50, perEntry: 0.5, max: 500 };
@@ -38,11 +39,13 @@ export interface WatchOptions {
   /** @default 55, below the minute at which many proxies cut a silent connection. */
   readonly waitSeconds?: number;
   readonly signal: AbortSignal;
+  /** How the listings are come by. @default each one is read whole */
+  readonly reader?: Pick<IncrementalReader, 'read'> | undefined;
 }
 
 /** @returns when `signal` is aborted; it never rejects. */
 export async function watchPrefix(registry: Registry, prefix: string, options: WatchOptions): Promise<void> {
-  const { signal, waitSeconds = 55 } = options;
+  const { signal, waitSeconds = 55, reader = wholeReader(registry, prefix) } = options;
   // One signal ends all of a host's watches, one a network: more than ten listeners are no leak.
   setMaxListeners(0, signal);
   let held: RegistryListing | undefined;
@@ -55,7 +58,8 @@ export async function watchPrefix(registry: Registry, prefix: string, options: W
     const begunMs = performance.now();
     let pauseMs: number;
     try {
-      const answer = await registry.watch(prefix, askIndex, waitSeconds, signal, held?.entries);
+      const reading = await reader.read(askIndex, waitSeconds, signal, held);
+      const answer = reading.listing;
       const hasBlocked = askIndex > 0;
       const listing = isPlausible(answer, held) ? answer : await confirm(registry, prefix, held!, signal);
       if (signal.aborted) return;
@@ -68,7 +72,7 @@ export async function watchPrefix(registry: Registry, prefix: string, options: W
       if (hasMoved) deliver(listing, options);
       const tookMs = performance.now() - begunMs;
       earlyAnswers = !hasMoved && hasBlocked && tookMs < waitSeconds * 500 ? earlyAnswers + 1 : 0;
-      const longMs = spacingMs(listing.entries.length);
+      const longMs = spacingMs(listing === answer ? reading.entriesRead : listing.entries.length);
       quickReadings = hasMoved && tookMs < longMs ? quickReadings + 1 : 0;
       const spacing = quickReadings > BURST_READINGS ? longMs : SPACING_MS.min;
       pauseMs = Math.max(0, Math.min(BACKOFF_MS.max, spacing * 2 ** earlyAnswers) - tookMs);
@@ -81,6 +85,15 @@ export async function watchPrefix(registry: Registry, prefix: string, options: W
     }
     await pause(pauseMs, signal);
   }
+}
+
+function wholeReader(registry: Registry, prefix: string): Pick<IncrementalReader, 'read'> {
+  return {
+    async read(index, waitSeconds, signal, held) {
+      const listing = await registry.watch(prefix, index, waitSeconds, signal, held?.entries);
+      return { listing, entriesRead: listing.entries.length };
+    },
+  };
 }
 
 /** In a stream of changes: between the beginnings of two queries, the first of which answered `entryCount` entries. */

@@ -45,6 +45,8 @@ export interface LocalEndpoint {
   readonly containerInterface: string;
   /** As published; absent in a local copy of an earlier version. */
   readonly attachedAt?: number;
+  /** Its group policy id. */
+  readonly group?: number;
   /** Ports of the host that lead here. */
   readonly publish?: readonly PublishedPort[];
   /** Addresses (without prefix length) that the registry still holds for this node under another id than the endpoint's. */

@@ -23,6 +23,7 @@ import {
   fdbVtep,
   KIND_DYNAMIC,
 } from '../fdb.js';
+import { NETWORKS_MAX } from '../layout.js';
 
 const NOT_FOUND = -1;
 
@@ -34,6 +35,7 @@ export class FdbWriter {
   readonly #words: Int32Array;
   #count = 0;
   #dynamicCount = 0;
+  readonly #dynamicCounts = new Int32Array(NETWORKS_MAX);
   /** Where the next removeIdleSlice goes on. */
   #idleWord: number;
 
@@ -53,6 +55,11 @@ export class FdbWriter {
     return this.#dynamicCount;
   }
 
+  /** Those of one network. */
+  dynamicCountOf(networkIndex: number): number {
+    return this.#dynamicCounts[networkIndex] as number;
+  }
+
   /** @returns kind << 24 | VTEP index, or FDB_MISS */
   get(keyLow: number, keyHigh: number): number {
     const word = this.#find(keyLow, keyHigh);
@@ -65,7 +72,7 @@ export class FdbWriter {
     const value = (kind << 24) | vtepIndex;
     const found = this.#find(keyLow, keyHigh);
     if (found !== NOT_FOUND) {
-      this.#countDynamic(kind, fdbKind(this.#value(found)));
+      this.#countDynamic(keyHigh, kind, fdbKind(this.#value(found)));
       // One aligned store: a reader sees the old VTEP or the new one.
       words[found + 3] = seconds;
       Atomics.store(words, found + 2, value | ((words[found + 2] as number) & FDB_DEPTH_MASK));
@@ -83,8 +90,28 @@ export class FdbWriter {
     if (depth > this.#depth(home)) this.#setDepth(home, depth);
     this.#endChange();
     this.#count++;
-    this.#countDynamic(kind, FDB_MISS);
+    this.#countDynamic(keyHigh, kind, FDB_MISS);
     return true;
+  }
+
+  /** As set, but what has been learnt makes room: the entry comes in unless all are of other kinds. */
+  setBefore(keyLow: number, keyHigh: number, kind: number, vtepIndex: number): boolean {
+    while (!this.set(keyLow, keyHigh, kind, vtepIndex, 0)) if (!this.#removeDynamicNear(keyLow, keyHigh)) return false;
+    return true;
+  }
+
+  /** The learnt entry that follows the key's home, where it can make room also for a home that is too full. */
+  #removeDynamicNear(keyLow: number, keyHigh: number): boolean {
+    if (this.#dynamicCount === 0) return false;
+    const words = this.#words;
+    const home = this.#reader.homeWord(keyLow, keyHigh);
+    for (let step = 0; step < words.length; step += FDB_SLOT_WORDS) {
+      const word = home + step < words.length ? home + step : home + step - words.length + FDB_HEADER_WORDS;
+      if (fdbKind(this.#value(word)) !== KIND_DYNAMIC) continue;
+      this.#removeAt(word);
+      return true;
+    }
+    return false;
   }
 
   /** @returns whether there was such an entry */
@@ -173,7 +200,7 @@ export class FdbWriter {
    */
   #removeAt(hole: number): void {
     const words = this.#words;
-    this.#countDynamic(FDB_MISS, fdbKind(this.#value(hole)));
+    this.#countDynamic(words[hole + 1] as number, FDB_MISS, fdbKind(this.#value(hole)));
     let free = hole;
     let home = this.#homeOf(hole);
     for (let word = hole + FDB_SLOT_WORDS; word < words.length; word += FDB_SLOT_WORDS) {
@@ -211,8 +238,11 @@ export class FdbWriter {
   }
 
   /** An entry of kind `before` has become one of kind `after`; FDB_MISS: there is none. */
-  #countDynamic(after: number, before: number): void {
-    this.#dynamicCount += Number(after === KIND_DYNAMIC) - Number(before === KIND_DYNAMIC);
+  #countDynamic(keyHigh: number, after: number, before: number): void {
+    const change = Number(after === KIND_DYNAMIC) - Number(before === KIND_DYNAMIC);
+    this.#dynamicCount += change;
+    const network = keyHigh & 0xffff;
+    this.#dynamicCounts[network] = (this.#dynamicCounts[network] as number) + change;
   }
 
   #homeOf(word: number): number {

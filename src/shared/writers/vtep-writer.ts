@@ -11,6 +11,8 @@ import {
   SOURCE6_INDEX_WORD,
   sourceHome,
   sourceHome6,
+  VTEP_HAS_IPV4,
+  VTEP_HAS_IPV6,
   VTEP_HEADER_WORDS,
   VTEP_HIGH_WATER_WORD,
   VTEP_INDEXED_WORD,
@@ -43,8 +45,8 @@ export class VtepWriter {
   constructor(buffer: SharedArrayBuffer) {
     this.#words = new Int32Array(buffer);
     this.#bytes = new Uint8Array(buffer);
-    this.#ipv4 = new SourceIndex(this.#words, SOURCE4_INDEX_WORD, VTEP_SOURCE4_WORD, 1);
-    this.#ipv6 = new SourceIndex(this.#words, SOURCE6_INDEX_WORD, VTEP_SOURCE6_WORD, 4);
+    this.#ipv4 = new SourceIndex(this.#words, SOURCE4_INDEX_WORD, VTEP_SOURCE4_WORD, VTEP_HAS_IPV4);
+    this.#ipv6 = new SourceIndex(this.#words, SOURCE6_INDEX_WORD, VTEP_SOURCE6_WORD, VTEP_HAS_IPV6);
   }
 
   /**
@@ -119,6 +121,7 @@ class SourceIndex {
   readonly #words: Int32Array;
   readonly #cells: number;
   readonly #sourceWord: number;
+  /** How many words an address has, and the family's bit: one number is both. */
   readonly #addressWords: number;
 
   constructor(words: Int32Array, cells: number, sourceWord: number, addressWords: number) {

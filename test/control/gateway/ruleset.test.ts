@@ -30,6 +30,10 @@ describe('ruleset', () => {
     expect(rules({ tunnel: { ip: '2001:db8::1', port: 1 } }, 'raw-input')).toEqual([
       'ip6 daddr 2001:db8::1 udp dport 1 notrack accept',
     ]);
+    expect(rules({ tunnel: { ip: '192.0.2.1', otherIp: '2001:db8::1', port: 1 } }, 'raw-output')).toEqual([
+      'ip saddr 192.0.2.1 udp dport 1 notrack accept',
+      'ip6 saddr 2001:db8::1 udp dport 1 notrack accept',
+    ]);
   });
 
   it('is the same in whatever order the networks come', () => {

@@ -24,11 +24,17 @@ function newState(): LocalState {
   return state;
 }
 
-function newSession(registry: Registry, state: LocalState, ip = '192.0.2.1', hostId = 'host-of-192.0.2.1') {
+function newSession(
+  registry: Registry,
+  state: LocalState,
+  ip = '192.0.2.1',
+  hostId = 'host-of-192.0.2.1',
+  otherIp?: string,
+) {
   const live = vi.fn(async () => undefined);
   const contact = vi.fn();
   const session = new NodeSession({
-    ...{ registry, state, node: 'cdh1', vtep: { ip, port: 4789 }, ttlSeconds: 0.12, instanceId: 'i', hostId },
+    ...{ registry, state, node: 'cdh1', vtep: { ip, otherIp, port: 4789 }, ttlSeconds: 0.12, instanceId: 'i', hostId },
     ...{ logger: pino({ level: 'silent' }), onLive: live, onContact: contact },
   });
   ends.push(() => session.close());
@@ -81,6 +87,19 @@ describe('NodeSession', () => {
     });
     expect(registry.sessions).toEqual(new Set([first.session.id]));
     expect(state.session).toBeUndefined();
+  });
+
+  it('enters both addresses, and by either of them is known as the same host', async () => {
+    const registry = new MemoryRegistry();
+    const first = newSession(registry, newState(), '192.0.2.1', 'one', '2001:db8::1');
+    await first.session.start();
+    const vtep = async () => JSON.parse((await registry.get('nodes/cdh1'))!.value).vtep;
+    expect(await vtep()).toEqual({ ip: '192.0.2.1', otherIp: '2001:db8::1', port: 4789 });
+    await first.session.close();
+    const second = newSession(registry, newState(), '2001:db8::1', 'two');
+    await second.session.start();
+    expect(await vtep()).toEqual({ ip: '2001:db8::1', port: 4789 });
+    expect(registry.sessions).toEqual(new Set([second.session.id]));
   });
 
   it('takes over the name from itself at another address, also without its stored session', async () => {

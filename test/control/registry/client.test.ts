@@ -182,4 +182,25 @@ describe('connections', () => {
     abort.abort();
     await expect(blocked).rejects.toThrow();
   });
+
+  it('that are idle are given up together with one that did not answer', async () => {
+    const open = new Set<object>();
+    let isSilent = false;
+    let waiting: (() => void)[] = [];
+    const url = await serve((request, response) => {
+      open.add(request.socket);
+      request.socket.once('close', () => open.delete(request.socket));
+      waiting.push(() => response.writeHead(404, { 'X-Consul-Index': '5' }).end());
+      // All three at once, so that each has a connection of its own.
+      if (isSilent || waiting.length < 3) return;
+      for (const answer of waiting) answer();
+      waiting = [];
+    });
+    const registry = createRegistryClient({ url, timeoutMs: 2000 });
+    await Promise.all(['a', 'b', 'c'].map((key) => registry.get(key)));
+    expect(open.size).toBe(3);
+    isSilent = true;
+    await failure(registry.get('a'));
+    await vi.waitFor(() => expect(open.size).toBe(0), 4000);
+  });
 });

@@ -13,6 +13,7 @@ import { createRegistryClient } from '../../../src/control/registry/client.js';
 import { startEmbeddedRegistry } from '../../../src/control/registry/embedded/server.js';
 import type { RegistryListing } from '../../../src/control/registry/registry.js';
 import { registryCompliance, type Subject } from './compliance.js';
+import { feedCompliance } from './compliance-feed.js';
 import { httpCompliance } from './compliance-http.js';
 import { startConsulCluster } from './consul-cluster.js';
 import { startConsul } from './consul-server.js';
@@ -118,6 +119,8 @@ describe.each(Object.keys(SUBJECTS))('%s', (name) => {
     return server;
   };
   registryCompliance(subject);
+
+  feedCompliance(subject);
   // What goes over the wire is the same with a token and in TLS.
   if (name === 'Consul with ACLs and TLS') return;
   httpCompliance(subject);

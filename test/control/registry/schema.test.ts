@@ -49,6 +49,7 @@ const DEFAULTED = new Set([
 
 const VALUES = [
   ['node', schema.parseNode, node],
+  ['node of both families', schema.parseNode, { ...node, vtep: { ...node.vtep, otherIp: '2001:db8::111' } }],
   ['network', schema.parseNetwork, network],
   ['VNI', schema.parseVni, { v: 1, network: 'my_overlay' }],
   ['subnet', schema.parseSubnet, { v: 1, network: 'my_overlay' }],

@@ -2,8 +2,8 @@
 
 import type { FrameSpec } from '../../dataplane/reference/frame-spec.js';
 import { TCP } from '../../dataplane/reference/packet.js';
-import { KERNEL_MAC } from '../lab.js';
 import { type Ends, ether, filled, packet } from '../packets.js';
+import { KERNEL_MAC } from '../places.js';
 import type { Case, Group, Scene } from '../table.js';
 
 function bothWays(name: string, frame: (ends: Ends, scene: Scene) => Uint8Array): Case[] {

@@ -72,3 +72,23 @@ export const KERNEL_HEADERS: readonly Group[] = [
   kernelSends('UDP checksums on', 'udpcsum', { 'udp.checksum': /^0x(?!0000)/ }),
   kernelSends('source ports of its own', 'srcport 1000 1001', { 'udp.srcport': '1000' }),
 ];
+
+/** On a veth the checksum is left undone for good, so the capture has it whole only without the offload. */
+export const CHECKSUMS: Group = {
+  name: "vtepd's host without transmit checksum offload",
+  setUp: async (lab) => {
+    await lab.shell('a', 'ethtool -K ens33 tx off');
+    await lab.makeKernel('mixed');
+  },
+  cases: ([4, 6] as const).flatMap((family) =>
+    [1, 2, 64, 1401, 1402].map(
+      (bytes): Case => ({
+        name: `the outer checksums are right: IPv${family} with ${bytes} bytes inside`,
+        from: 'container',
+        frames: (scene) => [packet(scene.toKernel, scene.mark, { family, bytes })],
+        wire: { 'udp.checksum.status': ['1', '1'], 'udp.checksum': /^0x(?!0000)/, 'ip.checksum.status': /^1/ },
+      }),
+    ),
+  ),
+  tearDown: (lab) => lab.shell('a', 'ethtool -K ens33 tx on'),
+};

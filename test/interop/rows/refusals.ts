@@ -1,7 +1,7 @@
 /** Datagrams that are not VXLAN, not for here, not from here, or carry what no host may send: each refused and counted. */
 
-import { GHOST_MAC, STRANGER, VTEP_GHOST, VTEP_SECOND } from '../lab.js';
 import { ether, packet, vxlan } from '../packets.js';
+import { GHOST_MAC, STRANGER, VTEP_GHOST, VTEP_SECOND } from '../places.js';
 import type { Case, Group, Scene } from '../table.js';
 
 const good = (scene: Scene) => packet(scene.toBox, scene.mark);
