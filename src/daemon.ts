@@ -96,8 +96,8 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
 
   const { workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads, outer } = config;
   const listen = { address: vtep.ip, otherAddress: vtep.otherIp, port };
-  const { multicastHops, multicastFrom } = config;
-  const own = { outer, underlayInterface: underlay.interface, multicastHops, multicastFrom };
+  const { multicastHops, multicastFrom, queryIntervalSeconds } = config;
+  const own = { outer, underlayInterface: underlay.interface, multicastHops, multicastFrom, queryIntervalSeconds };
   const dataPlane = { listen, workers, fdbEntries, sourcePorts, spinMicroseconds, workerNice, offloads, ...own };
   const forwarding = await lifecycle
     .start('forwarding', () => createForwarding({ ...dataPlane, logger }))

@@ -23,7 +23,7 @@ const LABELS = {
   ...{ subnets: '--subnet', gateways: '--gateway', ranges: '--ip-range', reserved: '--reserve' },
   ...{ learntMacsMax: '--max-learnt-macs', flood: '--flood', group: '--group', arpSuppression: '--arp-suppression' },
   ...{ portSecurity: '--port-security', stormLimit: '--storm-limit', groupPolicy: '--group-policy' },
-  ...{ allowedGroups: '--allow-groups', reservedBits: '--reserved-bits' },
+  ...{ allowedGroups: '--allow-groups', reservedBits: '--reserved-bits', snooping: '--snooping' },
 };
 const byNameSchema = z.object({ name: nameSchema });
 
@@ -40,6 +40,7 @@ interface CreateOptions {
   maxLearntMacs?: string;
   flood?: string;
   group?: string;
+  snooping?: string;
   arpSuppression?: string;
   portSecurity?: string;
   stormLimit?: string;
@@ -85,6 +86,7 @@ Examples:
     .option('--max-learnt-macs <number>', 'learn no more MAC addresses than these; 0: no limit (default: 0)')
     .option('--flood <mode>', `how broadcasts reach the other hosts: ${FLOOD_MODES.join(', ')} (default: replicate)`)
     .option('--group <address>', "the underlay's multicast group (default: 239.x.y.z with the VNI as x.y.z)")
+    .option('--snooping <on|off>', 'send multicast only where a container has joined it, by IGMP and MLD (default: on)')
     .option('--arp-suppression <on|off>', 'answer ARP and ND for known neighbours on the spot (default: on)')
     .option('--port-security <on|off>', 'containers send only from what they were given (default: on)')
     .option('--storm-limit <number>', 'frames a second that a container may flood; 0: no limit (default: 0)')
@@ -120,6 +122,7 @@ Examples:
         learntMacsMax: numberOrText(options.maxLearntMacs),
         flood: options.flood,
         group: options.group,
+        snooping: onOrText(options.snooping),
         arpSuppression: onOrText(options.arpSuppression),
         portSecurity: onOrText(options.portSecurity),
         stormLimit: numberOrText(options.stormLimit),
@@ -261,6 +264,7 @@ function networkText(network: NetworkDetail): string {
     ['mtu', network.mtuBytes === 0 ? 'from the underlay of each host' : `${network.mtuBytes} bytes`],
     ['flood', network.group === undefined ? network.flood : `${network.flood}, group ${network.group}`],
     ['learning', learningText(network)],
+    ['snooping', network.snooping ? undefined : 'off'],
     ['arp suppression', onOff(network.arpSuppression)],
     ['port security', onOff(network.portSecurity)],
     ['storm limit', network.stormLimit === 0 ? undefined : `${network.stormLimit} frames a second`],

@@ -41,6 +41,7 @@ export interface ConfigValues {
   workerNice?: number;
   multicastTtl?: number;
   multicastFrom?: number;
+  queryInterval?: number;
   outerTos?: OuterHeader['tos'];
   outerTtl?: number;
   outerDf?: DfPolicy;
@@ -98,6 +99,8 @@ export const WORKER_NICE_DEFAULT = 0;
 export const MULTICAST_HOPS_DEFAULT = 1;
 /** Below, copies cost hardly more than one datagram, and nothing can be wrong with them. */
 export const MULTICAST_FROM_DEFAULT = 3;
+/** RFC 3376 section 8.2. */
+export const QUERY_INTERVAL_SECONDS_DEFAULT = 125;
 const SPIN_MICROSECONDS_MAX = 1000;
 
 /** Consul's least TTL is 10 s, and a session lives for two of them after its last renewal. */
@@ -328,6 +331,12 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
     'hosts',
     `other hosts of a network from which on --flood auto may use multicast, 1 to 4094 (default: ${MULTICAST_FROM_DEFAULT})`,
     wholeNumber(1, 4094, 'must be a whole number from 1 to 4094'),
+  ),
+  option(
+    'queryInterval',
+    'seconds',
+    `how often containers are asked for their multicast memberships, 2 to 3600 (default: ${QUERY_INTERVAL_SECONDS_DEFAULT})`,
+    wholeNumber(2, 3600, 'must be a whole number of seconds from 2 to 3600'),
   ),
   option(
     'outerTos',

@@ -17,6 +17,7 @@ import {
   type ConfigValues,
   MULTICAST_FROM_DEFAULT,
   MULTICAST_HOPS_DEFAULT,
+  QUERY_INTERVAL_SECONDS_DEFAULT,
   SESSION_TTL_SECONDS,
   SPIN_MICROSECONDS_DEFAULT,
   WORKER_NICE_DEFAULT,
@@ -61,6 +62,7 @@ export interface DaemonConfig {
   readonly workerNice: number;
   readonly multicastHops: number;
   readonly multicastFrom: number;
+  readonly queryIntervalSeconds: number;
   readonly offloads: OffloadSwitches;
   readonly outer: OuterHeader;
   /** Whether names are served on the networks' gateways. */
@@ -248,6 +250,7 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
     sourcePorts,
     spinMicroseconds: values.spinUs ?? SPIN_MICROSECONDS_DEFAULT,
     workerNice: values.workerNice ?? WORKER_NICE_DEFAULT,
+    queryIntervalSeconds: values.queryInterval ?? QUERY_INTERVAL_SECONDS_DEFAULT,
     multicastFrom: values.multicastFrom ?? MULTICAST_FROM_DEFAULT,
     multicastHops: values.multicastTtl ?? MULTICAST_HOPS_DEFAULT,
     offloads: {

@@ -1,5 +1,5 @@
 /** The FDB as people and the API see it. Main thread; a reading, entry by entry. */
-import { KIND_DYNAMIC, KIND_LOCAL, KIND_RULE, KIND_STATIC } from '../shared/fdb.js';
+import { KIND_DYNAMIC, KIND_LOCAL, KIND_STATIC } from '../shared/fdb.js';
 import type { FdbWriter } from '../shared/writers/fdb-writer.js';
 import { formatMac, macKeyHigh, macKeyLow, parseMac } from '../wire/mac.js';
 import { writeMacKey } from '../wire/mac-key.js';
@@ -23,7 +23,7 @@ export function listFdb({ fdb, networkOf, vtepOf, clockSeconds }: FdbSources, vn
   const entries: FdbEntry[] = [];
   fdb.forEach((keyLow, keyHigh, kind, vtepIndex, seconds) => {
     const network = networkOf(keyHigh & 0xffff);
-    if (network === undefined || kind === KIND_RULE || (vni !== undefined && network.vni !== vni)) return;
+    if (network === undefined || kind > KIND_DYNAMIC || (vni !== undefined && network.vni !== vni)) return;
     const vtep = kind === KIND_LOCAL ? undefined : vtepOf(vtepIndex);
     entries.push({
       vni: network.vni,

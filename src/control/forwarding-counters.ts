@@ -2,6 +2,7 @@
 import {
   Counters,
   DROP_COUNTERS_START,
+  EVENTS_LOST,
   NETWORK_COUNTERS,
   TRAFFIC_COUNTERS,
   VTEP_COUNTER_NAMES,
@@ -41,6 +42,10 @@ export class CounterReader {
     const named = traffic(row);
     for (const [name, count] of Object.entries(drops(row))) if (count > 0) named[`drop_${name}`] = count;
     return named;
+  }
+
+  eventsLost(networkIndex: number): number {
+    return this.#cell(networkIndex * NETWORK_COUNTERS + EVENTS_LOST);
   }
 
   vtep(index: number): Named {

@@ -29,6 +29,8 @@ export interface ForwardingOptions {
   readonly multicastHops: number;
   /** Other hosts from which on a network that chooses by itself floods by multicast. */
   readonly multicastFrom: number;
+  /** How often this host asks its containers for their multicast memberships. */
+  readonly queryIntervalSeconds: number;
 }
 
 export function ipsOf({ address, otherAddress }: VtepAddress): string[] {

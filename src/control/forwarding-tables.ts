@@ -12,11 +12,13 @@ import { EpochWriter } from '../shared/writers/epoch-writer.js';
 import { FdbWriter } from '../shared/writers/fdb-writer.js';
 import { type NetworkRow, NetworkWriter } from '../shared/writers/network-writer.js';
 import { VtepWriter } from '../shared/writers/vtep-writer.js';
+import { writeTap } from '../sys/tap.js';
 import { type Groups, groupsOf, writeGroups, writeRules } from './container-groups.js';
 import { VtepError } from './errors.js';
 import { FdbLearning } from './fdb-learning.js';
 import { listFdb, macKey, macText } from './fdb-listing.js';
 import { FdbSweeper } from './fdb-sweeper.js';
+import { Floods } from './floods.js';
 import type {
   FdbEntry,
   Forwarding,
@@ -35,7 +37,6 @@ import { closeOffloads, noteRefusals, type Offloads, probeOffloads } from './off
 import { allowedOffloads, explainOffloads, OUTER_HEADER_DEFAULT, workerOuterHeader } from './outer-header.js';
 import { Supervisor } from './supervisor.js';
 import { TapQueues } from './tap-queues.js';
-import { UnderlayMulticast } from './underlay-multicast.js';
 import { familyOf, type VtepIps } from './vtep-address.js';
 import { VtepRegistrar } from './vtep-registrar.js';
 import { makeWarmUpTables } from './warm-up-tables.js';
@@ -97,7 +98,7 @@ class ForwardingTables implements Forwarding {
   readonly #networkWriter: NetworkWriter;
   readonly #epoch: EpochWriter;
   readonly #vteps: VtepRegistrar;
-  readonly #multicast: UnderlayMulticast;
+  readonly #floods: Floods;
   readonly #supervisor: Supervisor;
   readonly #learning: FdbLearning;
   readonly #clock: NodeJS.Timeout;
@@ -126,7 +127,7 @@ class ForwardingTables implements Forwarding {
       () => this.#settle(),
       (index) => this.#counters.useVtep(index),
     );
-    this.#multicast = new UnderlayMulticast({
+    this.#floods = new Floods({
       ...{ workers, vteps: this.#vteps, networks: this.#networkWriter, logger: options.logger },
       ...{
         interfaceName: options.underlayInterface,
@@ -138,17 +139,23 @@ class ForwardingTables implements Forwarding {
         families: ipsOf(options.listen).map(familyOf),
         gro: offloads.worker.underlayGro,
         settle: () => this.#epoch.quiesce(),
+        fdb: this.#fdb,
+        queryIntervalSeconds: options.queryIntervalSeconds,
+        eventsLost: (index: number) => this.#counters.eventsLost(index),
       },
     });
     const startedAt = performance.now();
-    this.#clock = setInterval(() => this.#epoch.setClock(Math.floor((performance.now() - startedAt) / 1000)), CLOCK_MS);
+    this.#clock = setInterval(() => {
+      this.#epoch.setClock(Math.floor((performance.now() - startedAt) / 1000));
+      this.#floods.tick();
+    }, CLOCK_MS);
     this.#clock.unref();
     const rings = tables.events.map((buffer) => new EventRing(buffer));
     this.#learning = new FdbLearning(rings, {
       ...{ learnt: this.#learnt.bind(this), conflict: this.#conflict.bind(this), age: this.#age.bind(this) },
       doubt: (index, macLow, macHigh16, vtepIndex) =>
         this.#neighbours.doubt(this.#byIndex[index], macText(macLow, macHigh16), this.#vteps.get(vtepIndex)?.address),
-      heard: this.#multicast.heard.bind(this.#multicast),
+      heard: this.#floods.heard.bind(this.#floods),
     });
     this.#supervisor = new Supervisor(this.#epoch, () => this.#learning.drain(), options.logger);
     // Row SELF_VTEP is this host, the first of all: datagrams from its own address are known and dropped.
@@ -208,7 +215,7 @@ class ForwardingTables implements Forwarding {
     this.setLocal(network.vni, []);
     writeRules(this.#fdb, index, network.allowedGroups ?? []);
     this.#counters.use(index);
-    this.#multicast.open(index, network);
+    this.#floods.open(index, network, (frame) => writeTap(open.taps.fds[0] as number, frame));
     this.#networkWriter.publish(index, rowOf(network, taps));
     taps.watch(index);
   }
@@ -243,7 +250,7 @@ class ForwardingTables implements Forwarding {
     this.#byIndex[open.index] = undefined;
     await this.#neighbours.removeNetwork(open);
     await this.#sweeper.removeNetwork(open.index);
-    this.#multicast.close(open.index);
+    this.#floods.close(open.index);
     for (const vtepIndex of open.uses.keys()) this.#networkWriter.removeMember(open.index, vtepIndex);
     await this.#settle();
     open.taps.close();
@@ -279,7 +286,7 @@ class ForwardingTables implements Forwarding {
     open.sources.set(source, vtepIndex);
     open.uses.set(vtepIndex, (open.uses.get(vtepIndex) ?? 0) + 1);
     this.#networkWriter.addMember(open.index, vtepIndex);
-    this.#multicast.setMember(open.index, source, vtepIndex);
+    this.#floods.setMember(open.index, source, vtepIndex);
     // Each entry goes from the old VTEP to the new in one write; only then is the old one no member.
     open.claims.replace(source, vtepIndex, macs);
     this.#neighbours.reaffirm(open, source);
@@ -291,7 +298,7 @@ class ForwardingTables implements Forwarding {
     const before = open?.sources.get(source);
     if (open === undefined || before === undefined) return;
     open.sources.delete(source);
-    this.#multicast.removeMember(open.index, source);
+    this.#floods.removeMember(open.index, source);
     open.claims.replace(source, before, []);
     this.#dropVtepUse(open, before);
   }
@@ -344,11 +351,11 @@ class ForwardingTables implements Forwarding {
     moveWorkerDescriptors(this.#workers, moved, socketOptions(this.#options, this.#offloads));
     this.#listen = listen;
     this.#vteps.moveSelf({ ip, otherIp });
-    this.#multicast.renew();
+    this.#floods.renew();
   }
 
   renewUnderlay(): void {
-    this.#multicast.renew();
+    this.#floods.renew();
   }
 
   #learnt(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void {
@@ -396,11 +403,11 @@ class ForwardingTables implements Forwarding {
     const { totals, drops } = this.#counters.totals();
     const frames = {
       totals: { ...totals, mac_conflicts: this.#macConflicts },
-      drops: { ...drops, [OVERFLOW.name]: overflowCounts(this.#workers) + this.#multicast.overflows() },
+      drops: { ...drops, [OVERFLOW.name]: overflowCounts(this.#workers) + this.#floods.overflows() },
       networks: [...this.#byVni.values()].map(({ index, network, limit }) => ({
         vni: network.vni,
         network: network.name,
-        flood: this.#multicast.status(index),
+        flood: this.#floods.status(index),
         counters: { ...this.#counters.network(index), macs_not_learnt: limit.refused },
       })),
       vteps: [...this.#vteps.rows()]
@@ -430,7 +437,7 @@ class ForwardingTables implements Forwarding {
     await this.#sweeper.idle;
     for (const open of this.#byVni.values()) open.taps.close();
     this.#byVni.clear();
-    await this.#multicast.end();
+    await this.#floods.end();
     closeWorkerDescriptors(this.#workers);
     closeOffloads(this.#offloads);
   }

@@ -23,6 +23,8 @@ export interface ForwardingNetwork {
   readonly flood?: (typeof FLOOD_MODES)[number];
   /** The underlay's multicast group. @default by the VNI (networks/multicast-group.ts) */
   readonly group?: string | undefined;
+  /** IGMP and MLD snooping. @default true */
+  readonly snooping?: boolean;
   /** Answer ARP requests and neighbour solicitations for known neighbours. @default false */
   readonly suppression?: boolean;
   /** Addresses that each host has on its own bridge: requests for them stay on their host. @default none */

@@ -73,7 +73,7 @@ export class UnderlayMulticast {
     const { vteps, hostsMin } = options;
     this.#prober = new GroupProber({
       ...{ hostsMin, logger },
-      send: (vtepIndex, datagram) => this.#send(vtepIndex, datagram),
+      send: (vtepIndex, datagram) => this.send(vtepIndex, datagram),
       nameOf: (vtepIndex) => vteps.get(vtepIndex)?.address ?? 'a VTEP that has left',
       onChange: (index, isMulticast) => {
         const network = this.#networks.get(index);
@@ -178,7 +178,7 @@ export class UnderlayMulticast {
   }
 
   /** By a sending socket of the data plane: the same way, and the same source ports, as the networks' own datagrams. */
-  #send(vtepIndex: number, datagram: Uint8Array): void {
+  send(vtepIndex: number, datagram: Uint8Array): void {
     const to = this.#options.vteps.get(vtepIndex);
     if (to === undefined) return;
     const address = parseIp(to.address);

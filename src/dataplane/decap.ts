@@ -46,6 +46,7 @@ import { tellGroupProbe } from './group-probes.js';
 import { LEARN_ACCEPT, learn } from './learn.js';
 import { noteNeighbour } from './neighbour-doubt.js';
 import { hasEcnMark, takeEcnMark } from './outer-header.js';
+import { snoop } from './snooping.js';
 import { isWholeSuperframe } from './tap-header.js';
 import { deliver, flushAggregate } from './tap-tx.js';
 
@@ -118,6 +119,7 @@ export function decapsulateMessage(
     ) {
       // Each of them: announcements of several addresses come as a train.
       if ((macEndAndType & 0xffff) !== ETHERTYPE_IPV4) noteNeighbour(context, network, frame, frameBytes, vtep);
+      if (((context.arena.bytes[frame] as number) & 1) !== 0) snoop(context, network, vtep, frame, frameBytes);
       if (isMarked && !takeEcnMark(context, network, frame, frameBytes)) {
         refuse(context, vtep, network, DROP_ECN);
       } else if (udpSegmentBytes === 0) {

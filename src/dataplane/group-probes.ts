@@ -1,11 +1,11 @@
 /**
- * Step 2a of decapsulation: a probe of the network's multicast group, or an answer to one, from a member of the network. It
- * goes to the main thread. @hot
+ * Step 2a of decapsulation: a probe of the network's multicast group, an answer to one, or word of a VTEP that asks its
+ * containers for memberships; from a member of the network. It goes to the main thread. @hot
  */
 import { EVENTS_LOST } from '../shared/counters.js';
-import { EVENT_GROUP_ANSWER, EVENT_GROUP_PROBE } from '../shared/event-ring.js';
+import { EVENT_GROUP_ANSWER, EVENT_GROUP_PROBE, EVENT_GROUP_QUERIED } from '../shared/event-ring.js';
 import { NO_NETWORK } from '../shared/layout.js';
-import { GROUP_PROBE, readNonceHigh, readNonceLow } from '../wire/group-probe.js';
+import { GROUP_ANSWER, GROUP_PROBE, readNonceHigh, readNonceLow } from '../wire/group-probe.js';
 import type { WorkerContext } from './context.js';
 
 /** @returns NO_NETWORK: there is no frame in it */
@@ -17,7 +17,9 @@ export function tellGroupProbe(
   vtep: number,
 ): number {
   const bytes = context.arena.bytes;
-  const event = type === GROUP_PROBE ? EVENT_GROUP_PROBE : EVENT_GROUP_ANSWER;
+  let event = EVENT_GROUP_QUERIED;
+  if (type === GROUP_PROBE) event = EVENT_GROUP_PROBE;
+  else if (type === GROUP_ANSWER) event = EVENT_GROUP_ANSWER;
   const nonceHigh = readNonceHigh(bytes, datagramOffset);
   const nonceLow = readNonceLow(bytes, datagramOffset);
   if (!context.events.push(event, network, nonceHigh, nonceLow, vtep)) context.counters.add(network, EVENTS_LOST, 1);

@@ -47,7 +47,7 @@ export function learn(
   return LEARN_ACCEPT;
 }
 
-/** Once a second at most for the same. */
+/** Tells the main thread, unless it was told the same within this second. */
 export function report(
   context: WorkerContext,
   type: number,
@@ -59,7 +59,7 @@ export function report(
   const reported = context.reported;
   const keyHigh = fdbKeyHigh(macHigh16, networkIndex);
   const cell = ((Math.imul(macLow ^ keyHigh, 0x9e3779b1) >>> 22) & (REPORTED_CELLS - 1)) << 2;
-  const what = (vtepIndex << 3) | type;
+  const what = (vtepIndex << 4) | type;
   if (
     reported[cell] === macLow &&
     reported[cell + 1] === keyHigh &&

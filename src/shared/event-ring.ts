@@ -27,6 +27,15 @@ export const EVENT_GROUP_PROBE = 3;
 export const EVENT_GROUP_ANSWER = 4;
 /** An address that is registered with this MAC is used with another, by whoever sends from the VTEP. */
 export const EVENT_NEIGHBOUR_DOUBT = 5;
+/** A VTEP has asked its containers for memberships; words 2 and 3: how often it does, and within which time they answer. */
+export const EVENT_GROUP_QUERIED = 6;
+/** A container behind the VTEP (SELF_VTEP: of this host) wants the group of the MAC, or no longer; words 2 and 3 are the MAC. */
+export const EVENT_MEMBER_JOINED = 7;
+/** The same, and others that want it as well may be silent (IGMPv1, IGMPv2, MLDv1). */
+export const EVENT_MEMBER_JOINED_ALONE = 8;
+export const EVENT_MEMBER_LEFT = 9;
+/** Behind the VTEP is a multicast router: it asks for memberships. */
+export const EVENT_ROUTER = 10;
 
 const RECORD_MASK = EVENTS_MAX - 1;
 

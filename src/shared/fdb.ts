@@ -49,6 +49,8 @@ export const KIND_STATIC = 2;
 export const KIND_DYNAMIC = 3;
 /** No MAC: a pair of groups that may talk (group-rules.ts). */
 export const KIND_RULE = 4;
+/** A multicast MAC: its 16 bits are the row of the flood list whose bits are the VTEPs that get it (network-writer.ts). */
+export const KIND_GROUP = 5;
 export const FDB_MISS = 0;
 
 /** Some microseconds at most: longer than a change takes, shorter than it would matter to a burst. */

@@ -6,7 +6,7 @@
  * Documentation/networking/tuntap.rst, include/uapi/linux/if_tun.h. Names, queues, header size and offloads are per fd.
  */
 import { lastErrno, SystemCallError } from './errno.js';
-import { close, ioctl, open } from './libc.js';
+import { close, ioctl, open, write } from './libc.js';
 import { addressOf, pin } from './memory.js';
 
 const O_RDWR = 2;
@@ -118,4 +118,11 @@ function check(syscall: string, result: number, name?: string): void {
 /** The interface stays, without carrier, until it is deleted or opened again. */
 export function closeTap(fd: number): void {
   close(fd);
+}
+
+/** Writes one frame without offloads, beside whatever else is written to the TAP. One that has no room is lost. */
+export function writeTap(fd: number, frame: Uint8Array): void {
+  const message = new Uint8Array(VNET_HDR_BYTES + frame.length);
+  message.set(frame, VNET_HDR_BYTES);
+  write(fd, addressOf(message), message.length);
 }

@@ -1,8 +1,14 @@
 /** Floods by the network's multicast group, and the probes of it: who is heard, and that no container gets one. On loopback. */
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { FLOOD_COPIES, FLOODED_FRAMES, MULTICAST_FRAMES } from '../../src/shared/counters.js';
-import { EVENT_GROUP_ANSWER, EVENT_GROUP_PROBE } from '../../src/shared/event-ring.js';
-import { emitGroupProbe, GROUP_ANSWER, GROUP_PROBE, GROUP_PROBE_BYTES } from '../../src/wire/group-probe.js';
+import { EVENT_GROUP_ANSWER, EVENT_GROUP_PROBE, EVENT_GROUP_QUERIED } from '../../src/shared/event-ring.js';
+import {
+  emitGroupProbe,
+  GROUP_ANSWER,
+  GROUP_PROBE,
+  GROUP_PROBE_BYTES,
+  GROUP_QUERIED,
+} from '../../src/wire/group-probe.js';
 import { frame, Harness, tapMessage, VNI, vxlanDatagram } from './harness.js';
 
 const PORT = 24_797;
@@ -50,6 +56,7 @@ it('sends one copy to the group and none to the members, for as long as the word
 it.each([
   [GROUP_PROBE, EVENT_GROUP_PROBE],
   [GROUP_ANSWER, EVENT_GROUP_ANSWER],
+  [GROUP_QUERIED, EVENT_GROUP_QUERIED],
 ])('tells of a probe or an answer of a member, and gives it to no container', (type, event) => {
   const peer = harness.addPeer(2);
   harness.fromPeer(peer, probe(type));
@@ -62,7 +69,7 @@ it.each([
   ['vtep_not_member', () => harness.fromPeer(harness.addPeer(2, false), probe(GROUP_PROBE))],
   ['source_self', () => harness.fromSelf(probe(GROUP_PROBE))],
   ['vni_not_found', () => harness.fromPeer(harness.addPeer(2), probe(GROUP_PROBE, VNI + 1))],
-  ['reserved_bits', () => harness.fromPeer(harness.addPeer(2), probe(3))],
+  ['reserved_bits', () => harness.fromPeer(harness.addPeer(2), probe(4))],
   ['reserved_bits', () => harness.fromPeer(harness.addPeer(2), probe(GROUP_PROBE).slice(0, 20))],
 ])('drops and counts, and tells nobody: %s', (cause, act) => {
   act();

@@ -6,6 +6,7 @@ import {
   GROUP_ANSWER,
   GROUP_PROBE,
   GROUP_PROBE_BYTES,
+  GROUP_QUERIED,
   groupProbeType,
   readNonceHigh,
   readNonceLow,
@@ -15,7 +16,7 @@ import { guarded } from './guarded.js';
 
 const OFFSET = 3;
 const i32 = fc.integer({ min: -0x80000000, max: 0x7fffffff });
-const type = fc.constantFrom(GROUP_PROBE, GROUP_ANSWER);
+const type = fc.constantFrom(GROUP_PROBE, GROUP_ANSWER, GROUP_QUERIED);
 const vni = fc.integer({ min: 1, max: 0xffffff });
 
 function emitted(...args: [type: number, vni: number, high: number, low: number]): Uint8Array {
@@ -42,7 +43,8 @@ it('is nothing else: not with another bit of what is fixed, not shorter or longe
     fc.property(type, vni, fc.constantFrom(...fixed), fc.integer({ min: 1, max: 255 }), (kind, number, at, bits) => {
       const bytes = emitted(kind, number, 1, 2);
       bytes[OFFSET + at] = (bytes[OFFSET + at] as number) ^ bits;
-      const isOtherKind = at === 12 && (bytes[OFFSET + at] === GROUP_PROBE || bytes[OFFSET + at] === GROUP_ANSWER);
+      const isOtherKind =
+        at === 12 && [GROUP_PROBE, GROUP_ANSWER, GROUP_QUERIED].includes(bytes[OFFSET + at] as number);
       fc.pre(!isOtherKind);
       expect(groupProbeType(bytes, OFFSET, GROUP_PROBE_BYTES)).toBe(0);
     }),

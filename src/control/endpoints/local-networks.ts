@@ -144,6 +144,7 @@ export class LocalNetworks {
       learning: network.learning,
       flood: network.flood,
       group: network.group,
+      snooping: network.snooping,
       suppression: network.arpSuppression,
       gateways: bridgeAddresses(network),
       learntMacsMax: network.learntMacsMax,

@@ -6,6 +6,7 @@
  * |---|---|---|
  * | flood | --flood | how broadcast, unknown and multicast frames (BUM) reach the other VTEPs |
  * | group | --group | the underlay's multicast group; without, 239.0.0.0/8 with the VNI as its low 24 bits |
+ * | snooping | --snooping | multicast goes only to VTEPs that have a member behind them (IGMP, MLD) |
  * | learning | --no-learning | source MACs of the tunnel are learnt |
  * | learntMacsMax | --max-learnt-macs | how many; 0: as many as the FDB holds |
  * | arpSuppression | --arp-suppression | known neighbours are answered on the host of the one who asks |
@@ -53,6 +54,7 @@ function oneOf<T extends readonly [string, ...string[]]>(choices: T) {
 const shape = {
   flood: oneOf(FLOOD_MODES),
   group: z.string(GROUP_RULE).refine(isMulticastGroup, GROUP_RULE),
+  snooping: z.boolean(YES_NO_RULE),
   learning: z.boolean(YES_NO_RULE),
   learntMacsMax: count(LEARNT_MACS_MAX),
   arpSuppression: z.boolean(YES_NO_RULE),
@@ -70,6 +72,7 @@ const shape = {
 export const askedSettings = {
   flood: shape.flood.optional(),
   group: shape.group.optional(),
+  snooping: shape.snooping.optional(),
   learning: shape.learning.optional(),
   learntMacsMax: shape.learntMacsMax.optional(),
   arpSuppression: shape.arpSuppression.optional(),
@@ -84,6 +87,7 @@ export const askedSettings = {
 export const storedSettings = {
   flood: shape.flood,
   group: shape.group.optional(),
+  snooping: shape.snooping.default(true),
   learning: shape.learning,
   learntMacsMax: shape.learntMacsMax.default(0),
   arpSuppression: shape.arpSuppression.default(true),

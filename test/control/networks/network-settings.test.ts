@@ -7,6 +7,7 @@ describe('settingsOf', () => {
   it('gives what is left out its default, and keeps the rest', () => {
     expect(settingsOf({})).toEqual({
       flood: 'replicate',
+      snooping: true,
       learning: true,
       learntMacsMax: 0,
       arpSuppression: true,

@@ -35,7 +35,16 @@ const endpoints = {
 
 /** Fields that values of before did not have. */
 const DEFAULTED = new Set([
-  ...['internal', 'learntMacsMax', 'arpSuppression', 'portSecurity', 'stormLimit', 'groupPolicy', 'reservedBits'],
+  ...[
+    'internal',
+    'learntMacsMax',
+    'arpSuppression',
+    'portSecurity',
+    'stormLimit',
+    'groupPolicy',
+    'reservedBits',
+    'snooping',
+  ],
 ]);
 
 const VALUES = [
