@@ -94,6 +94,8 @@ export class WorkerContext {
   /** How often in this second somebody was told that a packet is too big (too-big.ts). */
   tooBigSeconds = 0;
   tooBigCount = 0;
+  /** What the kernel's latest EMSGSIZE was about. */
+  isTooBigForPath = false;
 
   // Decapsulation: the outer TOS of the message at hand, and what is being coalesced.
   rxTos = 0;

@@ -41,7 +41,8 @@ export function refuseTooBig(context: WorkerContext, message: number, iovec: num
     const isIpv6 = sockaddrBytes === VTEP_SOCKADDR_IN6_BYTES;
     const outerBytes = (isIpv6 ? IPV6_HEADER_BYTES : IPV4_HEADER_BYTES_MIN) + UDP_HEADER_BYTES;
     const room = pathMtu(context.vtepAddress(vtep), sockaddrBytes, isIpv6) - outerBytes - VXLAN_HEADER_BYTES;
-    if (room <= 0 || datagramBytes - VXLAN_HEADER_BYTES <= room) return false;
+    context.isTooBigForPath = room > 0 && datagramBytes - VXLAN_HEADER_BYTES > room;
+    if (!context.isTooBigForPath) return false;
     const arena = context.arena;
     const frame = (((arena.words[iovec] as number) - arena.baseLow) | 0) + VXLAN_HEADER_BYTES;
     const held = (arena.words[iovec + IOV_LEN_WORD] as number) - VXLAN_HEADER_BYTES;
@@ -49,6 +50,9 @@ export function refuseTooBig(context: WorkerContext, message: number, iovec: num
     if (answerBytes !== NOT_ANSWERED && writeAnswer(context, networkIndex, answerBytes)) {
       context.counters.add(networkIndex, TOO_BIG_ANSWERED, 1);
     }
+  } else if (!context.isTooBigForPath) {
+    // Not asked any more in this second: what it was the last time, it is.
+    return false;
   }
   context.counters.drop(networkIndex, DROP_TOO_BIG);
   context.counters.addVtep(vtep, VTEP_TX_ERRORS, 1);

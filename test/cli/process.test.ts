@@ -76,7 +76,8 @@ describe('vtepd ends early, with one line', () => {
   });
 
   it('an address that no interface holds', async () => {
-    expect(await ends(1, [], [...least(), '--advertise', '192.0.2.77'])).toContain('advertise "192.0.2.77"');
+    const argv = least().map((text) => (text === '127.0.0.1' ? '192.0.2.77' : text));
+    expect(await ends(1, [], argv)).toContain('advertise "192.0.2.77"');
   });
 
   it('a state directory that can not be', async () => {

@@ -13,8 +13,8 @@ import { Rig, type Side } from './rig.js';
 import { NETWORKS, type Network, STRANGER } from './world.js';
 
 vi.mock('../../src/sys/libc.js', async (importOriginal) => {
-  const { read, recvmmsg, sendmmsg, writev } = await import('./stand-in.js');
-  return { ...(await importOriginal<typeof Libc>()), read, recvmmsg, sendmmsg, writev };
+  const { connect, read, recvmmsg, sendmmsg, writev } = await import('./stand-in.js');
+  return { ...(await importOriginal<typeof Libc>()), connect, read, recvmmsg, sendmmsg, writev };
 });
 
 const SEED = 4789;

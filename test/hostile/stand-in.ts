@@ -2,9 +2,10 @@
  * Stands in the place of src/sys/libc.js (redirect.mjs, or vi.mock in the short form): the four calls that carry frames go
  * to a kernel of the test's own, all others to the real one. Test support.
  *
- * A call that is to fail answers minus its errno.
+ * A call that is to fail answers minus its errno. No VTEP has a route: what the machine's own routes are must not matter.
  */
 import koffi from 'koffi';
+import { errnoNumber } from '../../src/sys/errno.js';
 
 export interface StandInKernel {
   read(fd: number, address: number, bytes: number): number;
@@ -37,3 +38,5 @@ export const sendmmsg = (fd: number, headers: number, count: number, _flags: num
   answer(present().sendmmsg(fd, headers, count));
 export const recvmmsg = (fd: number, headers: number, count: number, _flags: number, _timeout: number): number =>
   answer(present().recvmmsg(fd, headers, count));
+/** sys/path-mtu.ts asks by it. */
+export const connect = (): number => answer(-errnoNumber('ENETUNREACH'));
