@@ -2,7 +2,7 @@
  * Step 2a of decapsulation: a probe of the network's multicast group, an answer to one, or word of a VTEP that asks its
  * containers for memberships; from a member of the network. It goes to the main thread. @hot
  */
-import { EVENTS_LOST } from '../shared/counters.js';
+import { EVENTS_LOST, GROUP_MESSAGES } from '../shared/counters.js';
 import { EVENT_GROUP_ANSWER, EVENT_GROUP_PROBE, EVENT_GROUP_QUERIED } from '../shared/event-ring.js';
 import { NO_NETWORK } from '../shared/layout.js';
 import { GROUP_ANSWER, GROUP_PROBE, readNonceHigh, readNonceLow } from '../wire/group-probe.js';
@@ -17,6 +17,7 @@ export function tellGroupProbe(
   vtep: number,
 ): number {
   const bytes = context.arena.bytes;
+  context.counters.add(network, GROUP_MESSAGES, 1);
   let event = EVENT_GROUP_QUERIED;
   if (type === GROUP_PROBE) event = EVENT_GROUP_PROBE;
   else if (type === GROUP_ANSWER) event = EVENT_GROUP_ANSWER;

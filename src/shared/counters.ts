@@ -48,6 +48,8 @@ export const FLOOD_COPIES_SAVED = 18;
 export const ECN_MARKED = 19;
 /** ICMP messages to containers: fragmentation needed, packet too big. */
 export const TOO_BIG_ANSWERED = 20;
+/** Datagrams by which vtepds speak of multicast: no frame is in them. */
+export const GROUP_MESSAGES = 21;
 
 /** Names of the traffic counters, by index. */
 export const TRAFFIC_COUNTERS = [
@@ -72,6 +74,7 @@ export const TRAFFIC_COUNTERS = [
   'flood_copies_saved',
   'ecn_marked',
   'too_big_answered',
+  'group_messages',
 ] as const;
 
 export const VTEP_TX_DATAGRAMS = 0;

@@ -78,8 +78,15 @@ afterAll(async () => {
   await pair?.cleanup();
 });
 
+/** wire/group-probe.ts: what vtepds tell each other of multicast has the O bit too, and never a frame in it. */
+const OAM = { flags: '0x0900', udpBytes: '32' };
+
 it('puts the I flag, the VNI and port 4789 on every datagram, and nothing else on the wire to that port', async () => {
-  const rows = await decode('vxlan', 'vxlan.flags', 'vxlan.vni', 'udp.dstport', 'ip.src', 'ip.dst', 'vxlan.gbp');
+  const all = await decode('vxlan', 'vxlan.flags', 'vxlan.vni', 'udp.dstport', 'ip.src', 'ip.dst', 'udp.length');
+  const rows = all.filter(([flags]) => flags?.[0] !== OAM.flags);
+  const told = all.filter(([flags]) => flags?.[0] === OAM.flags);
+  expect(told.map(([, , , , , bytes]) => bytes?.[0])).toEqual(told.map(() => OAM.udpBytes));
+  expect(told.length).toBeLessThan(20);
   expect(rows.length).toBeGreaterThan(200);
   for (const [flags, vni, ports, from, to] of rows) {
     expect([flags, vni, ports?.[0]]).toEqual([['0x0800'], [String(VNI)], '4789']);

@@ -2,7 +2,7 @@
  * The law of conservation, over counters alone. A frame is what is on the wire: a superframe from a TAP counts as the
  * frames that it is split into, and as one if it is refused before; a superframe into a TAP counts as its segments.
  *
- *     from the underlay   datagrams received  =  decap_frames + every drop of decapsulation
+ *     from the underlay   datagrams received  =  decap_frames + group_messages + every drop of decapsulation
  *     from a TAP          frames received     =  encap_frames + drops before the look-up (UNSENT)
  *     between             encap_frames        =  drops on the way (NOWHERE) + requests suppressed + flooded_frames + unicast
  *     to the underlay     unicast + flood_copies  =  tx_datagrams of all VTEPs + underlay_busy + underlay_error
@@ -38,7 +38,7 @@ export function wrongInCounters({ traffic, drops, txDatagrams }: Totals, receive
   const sum = (names: readonly string[]) => names.reduce((total, name) => total + (drops[name] ?? 0), 0);
   const of = (name: string) => traffic[name] ?? 0;
   const decapDrops = DROP_CAUSES.filter(({ direction, name }) => direction === 'decap' && !OUTSIDE.includes(name));
-  const arrived = of('decap_frames') + sum(decapDrops.map(({ name }) => name));
+  const arrived = of('decap_frames') + of('group_messages') + sum(decapDrops.map(({ name }) => name));
   if (arrived !== received.datagrams)
     return `${received.datagrams} datagrams received, ${arrived} delivered or dropped`;
   const taken = of('encap_frames') + sum(UNSENT);
