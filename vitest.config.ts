@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
 /**
- * Most files wait more than they work (for a TTL, an election, a process), so three run at a time. Those that measure
+ * Most files wait more than they work (for a TTL, an election, a process), so four run at a time. Those that measure
  * something of the machine, or load it, run alone and after the others.
  */
 const ALONE = [
@@ -15,7 +15,6 @@ const ALONE = [
   'test/e2e/soak.test.ts',
   'test/e2e/workers.test.ts',
   'test/hostile/flood.test.ts',
-  'test/interop/**/*.test.ts',
   'test/shared/fdb-race.test.ts',
 ];
 
@@ -26,7 +25,7 @@ export default defineConfig({
     projects: [
       {
         test: {
-          ...{ name: 'side by side', include: ['test/**/*.test.ts'], exclude: ALONE, maxWorkers: 3, ...limits },
+          ...{ name: 'side by side', include: ['test/**/*.test.ts'], exclude: ALONE, maxWorkers: 4, ...limits },
           sequence: { groupOrder: 0 },
         },
       },

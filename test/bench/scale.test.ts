@@ -56,7 +56,7 @@ it('sees every change arrive, and leaves nothing', { timeout: RUN_MS_MAX }, asyn
     expect(count, kind).toBe(1);
     expect(bytes, kind).toEqual(expect.any(Number));
   }
-  expect(report.watchers.map(({ way }: { way: string }) => way)).toHaveLength(4);
+  expect(report.watchers.map(({ way }: { way: string }) => way)).toHaveLength(5);
   for (const { bodyBytes } of report.watchers) expect(bodyBytes).toBeGreaterThan(50 * 20);
   expect(report.attachMs.p50).toBeGreaterThan(0);
   expect(report.memory.full.residentBytes).toBeGreaterThan(0);

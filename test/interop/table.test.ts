@@ -62,7 +62,9 @@ function judge(group: Group, entry: Case | Scenario): void {
   if (evidence.error !== undefined) throw evidence.error;
   if (!('play' in entry)) {
     expect(evidence.arrived).toEqual(evidence.expected);
-    expect(evidence.drops).toEqual(entry.drops ?? {});
+    // What the gateway's own bridge says of its memberships meanwhile is no row's doing.
+    const { gateway_source: _, ...drops } = evidence.drops;
+    expect(drops).toEqual(entry.drops ?? {});
   }
   const { datagrams } = entry;
   entry.rows?.(wire.with(evidence.mark), wire, lab);
