@@ -6,10 +6,8 @@ import { defineConfig } from 'vitest/config';
  */
 const ALONE = [
   'test/alloc/**/*.test.ts',
-  'test/bench/scale.test.ts',
   'test/chaos/**/*.test.ts',
   'test/dataplane/**/*.test.ts',
-  'test/e2e/demo.test.ts',
   'test/e2e/idle.test.ts',
   'test/e2e/live-restore.test.ts',
   'test/e2e/soak.test.ts',

@@ -135,7 +135,8 @@ describe('every byte arrives', () => {
     for (const offload of offloads as { name: string; state: string }[]) {
       expect(offload.state === 'off', offload.name).toBe(options.includes(`--offload-${offload.name}`));
     }
-    for (const [from, ip, ip6] of ENDS()) {
+    // Each end answers what it gets, so one of the two ends of a path exercises both ways.
+    for (const [from, ip, ip6] of ENDS().filter(([from]) => from === 'box-a' || from === 'box-k')) {
       await expectExact(from, PLAN, ip);
       await expectExact(from, PLAN_IPV6, ip6);
     }

@@ -86,15 +86,22 @@ export async function freePorts(count: number): Promise<number[]> {
   return ports;
 }
 
-/** A leader is known before it serves writes: only a write that was taken shows that all is up. */
+/**
+ * A leader is known before it serves writes, and serves writes before it knows itself as a node that can hold sessions: only
+ * both done show that all is up.
+ */
 async function waitForLeader(http: RawHttp, child: ChildProcess): Promise<void> {
   const endMs = performance.now() + START_MS_MAX;
   while (performance.now() < endMs) {
     if (child.exitCode !== null) throw new Error(`it ended with status ${child.exitCode}`);
     try {
-      if ((await http('PUT', 'kv/started', 'yes')).json === true) return;
+      if ((await http('PUT', 'kv/started', 'yes')).json === true) {
+        const { ID } = (await http('PUT', 'session/create', '{}')).json as { ID: string };
+        await http('PUT', `session/destroy/${ID}`);
+        return;
+      }
     } catch {
-      // Not listening yet.
+      // Not listening yet, or no node yet.
     }
     await sleep(100);
   }
