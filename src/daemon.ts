@@ -124,7 +124,7 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
     const onMoved = (ips: VtepIps) => host.moveUnderlay(ips);
     const onReturned = () => host.returnToRegistry();
     const follows = familiesOf(underlay).filter((family) => !config.advertise?.some((ip) => familyOf(ip) === family));
-    const peers = () => forwarding.status().vteps.map(({ address }) => address);
+    const peers = () => forwarding.vteps().map(({ address }) => address);
     const onMtu = (mtuBytes: number) => host.followMtu(mtuBytes);
     const mtu = new UnderlayMtu({ interface: underlay.interface, logger, peers, onMtu });
     return new UnderlayMonitor({ ...underlay, follows, logger, onMoved, onReturned, mtu });

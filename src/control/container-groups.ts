@@ -2,7 +2,7 @@
 import { fdbKeyHigh, fdbKind, fdbVtep, KIND_LOCAL, KIND_RULE } from '../shared/fdb.js';
 import { ruleKeyHigh, ruleKeyLow } from '../shared/group-rules.js';
 import type { FdbWriter } from '../shared/writers/fdb-writer.js';
-import { macKey } from './fdb-listing.js';
+import { macHigh16, macLow32 } from '../wire/mac.js';
 import type { MacClaim } from './mac-claims.js';
 
 /** By MAC, of those that have one. */
@@ -15,8 +15,8 @@ export function groupsOf(claims: readonly MacClaim[]): Groups {
 /** Of MACs that were local already: the others get theirs with their entry. */
 export function writeGroups(fdb: FdbWriter, networkIndex: number, claims: readonly MacClaim[], groups: Groups): void {
   for (const { mac } of claims) {
-    const { low, high16 } = macKey(mac);
-    const keyHigh = fdbKeyHigh(high16, networkIndex);
+    const low = macLow32(mac);
+    const keyHigh = fdbKeyHigh(macHigh16(mac), networkIndex);
     const group = groups.get(mac) ?? 0;
     const value = fdb.get(low, keyHigh);
     if (fdbKind(value) === KIND_LOCAL && fdbVtep(value) !== group) fdb.set(low, keyHigh, KIND_LOCAL, group, 0);

@@ -13,10 +13,11 @@ import { FdbWriter } from '../shared/writers/fdb-writer.js';
 import { type NetworkRow, NetworkWriter } from '../shared/writers/network-writer.js';
 import { VtepWriter } from '../shared/writers/vtep-writer.js';
 import { writeTap } from '../sys/tap.js';
+import { formatMacKey, macHigh16, macLow32 } from '../wire/mac.js';
 import { type Groups, groupsOf, writeGroups, writeRules } from './container-groups.js';
 import { VtepError } from './errors.js';
 import { FdbLearning } from './fdb-learning.js';
-import { listFdb, macKey, macText } from './fdb-listing.js';
+import { listFdb } from './fdb-listing.js';
 import { FdbSweeper } from './fdb-sweeper.js';
 import { Floods } from './floods.js';
 import type {
@@ -128,21 +129,16 @@ class ForwardingTables implements Forwarding {
       (index) => this.#counters.useVtep(index),
     );
     this.#floods = new Floods({
-      ...{ workers, vteps: this.#vteps, networks: this.#networkWriter, logger: options.logger },
-      ...{
-        interfaceName: options.underlayInterface,
-        hops: options.multicastHops,
-        hostsMin: options.multicastFrom,
-        port: options.listen.port,
-      },
-      ...{
-        families: ipsOf(options.listen).map(familyOf),
-        gro: offloads.worker.underlayGro,
-        settle: () => this.#epoch.quiesce(),
-        fdb: this.#fdb,
-        queryIntervalSeconds: options.queryIntervalSeconds,
-        eventsLost: (index: number) => this.#counters.eventsLost(index),
-      },
+      ...{ workers, vteps: this.#vteps, networks: this.#networkWriter, fdb: this.#fdb, logger: options.logger },
+      interfaceName: options.underlayInterface,
+      port: options.listen.port,
+      families: ipsOf(options.listen).map(familyOf),
+      hops: options.multicastHops,
+      hostsMin: options.multicastFrom,
+      gro: offloads.worker.underlayGro,
+      settle: () => this.#epoch.quiesce(),
+      queryIntervalSeconds: options.queryIntervalSeconds,
+      eventsLost: (index: number) => this.#counters.eventsLost(index),
     });
     const startedAt = performance.now();
     this.#clock = setInterval(() => {
@@ -153,8 +149,8 @@ class ForwardingTables implements Forwarding {
     const rings = tables.events.map((buffer) => new EventRing(buffer));
     this.#learning = new FdbLearning(rings, {
       ...{ learnt: this.#learnt.bind(this), conflict: this.#conflict.bind(this), age: this.#age.bind(this) },
-      doubt: (index, macLow, macHigh16, vtepIndex) =>
-        this.#neighbours.doubt(this.#byIndex[index], macText(macLow, macHigh16), this.#vteps.get(vtepIndex)?.address),
+      doubt: (index, low, high16, vtepIndex) =>
+        this.#neighbours.doubt(this.#byIndex[index], formatMacKey(high16, low), this.#vteps.get(vtepIndex)?.address),
       heard: this.#floods.heard.bind(this.#floods),
     });
     this.#supervisor = new Supervisor(this.#epoch, () => this.#learning.drain(), options.logger);
@@ -322,8 +318,8 @@ class ForwardingTables implements Forwarding {
   }
 
   #writeEntry(open: OpenNetwork, mac: string, winner: MacWinner | undefined): void {
-    const { low, high16 } = macKey(mac);
-    const keyHigh = fdbKeyHigh(high16, open.index);
+    const low = macLow32(mac);
+    const keyHigh = fdbKeyHigh(macHigh16(mac), open.index);
     if (winner === undefined) {
       this.#fdb.remove(low, keyHigh);
       return;
@@ -358,26 +354,26 @@ class ForwardingTables implements Forwarding {
     this.#floods.renew();
   }
 
-  #learnt(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void {
+  #learnt(networkIndex: number, low: number, high16: number, vtepIndex: number): void {
     const open = this.#byIndex[networkIndex];
     if (open === undefined || !open.uses.has(vtepIndex)) return;
-    const keyHigh = fdbKeyHigh(macHigh16, networkIndex);
-    const kind = fdbKind(this.#fdb.get(macLow, keyHigh));
+    const keyHigh = fdbKeyHigh(high16, networkIndex);
+    const kind = fdbKind(this.#fdb.get(low, keyHigh));
     if (kind === KIND_LOCAL || kind === KIND_STATIC) return;
     const { name, learntMacsMax = 0 } = open.network;
     const learnt = this.#fdb.dynamicCountOf(networkIndex);
     if (kind !== KIND_DYNAMIC && !open.limit.admits(name, learnt, learntMacsMax)) return;
-    if (!this.#fdb.set(macLow, keyHigh, KIND_DYNAMIC, vtepIndex, this.#epoch.clock())) {
+    if (!this.#fdb.set(low, keyHigh, KIND_DYNAMIC, vtepIndex, this.#epoch.clock())) {
       open.limit.refuse(name, 'the FDB is full (--fdb-entries)');
     }
   }
 
-  #conflict(networkIndex: number, macLow: number, macHigh16: number, vtepIndex: number): void {
+  #conflict(networkIndex: number, low: number, high16: number, vtepIndex: number): void {
     this.#options.logger.warn(
       {
         event: 'fdb.mac-conflict',
         network: this.#byIndex[networkIndex]?.network.name,
-        mac: macText(macLow, macHigh16),
+        mac: formatMacKey(high16, low),
         vtep: this.#vteps.get(vtepIndex)?.address,
       },
       'a VTEP sends frames with a MAC that is registered elsewhere',
@@ -397,6 +393,10 @@ class ForwardingTables implements Forwarding {
   neighbours(vni?: number): NeighbourEntry[] {
     const networks = this.#byIndex.filter((open) => vni === undefined || open?.network.vni === vni);
     return this.#neighbours.list(networks, (index) => this.#vteps.get(index));
+  }
+
+  vteps(): VtepAddress[] {
+    return [...this.#vteps.rows()].filter(([index]) => index !== SELF_VTEP).map(([, vtep]) => vtep);
   }
 
   status(): ForwardingStatus {

@@ -78,7 +78,7 @@ export interface Forwarding {
   /** The MACs and addresses of this host's own endpoints on the network; its gateway's are local in any case. */
   setLocal(vni: number, macs: readonly MacClaim[]): void;
   /**
-   * Replaces what `source` (`node/<name>` or `peer/<ip>`) brings to the network: its VTEP becomes a member (gets floods,
+   * Replaces what `source` (forwarding-source.ts) brings to the network: its VTEP becomes a member (gets floods,
    * may send), `macs` become static FDB entries that name it, and their addresses neighbours that workers answer for,
    * unless another source claims them by a newer right (mac-claims.ts). Another VTEP than before takes its place without a moment in which an entry names none.
    */
@@ -94,6 +94,8 @@ export interface Forwarding {
   /** The underlay's link is back after it was down: its multicast groups are joined anew. */
   renewUnderlay(): void;
   fdb(vni?: number): FdbEntry[];
+  /** The other VTEPs of this host's networks. */
+  vteps(): VtepAddress[];
   neighbours(vni?: number): NeighbourEntry[];
   status(): ForwardingStatus;
   /** Stops the workers and waits for them. Kernel objects stay. */

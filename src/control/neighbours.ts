@@ -5,10 +5,11 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { NEIGHBOUR_GATEWAY, NEIGHBOUR_LOCAL, NEIGHBOUR_REMOTE } from '../shared/neighbour-table.js';
-import { type Neighbour, NeighbourWriter } from '../shared/writers/neighbour-writer.js';
+import { NeighbourWriter } from '../shared/writers/neighbour-writer.js';
 import { formatIp, parseIp } from '../wire/ip-address.js';
-import { formatMac, macHigh16, macLow32, writeMacKey } from '../wire/mac.js';
+import { formatMacKey, macHigh16, macLow32 } from '../wire/mac.js';
 import type { NeighbourEntry, NeighbourKind, VtepAddress } from './forwarding.js';
+import { nodeOfSource } from './forwarding-source.js';
 import { gatewayMac } from './ipam/mac.js';
 import { type AddressWinner, LOCAL_SOURCE, type MacClaims } from './mac-claims.js';
 
@@ -105,12 +106,12 @@ export class Neighbours {
       const winner = open.claims.addressWinner(address);
       const isRemote = neighbour.kind === NEIGHBOUR_REMOTE;
       const vtep = winner === undefined || !isRemote ? undefined : vtepAt(winner.vtepIndex);
-      const node = isRemote ? nodeOf(winner?.source) : undefined;
+      const node = isRemote && winner !== undefined ? nodeOfSource(winner.source) : undefined;
       entries.push({
         vni: open.network.vni,
         network: open.network.name,
         address,
-        mac: macText(neighbour),
+        mac: formatMacKey(neighbour.macHigh16, neighbour.macLow),
         kind: kindName(neighbour.kind),
         ...(node === undefined ? {} : { node }),
         ...(vtep === undefined ? {} : { vtep: { address: vtep.address, port: vtep.port } }),
@@ -128,17 +129,6 @@ function kindOf({ source, mac }: AddressWinner, vni: number): number {
 function kindName(kind: number): NeighbourKind {
   if (kind === NEIGHBOUR_GATEWAY) return 'gateway';
   return kind === NEIGHBOUR_LOCAL ? 'local' : 'remote';
-}
-
-/** Of `node/<name>`. */
-function nodeOf(source: string | undefined): string | undefined {
-  return source?.startsWith('node/') ? source.slice('node/'.length) : undefined;
-}
-
-function macText({ macLow, macHigh16: high }: Neighbour): string {
-  const bytes = new Uint8Array(6);
-  writeMacKey(bytes, 0, high, macLow);
-  return formatMac(bytes);
 }
 
 /** IPv4 before IPv6, each by number. */

@@ -24,6 +24,7 @@ import type { FdbWriter } from '../shared/writers/fdb-writer.js';
 import type { NetworkWriter } from '../shared/writers/network-writer.js';
 import { emitGroupProbe, GROUP_PROBE_BYTES, GROUP_QUERIED } from '../wire/group-probe.js';
 import { igmpQuery, mldQuery } from '../wire/membership-query.js';
+import { isPeerSource } from './forwarding-source.js';
 import { GroupMembership } from './group-membership.js';
 
 /** Groups of all networks that have rows; further ones are flooded. */
@@ -59,8 +60,6 @@ interface Snooped {
   leaveQueries: number;
   eventsLost: number;
 }
-
-const isPeer = (source: string) => source.startsWith('peer/');
 
 export class Snooper {
   readonly #options: SnooperOptions;
@@ -150,7 +149,7 @@ export class Snooper {
   /** One of several sources may be a peer: then it is not known whether it asks. */
   #enter({ sources, membership }: Snooped, vtepIndex: number): void {
     const names = [...sources].filter(([, named]) => named === vtepIndex).map(([source]) => source);
-    membership.addVtep(vtepIndex, names.some(isPeer), now());
+    membership.addVtep(vtepIndex, names.some(isPeerSource), now());
   }
 
   #query(snooped: Snooped, nowMs: number): void {
@@ -159,7 +158,7 @@ export class Snooper {
     this.#ask(snooped, this.#responseMs);
     const word = new Uint8Array(GROUP_PROBE_BYTES);
     emitGroupProbe(word, 0, GROUP_QUERIED, snooped.vni, this.#options.queryIntervalSeconds, this.#responseMs);
-    const hosts = [...snooped.sources].filter(([source]) => !isPeer(source)).map(([, vtepIndex]) => vtepIndex);
+    const hosts = [...snooped.sources].filter(([source]) => !isPeerSource(source)).map(([, vtepIndex]) => vtepIndex);
     for (const vtepIndex of new Set(hosts)) this.#options.send(vtepIndex, word);
   }
 

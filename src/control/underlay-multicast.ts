@@ -17,6 +17,7 @@ import { sendDatagram } from '../sys/udp-socket.js';
 import { GROUP_ANSWER, GROUP_PROBE } from '../wire/group-probe.js';
 import { type IpFamily, parseIp } from '../wire/ip-address.js';
 import type { FloodStatus, ForwardingNetwork } from './forwarding.js';
+import { isPeerSource } from './forwarding-source.js';
 import { GroupProber } from './group-prober.js';
 import { MulticastGroups } from './multicast-groups.js';
 import { defaultGroup } from './networks/multicast-group.js';
@@ -51,8 +52,6 @@ interface GroupedNetwork {
   /** The VTEP of each source (Forwarding.setRemote). */
   readonly sources: Map<string, number>;
 }
-
-const isPeer = (source: string) => source.startsWith('peer/');
 
 export class UnderlayMulticast {
   readonly #options: UnderlayMulticastOptions;
@@ -111,7 +110,7 @@ export class UnderlayMulticast {
     if (network?.flood !== 'auto' || network.sources.get(source) === vtepIndex) return;
     this.removeMember(index, source);
     network.sources.set(source, vtepIndex);
-    this.#prober.addMember(index, vtepIndex, isPeer(source));
+    this.#prober.addMember(index, vtepIndex, isPeerSource(source));
   }
 
   removeMember(index: number, source: string): void {
@@ -120,9 +119,9 @@ export class UnderlayMulticast {
     if (network === undefined || vtepIndex === undefined) return;
     network.sources.delete(source);
     const isNamedByAnother = [...network.sources].some(
-      ([other, named]) => named === vtepIndex && isPeer(other) === isPeer(source),
+      ([other, named]) => named === vtepIndex && isPeerSource(other) === isPeerSource(source),
     );
-    if (!isNamedByAnother) this.#prober.removeMember(index, vtepIndex, isPeer(source));
+    if (!isNamedByAnother) this.#prober.removeMember(index, vtepIndex, isPeerSource(source));
   }
 
   /** A worker has got a probe of a group, or an answer to one. */

@@ -104,17 +104,16 @@ export function encapsulate(
     counters.add(networkIndex, ENCAP_BYTES, frameBytes);
   }
 
+  let value = FDB_MISS;
   // The group bit of the destination: broadcast and multicast always flood.
-  if (((bytes[frameOffset] as number) & 1) !== 0) {
-    if (!mayFlood(context, networkIndex, frameOffset, frameBytes, isSuperframe)) return;
-    flood(context, networkIndex, place, frameOffset, frameBytes, isSuperframe);
-    return;
+  if (((bytes[frameOffset] as number) & 1) === 0) {
+    const keyHigh = fdbKeyHigh(macKeyHigh(bytes, frameOffset), networkIndex);
+    value = context.fdb.lookup(macKeyLow(bytes, frameOffset), keyHigh);
   }
-  const keyHigh = fdbKeyHigh(macKeyHigh(bytes, frameOffset), networkIndex);
-  const value = context.fdb.lookup(macKeyLow(bytes, frameOffset), keyHigh);
   if (value === FDB_MISS) {
-    if (!mayFlood(context, networkIndex, frameOffset, frameBytes, isSuperframe)) return;
-    flood(context, networkIndex, place, frameOffset, frameBytes, isSuperframe);
+    if (mayFlood(context, networkIndex, frameOffset, frameBytes, isSuperframe)) {
+      flood(context, networkIndex, place, frameOffset, frameBytes, isSuperframe);
+    }
     return;
   }
   if (fdbKind(value) === KIND_LOCAL) {

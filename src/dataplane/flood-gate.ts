@@ -4,12 +4,7 @@
  * before flood.ts. A network without either setting pays for two loads. @hot
  */
 import { DROP_STORM_LIMIT } from '../shared/drop-causes.js';
-import {
-  NETWORK_FLAG_SUPPRESSION,
-  NETWORK_FLAGS_WORD,
-  NETWORK_ROW_WORDS,
-  NETWORK_STORM_WORD,
-} from '../shared/network-table.js';
+import { NETWORK_FLAG_SUPPRESSION } from '../shared/network-table.js';
 import { ETHERNET_SOURCE_OFFSET } from '../wire/ethernet.js';
 import { macKeyHigh, macKeyLow } from '../wire/mac-key.js';
 import type { WorkerContext } from './context.js';
@@ -24,12 +19,10 @@ export function mayFlood(
   frameBytes: number,
   isSuperframe: boolean,
 ): boolean {
-  const rows = context.networks.rows;
-  const row = networkIndex * NETWORK_ROW_WORDS;
-  const flags = rows[row + NETWORK_FLAGS_WORD] as number;
-  if ((flags & NETWORK_FLAG_SUPPRESSION) !== 0 && suppress(context, networkIndex, frameOffset, frameBytes))
-    return false;
-  const limit = rows[row + NETWORK_STORM_WORD] as number;
+  const networks = context.networks;
+  const isSuppressing = (networks.flags(networkIndex) & NETWORK_FLAG_SUPPRESSION) !== 0;
+  if (isSuppressing && suppress(context, networkIndex, frameOffset, frameBytes)) return false;
+  const limit = networks.stormLimit(networkIndex);
   if (limit === 0) return true;
   const bytes = context.arena.bytes;
   const source = frameOffset + ETHERNET_SOURCE_OFFSET;

@@ -64,12 +64,8 @@ export function flood(
     }
   }
   if (saved > 0) context.counters.add(networkIndex, FLOOD_COPIES_SAVED, saved * frames);
-  if (copies === 0 && saved > 0) {
-    context.counters.dropMany(networkIndex, DROP_NO_MEMBER, frames);
-    return;
-  }
   if (copies === 0) {
-    context.counters.dropMany(networkIndex, DROP_NO_REMOTE, frames);
+    context.counters.dropMany(networkIndex, saved > 0 ? DROP_NO_MEMBER : DROP_NO_REMOTE, frames);
     return;
   }
   context.counters.add(networkIndex, FLOODED_FRAMES, frames);

@@ -14,19 +14,11 @@ import {
   findNdLinkLayerOffset,
   ICMPV6_NEIGHBOUR_ADVERTISEMENT,
   isNeighbourMessage,
-  ND_BYTES_MIN,
+  looksLikeNeighbourMessage,
   ND_OPTION_TARGET_LINK_LAYER,
   ND_TARGET_OFFSET,
-  readIcmpType,
 } from '../wire/icmp.js';
-import {
-  checkIpv6,
-  IP_PROTOCOL_ICMPV6,
-  IPV6_HEADER_BYTES,
-  IPV6_OK,
-  readIpv6NextHeader,
-  readIpv6PayloadBytes,
-} from '../wire/ipv6.js';
+import { checkIpv6, IPV6_HEADER_BYTES, IPV6_OK, readIpv6PayloadBytes } from '../wire/ipv6.js';
 import { macKeyHigh, macKeyLow } from '../wire/mac-key.js';
 import type { WorkerContext } from './context.js';
 import { report } from './learn.js';
@@ -43,10 +35,11 @@ export function noteNeighbour(
   if (ethertype !== ETHERTYPE_ARP && ethertype !== ETHERTYPE_IPV6) return;
   const packet = frameOffset + ETHERNET_HEADER_BYTES;
   const packetBytes = frameBytes - ETHERNET_HEADER_BYTES;
-  if (ethertype === ETHERTYPE_IPV6) {
-    if (packetBytes < IPV6_HEADER_BYTES + ND_BYTES_MIN) return;
-    if (readIpv6NextHeader(bytes, packet) !== IP_PROTOCOL_ICMPV6) return;
-    if (readIcmpType(bytes, packet + IPV6_HEADER_BYTES) !== ICMPV6_NEIGHBOUR_ADVERTISEMENT) return;
+  if (
+    ethertype === ETHERTYPE_IPV6 &&
+    !looksLikeNeighbourMessage(bytes, packet, packetBytes, ICMPV6_NEIGHBOUR_ADVERTISEMENT)
+  ) {
+    return;
   }
   if ((context.networks.flags(networkIndex) & NETWORK_FLAG_SUPPRESSION) === 0) return;
   if (ethertype === ETHERTYPE_ARP) noteArp(context, networkIndex, packet, packetBytes, vtepIndex);

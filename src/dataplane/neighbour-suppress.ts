@@ -55,6 +55,7 @@ import {
   ICMPV6_NEIGHBOUR_ADVERTISEMENT,
   ICMPV6_NEIGHBOUR_SOLICITATION,
   isNeighbourMessage,
+  looksLikeNeighbourMessage,
   ND_BYTES_MIN,
   ND_FLAG_OVERRIDE,
   ND_FLAG_ROUTER,
@@ -63,7 +64,6 @@ import {
   ND_OPTION_SOURCE_LINK_LAYER,
   ND_OPTION_TARGET_LINK_LAYER,
   ND_TARGET_OFFSET,
-  readIcmpType,
 } from '../wire/icmp.js';
 import {
   checkIpv6,
@@ -74,7 +74,6 @@ import {
   IPV6_OK,
   IPV6_SOURCE_OFFSET,
   readIpv6HopLimit,
-  readIpv6NextHeader,
   readIpv6PayloadBytes,
 } from '../wire/ipv6.js';
 import { macKeyHigh, macKeyLow, writeMacKey } from '../wire/mac-key.js';
@@ -105,9 +104,8 @@ export function suppress(
     if (!isQuestionArp(bytes, frameOffset, packet, packetBytes)) return false;
     return dealWithArp(context, networkIndex, frameOffset, packet);
   }
-  if (ethertype !== ETHERTYPE_IPV6 || packetBytes < IPV6_HEADER_BYTES + ND_BYTES_MIN) return false;
-  if (readIpv6NextHeader(bytes, packet) !== IP_PROTOCOL_ICMPV6) return false;
-  if (readIcmpType(bytes, packet + IPV6_HEADER_BYTES) !== ICMPV6_NEIGHBOUR_SOLICITATION) return false;
+  if (ethertype !== ETHERTYPE_IPV6) return false;
+  if (!looksLikeNeighbourMessage(bytes, packet, packetBytes, ICMPV6_NEIGHBOUR_SOLICITATION)) return false;
   if (!isSolicitation(bytes, frameOffset, packet, packetBytes)) return false;
   return dealWithSolicitation(context, networkIndex, frameOffset, packet);
 }

@@ -3,8 +3,8 @@
  * its frame. @hot
  *
  * Out: the ECN bits of the inner packet (wire/ecn.ts); where it is asked for, its DSCP, and its DF, by a socket that sets it.
- * In: marks of congestion that the datagram has met on its way go over
- * to the inner packet, before anything compares or sums its headers; a packet that can't take them is dropped.
+ * In: marks of congestion that the datagram has met on its way go over to the inner packet, before anything compares or sums
+ * its headers; a packet that can't take them is dropped.
  */
 import { ECN_MARKED } from '../shared/counters.js';
 import { applyOuterEcn, ECN_CHANGED, ECN_LOST, ECN_MASK, encapsulatedEcn, readInnerTos } from '../wire/ecn.js';

@@ -66,4 +66,9 @@ export class NetworkTable {
   flags(networkIndex: number): number {
     return this.rows[networkIndex * NETWORK_ROW_WORDS + NETWORK_FLAGS_WORD] as number;
   }
+
+  /** Frames a second that a source MAC may flood; 0: no limit. */
+  stormLimit(networkIndex: number): number {
+    return this.rows[networkIndex * NETWORK_ROW_WORDS + NETWORK_STORM_WORD] as number;
+  }
 }

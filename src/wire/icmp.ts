@@ -10,6 +10,7 @@
  */
 import { fits } from './bounds.js';
 import { readInt32, readUint16, writeUint16, writeUint32 } from './byte-order.js';
+import { IP_PROTOCOL_ICMPV6, IPV6_HEADER_BYTES, readIpv6NextHeader } from './ipv6.js';
 
 export const ICMP_HEADER_BYTES = 8;
 export const ICMP_CHECKSUM_OFFSET = 2;
@@ -78,6 +79,20 @@ export function emitIcmp(bytes: Uint8Array, offset: number, type: number, code: 
   bytes[offset + 1] = code;
   writeUint16(bytes, offset + ICMP_CHECKSUM_OFFSET, 0);
   writeUint32(bytes, offset + 4, rest);
+}
+
+/**
+ * Whether an IPv6 packet without extension headers begins as a neighbour message of this type: the cheap question before the
+ * whole check.
+ *
+ * @param ip of the IPv6 header, of which and of what follows `ipBytes` are there
+ */
+export function looksLikeNeighbourMessage(bytes: Uint8Array, ip: number, ipBytes: number, type: number): boolean {
+  return (
+    ipBytes >= IPV6_HEADER_BYTES + ND_BYTES_MIN &&
+    readIpv6NextHeader(bytes, ip) === IP_PROTOCOL_ICMPV6 &&
+    readIcmpType(bytes, ip + IPV6_HEADER_BYTES) === type
+  );
 }
 
 /** RFC 4861 section 7.1: enough for the target, and code 0. @returns whether offset holds a whole NS or NA. */

@@ -2,7 +2,7 @@
  * MAC addresses as text and back. Cold: configuration, messages, the API. The integer form of the hot path is in
  * mac-key.ts and is handed on from here.
  */
-import { macKeyHigh, macKeyLow } from './mac-key.js';
+import { macKeyHigh, macKeyLow, writeMacKey } from './mac-key.js';
 
 export { macKeyHigh, macKeyLow, writeMacKey } from './mac-key.js';
 
@@ -45,4 +45,11 @@ export function macHigh16(mac: string | Uint8Array): number {
 /** @returns bytes 2 to 5 as a signed int32. @throws Error for a text that is no MAC */
 export function macLow32(mac: string | Uint8Array): number {
   return macKeyLow(typeof mac === 'string' ? parseMac(mac) : mac, 0);
+}
+
+/** The text of what macHigh16 and macLow32 give. */
+export function formatMacKey(high16: number, low32: number): string {
+  const mac = new Uint8Array(MAC_BYTES);
+  writeMacKey(mac, 0, high16, low32);
+  return formatMac(mac);
 }

@@ -65,6 +65,10 @@ export class FakeForwarding implements Forwarding {
     return [];
   }
 
+  vteps(): [] {
+    return [];
+  }
+
   neighbours(): [] {
     return [];
   }

@@ -12,11 +12,11 @@ export class PingSeries {
   readonly #child: ChildProcess;
   readonly #ended: Promise<void>;
 
-  /** @param from the container that pings. */
-  constructor(pair: HostPair, from: string, address: string, intervalSeconds = 0.01) {
+  /** @param from the container that pings. @param more options of ping */
+  constructor(pair: HostPair, from: string, address: string, intervalSeconds = 0.01, more: readonly string[] = []) {
     this.#pair = pair;
     this.#name = `ping-${from}-${address}-${Date.now()}`;
-    const args = ['-n', '-D', '-i', String(intervalSeconds), '-W', '1', address];
+    const args = ['-n', '-D', '-i', String(intervalSeconds), '-W', '1', ...more, address];
     this.#child = pair.spawn(this.#name, pair.netns(from), 'ping', ...args);
     this.#ended = new Promise((resolve) => this.#child.once('exit', () => resolve()));
   }

@@ -6,7 +6,6 @@
  *
  * Control plane, main thread; the caller serialises the calls for one network.
  */
-
 import type { IpFamily } from '../../wire/ip-address.js';
 import type { NetworkDetail } from '../api/schema.js';
 import { VtepError } from '../errors.js';

@@ -17,6 +17,7 @@
 import type { Logger } from 'pino';
 import type { IpFamily } from '../../wire/ip-address.js';
 import type { Forwarding } from '../forwarding.js';
+import { nodeSource, peerSource } from '../forwarding-source.js';
 import { bareAddress, canonicalAddress } from '../ipam/address-span.js';
 import type { MacClaim } from '../mac-claims.js';
 import type { RegistryEntry, RegistryListing } from '../registry/registry.js';
@@ -176,7 +177,7 @@ export class RemoteTable {
       return peer && { ip: peer.address, port: peer.port };
     };
     for (const address of replace(network.peers, entries, (key) => parsePeerKey(key)?.address, parse).changed) {
-      const source = `peer/${address}`;
+      const source = peerSource(address);
       const known = network.peers.get(address);
       if (known === undefined) {
         this.unreachableVteps.forget(network.name, source);
@@ -218,7 +219,7 @@ export class RemoteTable {
     const node = this.nodes.get(name);
     const endpoints = network.endpoints.get(name);
     if (node === undefined || endpoints === undefined) {
-      this.unreachableVteps.forget(network.name, `node/${name}`);
+      this.unreachableVteps.forget(network.name, nodeSource(name));
       if (!network.applied.has(name) || network.absent.has(name)) return;
       network.absent.set(name, this.nowMs());
       this.arm(this.believedAtMs(network, name));
@@ -227,10 +228,10 @@ export class RemoteTable {
     network.absent.delete(name);
     // A value that cannot be read changes nothing: what was known goes on to hold.
     if (node.value === undefined || endpoints.value === undefined) return;
-    if (this.set(network, `node/${name}`, node.value, endpoints.value.map(toClaim))) {
+    if (this.set(network, nodeSource(name), node.value, endpoints.value.map(toClaim))) {
       network.applied.set(name, holderOf(endpoints.entry));
       this.options.onNode?.(network.name, name, endpoints.value);
-    } else if (this.unreachableVteps.has(network.name, `node/${name}`) && network.applied.delete(name)) {
+    } else if (this.unreachableVteps.has(network.name, nodeSource(name)) && network.applied.delete(name)) {
       this.options.onNode?.(network.name, name, undefined);
     }
   }
@@ -276,7 +277,7 @@ export class RemoteTable {
   private removeNode(network: TrackedNetwork, name: string): void {
     network.absent.delete(name);
     network.applied.delete(name);
-    this.options.forwarding.removeRemote(network.vni, `node/${name}`);
+    this.options.forwarding.removeRemote(network.vni, nodeSource(name));
     this.options.onNode?.(network.name, name, undefined);
     this.options.logger.info(
       { event: 'remote.gone', node: name, vni: network.vni },

@@ -8,7 +8,7 @@ import { allIps, familyName, familyOf, type VtepIps } from '../vtep-address.js';
 
 export interface Unreachable {
   readonly network: string;
-  /** `node/<name>` or `peer/<ip>`. */
+  /** forwarding-source.ts. */
   readonly source: string;
   readonly addresses: readonly string[];
   /** One line for people. */
