@@ -149,7 +149,7 @@ describe('what is refused before the host hears of it', () => {
       { network: 'n', pid: 1, interface: 'a/b' },
       'interface: "a/b" must be 1 to 15',
     ],
-    ['detach by nothing', 'POST', '/v1/detach', { network: 'n' }, 'give one of netns, pid, id and name'],
+    ['detach by nothing', 'POST', '/v1/detach', { network: 'n' }, 'give one of netns, pid, id, name and owner'],
     [
       'a multicast peer',
       'POST',

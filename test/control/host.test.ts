@@ -292,6 +292,25 @@ describe('live restore', () => {
 });
 
 describe('the kernel changes under it', () => {
+  it('knows an endpoint by its owner, over a restart and without its namespace', async () => {
+    const registry = new MemoryRegistry();
+    let a = await boot(registry, 'cdh1', '10.30.10.111');
+    await a.host.createNetwork({ name: 'my_overlay' });
+    const netns = await namespaces.add();
+    const owner = 'cni:4f2a/eth0';
+    const endpoint = await a.host.attach({ network: 'my_overlay', netns, owner });
+    expect(endpoint.local).toMatchObject({ owner });
+    const other = { network: 'my_overlay', netns: await namespaces.add(), owner };
+    await expect(a.host.attach(other)).rejects.toMatchObject({ code: 'VTEP_ERR_INTERFACE_EXISTS' });
+    a = await reboot(registry, a);
+    expect((await a.host.listEndpoints())[0]?.local?.owner).toBe(owner);
+    await expect(a.host.detach({ network: 'my_overlay', owner: 'cni:4f2a/eth1' })).rejects.toMatchObject({
+      code: 'VTEP_ERR_ENDPOINT_UNKNOWN',
+    });
+    expect((await a.host.detach({ network: 'my_overlay', owner })).map(({ id }) => id)).toEqual([endpoint.id]);
+    expect(await a.host.listEndpoints()).toEqual([]);
+  });
+
   it('detaches a container that ended, with the registry and without', async () => {
     const registry = new MemoryRegistry();
     const a = await boot(registry, 'cdh1', '10.30.10.111', 0.6);

@@ -48,6 +48,7 @@ const SPAN_RULE = 'must be an address, FIRST-LAST or a CIDR block, such as 10.0.
 const YES_NO_RULE = 'must be true or false';
 const CONTAINER_GROUP_RULE = 'must be a group policy id: a whole number from 1 to 65535';
 const INTERFACE_RULE = 'must be 1 to 15 characters without white space, "/" or ":"';
+const OWNER_RULE = 'must be 1 to 200 printable characters without white space';
 const NETNS_RULE = 'must be the name of a network namespace or an absolute path to one';
 
 function isCidr(text: string): boolean {
@@ -168,6 +169,7 @@ export const endpointSchema = z.object({
       state: z.enum(['published', 'waiting', 'conflict']),
       /** Ports of the host that lead to the endpoint. */
       publish: z.array(publishedPortSchema).optional(),
+      owner: z.string().optional(),
     })
     .optional(),
 });
@@ -194,6 +196,9 @@ export const networkDetailSchema = networkSchema.extend({
     .optional(),
 });
 export type NetworkDetail = z.infer<typeof networkDetailSchema>;
+
+/** Who made an endpoint, by a name of its own: `docker:<endpoint id>`, `cni:<container id>/<interface>`. */
+const ownerSchema = z.string(OWNER_RULE).regex(/^[\x21-\x7e]{1,200}$/, OWNER_RULE);
 
 const sandboxFields = {
   /** A name in /run/netns, or an absolute path to a network namespace. */
@@ -226,6 +231,8 @@ export const attachSchema = z
       .optional(),
     /** @default auto: where the network leads outside and the container has none yet */
     defaultRoute: z.enum(['yes', 'no', 'auto'], 'must be yes, no or auto').optional(),
+    /** Of at most one endpoint of this host. It can be detached by it, also when its container is gone. */
+    owner: ownerSchema.optional(),
   })
   .refine((a) => (a.netns === undefined) !== (a.pid === undefined), 'give one of netns and pid')
   .refine((a) => a.ip === undefined || a.ips === undefined, 'give one of ip and ips')
@@ -233,10 +240,16 @@ export const attachSchema = z
 export type Attach = z.infer<typeof attachSchema>;
 
 export const detachSchema = z
-  .strictObject({ network: nameSchema, ...sandboxFields, id: z.string().optional(), name: nameSchema.optional() })
+  .strictObject({
+    network: nameSchema,
+    ...sandboxFields,
+    id: z.string().optional(),
+    name: nameSchema.optional(),
+    owner: ownerSchema.optional(),
+  })
   .refine(
-    (d) => [d.netns, d.pid, d.id, d.name].filter((v) => v !== undefined).length === 1,
-    'give one of netns, pid, id and name',
+    (d) => [d.netns, d.pid, d.id, d.name, d.owner].filter((v) => v !== undefined).length === 1,
+    'give one of netns, pid, id, name and owner',
   );
 export type Detach = z.infer<typeof detachSchema>;
 

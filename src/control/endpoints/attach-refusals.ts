@@ -21,6 +21,13 @@ export function isAttachedAlready(sandbox: string, there: LocalEndpoint): VtepEr
   );
 }
 
+export function isOwnedAlready({ owner, name, network }: LocalEndpoint): VtepError {
+  return new VtepError(
+    'VTEP_ERR_INTERFACE_EXISTS',
+    `owner ${owner} already has endpoint "${name}" on network "${network}": detach it first`,
+  );
+}
+
 export function macInUse(mac: string, network: string): VtepError {
   return new VtepError(
     'VTEP_ERR_INVALID',

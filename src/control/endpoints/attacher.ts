@@ -75,6 +75,8 @@ export class Attacher {
     const { table, iproute, state, logger } = this.options;
     const there = table.on(network.name).find((endpoint) => endpoint.sandboxIdentity === sandbox.identity);
     if (there !== undefined) throw refusals.isAttachedAlready(sandbox.label, there);
+    const owned = input.owner === undefined ? undefined : table.ownedBy(input.owner);
+    if (owned !== undefined) throw refusals.isOwnedAlready(owned);
     if (input.group !== undefined && !network.groupPolicy) throw refusals.hasNoGroups(network.name);
     const mac = input.mac ?? randomMac();
     if (table.macs(network.name).includes(mac)) throw refusals.macInUse(mac, network.name);
@@ -119,6 +121,7 @@ export class Attacher {
       attachedAt: await (input.mac === undefined || !answers ? Date.now() : publisher.attachedAt(network.name, mac)),
       ...(input.publish === undefined ? {} : { publish: input.publish }),
       ...(input.group === undefined ? {} : { group: input.group }),
+      ...(input.owner === undefined ? {} : { owner: input.owner }),
       ...(granted.taken.length === 0 ? {} : { heldAs: heldAs(granted.taken) }),
     };
     if (input.publish !== undefined) {

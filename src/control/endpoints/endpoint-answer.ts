@@ -7,10 +7,30 @@ export function endpointAnswer(
   node: string,
   state: NonNullable<Endpoint['local']>['state'],
 ): Endpoint {
-  const { id, name, network, mac, addresses, hostInterface, containerInterface, sandbox, mtuBytes, publish, group } =
-    endpoint;
+  const {
+    id,
+    name,
+    network,
+    mac,
+    addresses,
+    hostInterface,
+    containerInterface,
+    sandbox,
+    mtuBytes,
+    publish,
+    group,
+    owner,
+  } = endpoint;
   const published = publish === undefined ? {} : { publish: [...publish] };
-  const local = { hostInterface, containerInterface, sandbox, mtuBytes, state, ...published };
+  const local = {
+    hostInterface,
+    containerInterface,
+    sandbox,
+    mtuBytes,
+    state,
+    ...published,
+    ...(owner === undefined ? {} : { owner }),
+  };
   const known = { id, name, network, node, mac, addresses: [...addresses] };
   return { ...known, ...(group === undefined ? {} : { group }), local };
 }

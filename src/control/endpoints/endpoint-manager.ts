@@ -108,6 +108,10 @@ export class EndpointManager {
     return this.table.all();
   }
 
+  ownedBy(owner: string): LocalEndpoint | undefined {
+    return this.table.ownedBy(owner);
+  }
+
   get(id: string): LocalEndpoint | undefined {
     return this.table.get(id);
   }
@@ -219,6 +223,7 @@ export class EndpointManager {
     // The same namespace by another name is meant too; one that is gone is known by its label only.
     const identity = bySandbox ? await sandboxIdentity(input) : undefined;
     const fits = (endpoint: LocalEndpoint): boolean => {
+      if (input.owner !== undefined) return endpoint.owner === input.owner;
       if (input.id !== undefined) return endpoint.id === input.id;
       if (input.name !== undefined) return endpoint.name === input.name;
       return endpoint.sandbox === label || endpoint.sandboxIdentity === identity;
@@ -226,7 +231,7 @@ export class EndpointManager {
     return this.mutex.run(input.network, async () => {
       const going = this.table.on(input.network).filter(fits);
       if (going.length === 0) {
-        const what = input.id ?? input.name ?? label;
+        const what = input.owner ?? input.id ?? input.name ?? label;
         throw refusals.endpointUnknown(`"${what}" on network "${input.network}"`);
       }
       for (const endpoint of going) await this.detachNow(endpoint);

@@ -26,6 +26,10 @@ export class EndpointTable {
     return this.all().filter((endpoint) => endpoint.network === network);
   }
 
+  ownedBy(owner: string): LocalEndpoint | undefined {
+    return this.all().find((endpoint) => endpoint.owner === owner);
+  }
+
   macs(network: string): string[] {
     return this.on(network).map((endpoint) => endpoint.mac);
   }
