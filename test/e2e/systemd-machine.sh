@@ -35,6 +35,8 @@ case $action in
     mount_groups "$root/sys/fs/cgroup"
     mount -t tmpfs -o mode=755 tmpfs "$root/dev"
     mkdir -p "$root/dev/net" "$root/dev/pts" "$root/dev/shm"
+    mount -t devpts -o newinstance,ptmxmode=666 devpts "$root/dev/pts"
+    ln -s pts/ptmx "$root/dev/ptmx"
     for node in null zero full random urandom tty net/tun; do
       touch "$root/dev/$node"
       mount --bind "/dev/$node" "$root/dev/$node"
