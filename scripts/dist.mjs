@@ -3,22 +3,23 @@
  *
  *     vtep-VERSION-linux-ARCH/
  *       bin/           vtepd, vtep: for each program of package.json; node, if asked for
- *       node_modules/  what runs, of this platform: no sources, types, maps, documents or tests
+ *       node_modules/  what runs, of this platform, and licences: no sources, types, maps, documents or tests
  *       (the rest)     what the npm package has: dist, docker, systemd, docs, README, LICENSE
  *
  * The same tree gives the same bytes: names are sorted, owners are 0, and times are those of the commit (SOURCE_DATE_EPOCH).
  * Prints the tarball's path. `npm run dist` builds first.
  */
 import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
-const UNNEEDED_FILES = /\.(map|[cm]?ts|tsbuildinfo|md|markdown|c|cc|cpp|h|hpp|gyp|gypi|yml)$/i;
-const UNNEEDED_FOLDERS = new Set(['test', 'tests', 'benchmark', 'benchmarks', 'examples', '.github', 'node_modules']);
+/** What a program loads, and what its licence wants to go along. */
+const NEEDED_FILES = /\.([cm]?js|json|node|wasm)$|^(licen[cs]e|notice|copying)/i;
+const UNNEEDED_FOLDERS = new Set(['test', 'tests', 'benchmark', 'benchmarks', 'examples', 'node_modules']);
 
 const readJson = (path) => JSON.parse(readFileSync(join(ROOT, path), 'utf8'));
 
@@ -42,9 +43,10 @@ function packageFolders() {
 function copyPackage(path, target) {
   const from = join(ROOT, path);
   const isWanted = (source) => {
-    if (source === from) return true;
     const name = basename(source);
-    return !UNNEEDED_FOLDERS.has(name) && (!UNNEEDED_FILES.test(name) || /^licen[cs]e/i.test(name));
+    if (source === from) return true;
+    if (statSync(source).isFile()) return NEEDED_FILES.test(name);
+    return !UNNEEDED_FOLDERS.has(name) && !name.startsWith('.');
   };
   cpSync(from, join(target, path), { recursive: true, dereference: true, filter: isWanted });
 }

@@ -65,7 +65,7 @@ describe('the npm package', () => {
       .sort();
     const folders = [...new Set(files.map((path) => path.split('/')[0]))].sort();
     expect(folders).toEqual(['LICENSE', 'README.md', 'dist', 'docker', 'docs', 'package.json', 'systemd']);
-    expect(files.filter((path) => /\.(map|ts|tgz)$|test/.test(path.replace('docs/testing.md', '')))).toEqual([]);
+    expect(files.filter((path) => /\.(map|ts|tgz)$|(^|\/)tests?\//.test(path))).toEqual([]);
     expect(files).toEqual(expect.arrayContaining(['docs/install.md', 'systemd/vtepd.service', 'docker/attach.sh']));
     // Each module that was built is there.
     const built = readdirSync(join(ROOT, 'dist'), { recursive: true, encoding: 'utf8' });
@@ -105,7 +105,9 @@ describe('the tarball', () => {
     expect(paths.map(inOrder)).toEqual(paths.map(inOrder).sort());
     expect(new Set(rows.map(([, owner]) => owner))).toEqual(new Set(['0/0']));
     expect(new Set(rows.map(([, , time]) => time)).size).toBe(1);
-    expect(paths.filter((path) => /\.(map|d\.ts)$|\/tests?\/|darwin|win32|typescript\/|vitest/.test(path))).toEqual([]);
+    expect(
+      paths.filter((path) => /\.(map|ts|hh?|cc?)$|\/tests?\/|-(darwin|win32)-|\/(typescript|vitest)\//.test(path)),
+    ).toEqual([]);
     const programs = rows.filter(([, , , path]) => path?.startsWith(`${NAME}/bin/`) && !path.endsWith('/'));
     expect(programs.map(([mode, , , path]) => [mode, path?.split('/')[2]])).toEqual(
       Object.keys(bin)
@@ -213,11 +215,12 @@ describe('the systemd unit, on a machine with the tarball alone', () => {
   it('a hung worker, and a hung main thread: the watchdog ends vtepd, and the containers go on', {
     timeout: 90_000,
   }, async () => {
-    await machine.write(`${UNIT}.d/watchdog.conf`, '[Service]\nWatchdogSec=4\nTimeoutAbortSec=2\n');
+    await machine.write(`${UNIT}.d/watchdog.conf`, '[Service]\nWatchdogSec=3\nTimeoutAbortSec=2\n');
     await machine.must('systemctl', 'daemon-reload');
     await machine.must('systemctl', 'restart', 'vtepd');
     const restarts = async () => Number(await machine.show('vtepd', 'NRestarts'));
-    for (const [index, which] of ['worker', 'main'].entries()) {
+    for (const which of ['worker', 'main']) {
+      const before = await restarts();
       const pid = daemonPid() as number;
       let tid: number | undefined = pid;
       if (which === 'worker') {
@@ -231,15 +234,14 @@ describe('the systemd unit, on a machine with the tarball alone', () => {
       await waitFor(
         'systemd to start it again',
         async () => {
-          return (await restarts()) === index + 1 && (await machine.show('vtepd', 'ActiveState')) === 'active';
+          return (await restarts()) > before && (await machine.show('vtepd', 'ActiveState')) === 'active';
         },
         30_000,
       );
       expect(daemonPid()).not.toBe(pid);
     }
     const log = await machine.must('cat', '/var/log/vtepd.log');
-    expect(log.match(/"event":"daemon.stalled"/g)).toHaveLength(1);
-    expect(log.match(/worker \d has made no turn for \d s \(running\)/g)).not.toBeNull();
+    expect(log).toMatch(/"event":"daemon.stalled".*worker \d has made no turn for \d+ s \(running\)/);
     const far = pair.containers[0]?.ip as string;
     const ping = ['ip', 'netns', 'exec', 'c1', 'ping', '-c', '1', '-W', '2', far];
     await waitFor('a ping across', async () => (await machine.run(ping[0]!, ...ping.slice(1))).exitCode === 0);
