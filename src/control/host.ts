@@ -259,6 +259,14 @@ export class Host implements HostOperations {
     };
   }
 
+  /** A line for the service manager, without asking anybody. */
+  outline(): string {
+    const { answeredMs, error } = this.contact;
+    const isConnected = answeredMs !== undefined && error === undefined;
+    const registry = isConnected ? 'the registry answers' : `the registry is away (${error ?? 'not asked yet'})`;
+    return `${this.endpoints.all().length} containers on ${this.locals.all().length} networks here; ${registry}`;
+  }
+
   async listNetworks(): Promise<Network[]> {
     return (await this.networks.list()).map(toNetwork);
   }
