@@ -9,13 +9,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { startGuard } from './guard.js';
 
-export const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+export const ROOT = repositoryRoot();
 export const DAEMON = join(ROOT, 'dist/daemon.js');
 export const CLI = join(ROOT, 'dist/cli.js');
 const BYTE_PEER = join(ROOT, 'test/e2e/byte-peer.mjs');
@@ -74,6 +74,13 @@ export interface TransferResult {
   answeredBytes: number;
   exact: boolean;
   lostDatagrams: number;
+}
+
+/** Found upwards, since this file also runs from where the soak and the benchmarks are compiled to. */
+function repositoryRoot(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
+  return folder;
 }
 
 /** Polls until `probe` answers true. @throws Error naming `what` after `timeoutMs` */
