@@ -8,6 +8,7 @@
  */
 import type { Logger } from 'pino';
 import { startApi } from './control/api/server.js';
+import { checkNetAdmin, readPrivileges } from './control/capabilities.js';
 import { type DaemonConfig, loadConfig } from './control/config.js';
 import { VtepError } from './control/errors.js';
 import { createForwarding } from './control/forwarding-tables.js';
@@ -22,13 +23,7 @@ import { followTlsFiles } from './control/registry/tls-files.js';
 import { openToken } from './control/registry/token.js';
 import { ServiceManager, type Signs, takeServiceManager } from './control/service-manager.js';
 import { keepHeapSmall } from './control/small-heap.js';
-import {
-  checkIproute2,
-  checkPrivileges,
-  checkTun,
-  freeSocketPath,
-  prepareStateDirectory,
-} from './control/startup-checks.js';
+import { checkIproute2, checkTun, freeSocketPath, prepareStateDirectory } from './control/startup-checks.js';
 import { explainPortInUse, findUnderlay, type Underlay } from './control/underlay.js';
 import { UnderlayMonitor } from './control/underlay-monitor.js';
 import { UnderlayMtu } from './control/underlay-mtu.js';
@@ -58,7 +53,7 @@ async function main(): Promise<number> {
   const manager = new ServiceManager(serviceManager, logger);
   let failed = false;
   try {
-    const underlay = await checkHost(config);
+    const underlay = await checkHost(config, logger);
     manager.ready(await start(config, underlay, lifecycle, logger));
     const signal = await lifecycle.untilStopRequested();
     manager.stopping(`stops: ${signal}`);
@@ -77,8 +72,14 @@ async function main(): Promise<number> {
   return failed || !clean ? 1 : 0;
 }
 
-async function checkHost(config: DaemonConfig): Promise<Underlay> {
-  checkPrivileges();
+async function checkHost(config: DaemonConfig, logger: Logger): Promise<Underlay> {
+  const privileges = readPrivileges();
+  checkNetAdmin(privileges);
+  if (!privileges.has('SYS_ADMIN')) {
+    const without =
+      'runs without CAP_SYS_ADMIN: containers are attached by the Docker plugin alone, not by vtep attach';
+    logger.info({ event: 'daemon.no-sys-admin', uid: privileges.uid }, without);
+  }
   checkTun();
   await checkIproute2();
   const underlay = await findUnderlay(config);
