@@ -8,12 +8,14 @@
  */
 import type { Logger } from 'pino';
 import { startApi } from './control/api/server.js';
+import { checkNetAdmin, readPrivileges } from './control/capabilities.js';
 import { type DaemonConfig, loadConfig } from './control/config.js';
 import { VtepError } from './control/errors.js';
 import { createForwarding } from './control/forwarding-tables.js';
 import { Host } from './control/host.js';
 import { Lifecycle, StopRequested } from './control/lifecycle.js';
 import { createLogger } from './control/log.js';
+import { startDockerPlugin } from './control/plugins/docker/server.js';
 import { createRegistryClient } from './control/registry/client.js';
 import { startEmbeddedRegistry } from './control/registry/embedded/server.js';
 import type { Registry } from './control/registry/registry.js';
@@ -21,13 +23,7 @@ import { followTlsFiles } from './control/registry/tls-files.js';
 import { openToken } from './control/registry/token.js';
 import { ServiceManager, type Signs, takeServiceManager } from './control/service-manager.js';
 import { keepHeapSmall } from './control/small-heap.js';
-import {
-  checkIproute2,
-  checkPrivileges,
-  checkTun,
-  freeSocketPath,
-  prepareStateDirectory,
-} from './control/startup-checks.js';
+import { checkIproute2, checkTun, freeSocketPath, prepareStateDirectory } from './control/startup-checks.js';
 import { explainPortInUse, findUnderlay, type Underlay } from './control/underlay.js';
 import { UnderlayMonitor } from './control/underlay-monitor.js';
 import { UnderlayMtu } from './control/underlay-mtu.js';
@@ -57,7 +53,7 @@ async function main(): Promise<number> {
   const manager = new ServiceManager(serviceManager, logger);
   let failed = false;
   try {
-    const underlay = await checkHost(config);
+    const underlay = await checkHost(config, logger);
     manager.ready(await start(config, underlay, lifecycle, logger));
     const signal = await lifecycle.untilStopRequested();
     manager.stopping(`stops: ${signal}`);
@@ -76,8 +72,14 @@ async function main(): Promise<number> {
   return failed || !clean ? 1 : 0;
 }
 
-async function checkHost(config: DaemonConfig): Promise<Underlay> {
-  checkPrivileges();
+async function checkHost(config: DaemonConfig, logger: Logger): Promise<Underlay> {
+  const privileges = readPrivileges();
+  checkNetAdmin(privileges);
+  if (!privileges.has('SYS_ADMIN')) {
+    const without =
+      'runs without CAP_SYS_ADMIN: containers are attached by the Docker plugin alone, not by vtep attach';
+    logger.info({ event: 'daemon.no-sys-admin', uid: privileges.uid }, without);
+  }
   checkTun();
   await checkIproute2();
   const underlay = await findUnderlay(config);
@@ -136,6 +138,12 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
     const mtu = new UnderlayMtu({ interface: underlay.interface, logger, peers, onMtu });
     return new UnderlayMonitor({ ...underlay, follows, logger, onMoved, onReturned, mtu });
   });
+  const { dockerPlugin, dockerScope: scope } = config;
+  if (dockerPlugin !== undefined) {
+    await lifecycle.start('Docker plugin', () =>
+      startDockerPlugin({ host: host.pluginHost(), socketPath: dockerPlugin, scope, logger }),
+    );
+  }
   await lifecycle.start('API', () => startApi({ host, socketPath, logger }));
 
   const facts = {
