@@ -51,7 +51,14 @@ const TEST_PACKAGES = [
   ['busybox', 'busybox'],
   ['traceroute', 'traceroute'],
   ['nmap', 'nmap'],
+  ['iptables', 'iptables'],
+  // Of the unpacked dockerd and runc (scripts/docker.sh).
+  ['libdevmapper1.02.1'],
+  ['libseccomp2'],
 ];
+
+/** The Debian suites whose Docker the tests run. */
+const DOCKER_SUITES = ['bullseye', 'bookworm'];
 
 const BENCH_PACKAGES = [
   ['iproute2', 'ip'],
@@ -62,7 +69,7 @@ const BENCH_PACKAGES = [
 
 const GOALS = {
   demo: { packages: DEMO_PACKAGES, root: true, build: true, consul: false },
-  test: { packages: TEST_PACKAGES, root: true, build: true, consul: true },
+  test: { packages: TEST_PACKAGES, root: true, build: true, consul: true, docker: true },
   'bench:e2e': { packages: BENCH_PACKAGES, root: true, build: true, consul: false },
   scale: { packages: [['iproute2', 'ip']], root: true, build: true, consul: true },
   check: { packages: [], root: false, build: false, consul: false },
@@ -256,12 +263,16 @@ function build() {
   writeFileSync(stampPath, stamp);
 }
 
-/** The registry's compliance suite and the demo's --consul run against the real server. */
-function installConsul() {
-  const script = join('scripts', 'consul.sh');
-  if (!existsSync(join(ROOT, script))) return;
-  const result = spawnSync('bash', [script], { cwd: ROOT, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
-  if (result.status !== 0) fail(`cannot get consul: ${script} ended with ${result.status ?? result.signal}`);
+/** Runs scripts/NAME, which fetches a program that no package of this machine's release brings. */
+function fetchProgram(name, ...args) {
+  const script = join('scripts', name);
+  const result = spawnSync('bash', [script, ...args], {
+    cwd: ROOT,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  if (result.status !== 0)
+    fail(`cannot get what the tests need: ${script} ended with ${result.status ?? result.signal}`);
 }
 
 const name = process.argv[2] ?? 'build';
@@ -280,4 +291,6 @@ mkdirSync(CACHE, { recursive: true });
 installPackages(goal.packages);
 installModules();
 if (goal.build) build();
-if (goal.consul) installConsul();
+// The registry's compliance suite and the demo's --consul run against the real server, test/docker/ against real dockerds.
+if (goal.consul) fetchProgram('consul.sh');
+for (const suite of goal.docker ? DOCKER_SUITES : []) fetchProgram('docker.sh', suite);
