@@ -117,6 +117,9 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
       reapAfterMs: config.reapAfterSeconds * 1000,
       pools: config.defaultPools,
       ...(config.dns && { dns: { upstream: config.dnsUpstream?.map((address) => ({ address, port: 53 })) } }),
+      ...(config.dockerApi !== undefined && {
+        docker: { socketPath: config.dockerApi, driver: 'vtep', scope: 'local' },
+      }),
       version: VERSION,
     }),
   );

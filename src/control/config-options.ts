@@ -67,6 +67,7 @@ export interface ConfigValues {
   logFormat?: LogFormat;
   dns?: OnOff;
   dnsUpstream?: readonly string[];
+  dockerApi?: string;
 }
 export type OnOff = (typeof ON_OFF)[number];
 const ON_OFF = ['on', 'off'] as const;
@@ -202,6 +203,10 @@ function parseDefaultPool(text: string): Pool[] | Refusal {
     if (!(error instanceof VtepError)) throw error;
     return new Refusal(`is not right: ${error.message}`);
   }
+}
+
+function parseSocketOrOff(text: string): string | Refusal {
+  return text === 'off' ? text : parseSocket(text);
 }
 
 /** IP[,IP]. */
@@ -377,6 +382,12 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
     'ip[,ip]',
     "the DNS servers to ask for names that are no container's (default: those of /etc/resolv.conf)",
     parseAddresses,
+  ),
+  option(
+    'dockerApi',
+    'path|off',
+    "Docker's own API, asked for names of networks and containers, and told of networks (default: /run/docker.sock where Docker's plugin is on)",
+    parseSocketOrOff,
   ),
   option(
     'token',

@@ -69,6 +69,8 @@ export interface DaemonConfig {
   readonly dns: boolean;
   /** Absent: those of /etc/resolv.conf. */
   readonly dnsUpstream?: readonly string[];
+  /** The socket of Docker's API. Absent: it is not asked. */
+  readonly dockerApi?: string;
   readonly token?: string;
   readonly registryTokenFile?: string;
   readonly registryCa?: string;
@@ -271,6 +273,7 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
     },
     dns: values.dns !== 'off',
     ...(values.dnsUpstream !== undefined && { dnsUpstream: values.dnsUpstream }),
+    ...(values.dockerApi !== undefined && values.dockerApi !== 'off' && { dockerApi: values.dockerApi }),
     ...registryOptions(values),
     logLevel: values.logLevel ?? 'info',
     logFormat: values.logFormat ?? (sources.stderrIsTty ? 'text' : 'json'),

@@ -25,6 +25,7 @@ import { NETWORKS_PREFIX, type NetworkValue, networkKey, parseNetwork } from '..
 import type { LocalEndpoint, LocalState, StockedAddress } from '../state/local-state.js';
 import * as refusals from './attach-refusals.js';
 import { Attacher } from './attacher.js';
+import { EndpointNames, type EndpointNaming } from './endpoint-names.js';
 import { EndpointTable, hostEnd, securedPort } from './endpoint-table.js';
 import { KeyedMutex } from './keyed-mutex.js';
 import { LinkCheck } from './link-check.js';
@@ -73,6 +74,7 @@ export class EndpointManager {
   private readonly linkCheck: LinkCheck;
   private readonly localRestore: LocalRestore;
   private readonly mtuChange: MtuChange;
+  private readonly names: EndpointNames;
 
   constructor(options: EndpointManagerOptions) {
     this.options = options;
@@ -93,6 +95,10 @@ export class EndpointManager {
     this.attacher = new Attacher({
       ...{ ...options, table, stock, registryReturn: this.registryReturn },
       closeIfUnused: (network) => this.closeIfUnused(network),
+      tell: (network) => this.tell(network),
+    });
+    this.names = new EndpointNames({
+      ...{ ...options, table, mutex, registryReturn: this.registryReturn },
       tell: (network) => this.tell(network),
     });
     this.localRestore = new LocalRestore({ ...options, table, stock, lost, tell: (network) => this.tell(network) });
@@ -182,6 +188,11 @@ export class EndpointManager {
   async checkLinks(): Promise<void> {
     await this.linkCheck.check();
     this.options.gateway.checkSoon();
+  }
+
+  /** As EndpointNames.describe. */
+  describe(id: string, naming: EndpointNaming): Promise<void> {
+    return this.names.describe(id, naming);
   }
 
   /** The underlay's MTU is this: the networks that follow it get theirs. Never rejects. */

@@ -104,7 +104,9 @@ function backToActive(registry: Registry, { value, modifyIndex }: Stored): Promi
 async function moves(registry: Registry, from: Stored, to: NetworkValue): Promise<RegistryOperation[]> {
   const old = from.value.name;
   const operations: RegistryOperation[] = [
-    { verb: 'delete-cas', key: networkKey(old), casIndex: from.modifyIndex },
+    // Not by delete-cas alone: that takes a key that is gone for deleted.
+    { verb: 'check-index', key: networkKey(old), casIndex: from.modifyIndex },
+    { verb: 'delete', key: networkKey(old) },
     { verb: 'cas', key: networkKey(to.name), value: encodeValue(networkValueSchema, to), casIndex: 0 },
     { verb: 'delete', key: journalKey(endpointsPrefix(old)) },
   ];

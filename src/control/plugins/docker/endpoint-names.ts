@@ -10,6 +10,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { nameSchema } from '../../api/schema.js';
+import type { EndpointNaming } from '../../endpoints/endpoint-names.js';
 import { LatestRun } from '../../endpoints/latest-run.js';
 import type { DockerNetworkDetail, EngineApi } from './engine-api.js';
 
@@ -17,17 +18,12 @@ const ALIASES_MAX = 32;
 /** Docker knows of the endpoint a moment after its driver does. */
 const AGAIN_MS = [5, 20, 80, 320, 1000];
 
-export interface NamedContainer {
-  readonly name?: string;
-  readonly aliases?: readonly string[];
-}
-
 export interface EndpointNamesOptions {
   readonly api: Pick<EngineApi, 'network' | 'container'>;
   /** Whether an endpoint here is Docker's endpoint of this id. */
   readonly isHere: (endpointId: string) => boolean;
   /** @throws VtepError if it can't be written */
-  readonly describe: (endpointId: string, named: NamedContainer) => Promise<void>;
+  readonly describe: (endpointId: string, naming: EndpointNaming) => Promise<void>;
   readonly logger: Logger;
 }
 

@@ -151,7 +151,8 @@ export class EngineApi {
         if (event.success) handlers.onEvent(event.data);
       }
     } catch (cause) {
-      if (!signal.aborted) throw new EngineApiError(`the events of Docker broke off: ${text(cause)}`, undefined, { cause });
+      if (!signal.aborted)
+        throw new EngineApiError(`the events of Docker broke off: ${text(cause)}`, undefined, { cause });
     } finally {
       answer.destroy();
     }
@@ -195,7 +196,10 @@ export class EngineApi {
         clearTimeout(timer);
         resolve(answer);
       });
-      const timer = setTimeout(() => call.destroy(new Error(`nothing within ${this.timeoutMs / 1000} s`)), this.timeoutMs);
+      const timer = setTimeout(
+        () => call.destroy(new Error(`nothing within ${this.timeoutMs / 1000} s`)),
+        this.timeoutMs,
+      );
       call.on('error', (error) => {
         clearTimeout(timer);
         fail(error);

@@ -9,12 +9,14 @@
  * Without a dockerd, or with one that does not answer, all else works; when it is back everything is looked at anew.
  */
 import type { Logger } from 'pino';
+import type { EndpointManager } from '../../endpoints/endpoint-manager.js';
+import type { NetworkStore } from '../../networks/network-store.js';
 import type { NetworkValue } from '../../registry/schema.js';
+import { EndpointNames } from './endpoint-names.js';
 import { type DockerEvent, type DockerNetwork, EngineApi } from './engine-api.js';
-import { EndpointNames, type NamedContainer } from './endpoint-names.js';
-import { EngineWatch } from './engine-watch.js';
+import { EngineWatch, type EngineWatchOptions } from './engine-watch.js';
 import type { DockerHooks } from './hooks.js';
-import { NetworkMirror } from './mirror.js';
+import { NetworkMirror, type NetworkMirrorOptions } from './mirror.js';
 import { NetworkNames } from './network-names.js';
 
 export interface DockerEngineOptions {
@@ -25,18 +27,23 @@ export interface DockerEngineOptions {
   /** Global: dockerds share networks by a cluster store of their own, and none is mirrored. */
   readonly scope: 'local' | 'global';
   readonly logger: Logger;
-  readonly renameNetwork: (from: string, to: string) => Promise<NetworkValue>;
-  /** Of the network as the registry has it now; undefined: there is none. */
-  readonly currentId: (name: string) => Promise<string | undefined>;
-  /** Whether an endpoint here is Docker's endpoint of this id. */
-  readonly hasEndpoint: (endpointId: string) => boolean;
-  readonly describeEndpoint: (endpointId: string, named: NamedContainer) => Promise<void>;
+  readonly networks: Pick<NetworkStore, 'rename' | 'find'>;
+  readonly endpoints: Pick<EndpointManager, 'ownedBy' | 'describe'>;
+  /** For tests, each: as EngineWatch's and NetworkMirror's. */
+  readonly pauseMs?: EngineWatchOptions['pauseMs'];
+  readonly retryMs?: NetworkMirrorOptions['retryMs'];
+  readonly settleMs?: NetworkMirrorOptions['settleMs'];
 }
 
 export interface DockerEngineStatus {
   readonly connected: boolean;
   readonly error?: string;
-  readonly problems: readonly string[];
+  readonly problems: string[];
+}
+
+/** The owner of the endpoint that Docker knows by this id. */
+export function dockerOwner(endpointId: string): string {
+  return `docker:${endpointId}`;
 }
 
 export class DockerEngine implements DockerHooks {
@@ -51,18 +58,24 @@ export class DockerEngine implements DockerHooks {
 
   constructor(options: DockerEngineOptions) {
     this.options = options;
-    const { driver, logger, scope, currentId } = options;
+    const { driver, logger, scope, networks, endpoints, pauseMs, retryMs, settleMs } = options;
     const api = new EngineApi({ socketPath: options.socketPath });
-    this.networkNames = new NetworkNames({ api, driver, logger, rename: options.renameNetwork });
+    this.networkNames = new NetworkNames({ api, driver, logger, rename: (from, to) => networks.rename(from, to) });
     this.endpointNames = new EndpointNames({
-      ...{ api, logger, isHere: options.hasEndpoint, describe: options.describeEndpoint },
+      ...{ api, logger },
+      isHere: (endpointId) => endpoints.ownedBy(dockerOwner(endpointId)) !== undefined,
+      describe: async (endpointId, naming) => {
+        const endpoint = endpoints.ownedBy(dockerOwner(endpointId));
+        if (endpoint !== undefined) await endpoints.describe(endpoint.id, naming);
+      },
     });
     this.mirror = new NetworkMirror({
-      ...{ api, driver, logger, currentId, makes: scope === 'local' },
+      ...{ api, driver, logger, retryMs, settleMs, makes: scope === 'local' },
+      currentId: async (name) => (await networks.find(name))?.value.id,
       onDocker: (networks) => this.takeDocker(networks),
     });
     this.watch = new EngineWatch({
-      ...{ api, logger },
+      ...{ api, logger, pauseMs },
       onUp: () => {
         this.justUp = true;
         this.networkNames.forgetKept();

@@ -101,7 +101,10 @@ export function mirrorOf({ name, id, subnets, internal }: MirroredNetwork, drive
     IPAM: {
       Driver: driver,
       Options: options,
-      Config: chosen.map(({ cidr, gateway }) => ({ Subnet: cidr, ...(gateway === undefined ? {} : { Gateway: gateway }) })),
+      Config: chosen.map(({ cidr, gateway }) => ({
+        Subnet: cidr,
+        ...(gateway === undefined ? {} : { Gateway: gateway }),
+      })),
     },
     Options: options,
     Labels: { [MIRROR_LABEL]: '1' },

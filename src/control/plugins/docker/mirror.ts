@@ -119,7 +119,10 @@ export class NetworkMirror {
       if (this.closed) return undefined;
       if (step.do === 'remove') {
         await api.removeNetwork(step.id);
-        logger.info({ event: 'docker.mirror-removed', network: name }, `network "${name}" is no longer shown in Docker`);
+        logger.info(
+          { event: 'docker.mirror-removed', network: name },
+          `network "${name}" is no longer shown in Docker`,
+        );
         return undefined;
       }
       // The reading may be old by now: `docker network rm` of a mirror removes the network everywhere.
