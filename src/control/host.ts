@@ -26,6 +26,7 @@ import type {
 } from './api/schema.js';
 import { SESSION_TTL_SECONDS } from './config-options.js';
 import { reportDrops } from './drop-report.js';
+import { type AttachmentFacts, attachmentFacts } from './endpoints/attachment-facts.js';
 import { endpointAnswer } from './endpoints/endpoint-answer.js';
 import { EndpointListing } from './endpoints/endpoint-listing.js';
 import { EndpointManager } from './endpoints/endpoint-manager.js';
@@ -47,7 +48,7 @@ import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
 import { NodeSession } from './nodes/node-session.js';
 import { DockerEngine } from './plugins/docker/engine.js';
-import { type DockerHooks, NO_HOOKS } from './plugins/docker/hooks.js';
+import type { PluginHost } from './plugins/plugin-host.js';
 import { Iproute } from './ports/iproute.js';
 import { linkDrops } from './ports/link-drops.js';
 import { PORT_TABLE } from './ports/port-ruleset.js';
@@ -75,7 +76,8 @@ export class Host implements HostOperations {
   private readonly reaper: Reaper;
   private readonly gateway: GatewayManager;
   private readonly ports: PortSecurity;
-  private readonly docker: DockerEngine | undefined;
+  /** What goes through Docker's own API; start it once the plugin listens, which Docker asks in return. */
+  readonly docker: DockerEngine | undefined;
   private monitor: { close(): Promise<void> } | undefined;
   private readonly linkChecks = new LatestRun(() => this.endpoints.checkLinks());
   private readonly startedMs = performance.now();
@@ -96,7 +98,6 @@ export class Host implements HostOperations {
       await host.session.start();
       host.reconciler.start();
       host.reaper.start();
-      host.docker?.start();
       // What changed before the monitor listened.
       host.linkChecks.request();
       return host;
@@ -196,11 +197,6 @@ export class Host implements HostOperations {
     this.docker = options.docker && new DockerEngine({ ...options.docker, networks, endpoints, logger });
   }
 
-  /** What Docker's driver tells, and waits for. */
-  get dockerHooks(): DockerHooks {
-    return this.docker ?? NO_HOOKS;
-  }
-
   async close(): Promise<void> {
     await this.docker?.close();
     await this.monitor?.close();
@@ -239,6 +235,14 @@ export class Host implements HostOperations {
     return this.endpoints.followMtu(mtuBytes);
   }
 
+  /** For the plugins of container engines. */
+  pluginHost(): PluginHost {
+    const { networks, reach, endpoints, gateway, state, iproute } = this;
+    const removeNetwork = (name: string) => this.removeNetwork(name);
+    const parts = { networks, reach, endpoints, gateway, state, removeNetwork };
+    return { ...parts, node: this.options.node, hostRoutes: () => hostRoutes(iproute) };
+  }
+
   async status(): Promise<Status> {
     const { vtep } = this;
     const { version, node, underlay, forwarding, registry } = this.options;
@@ -272,6 +276,14 @@ export class Host implements HostOperations {
       unreachable: this.reconciler.unreachable().map((one) => ({ ...one, addresses: [...one.addresses] })),
       vteps: vteps.map((remote) => ({ ...remote, counters: { ...remote.counters } })),
     };
+  }
+
+  /** A line for the service manager, without asking anybody. */
+  outline(): string {
+    const { answeredMs, error } = this.contact;
+    const isConnected = answeredMs !== undefined && error === undefined;
+    const registry = isConnected ? 'the registry answers' : `the registry is away (${error ?? 'not asked yet'})`;
+    return `${this.endpoints.all().length} containers on ${this.locals.all().length} networks here; ${registry}`;
   }
 
   async listNetworks(): Promise<Network[]> {
@@ -325,6 +337,19 @@ export class Host implements HostOperations {
 
   async detachById(id: string): Promise<void> {
     await this.endpoints.detachById(id);
+  }
+
+  async localEndpoints(): Promise<Endpoint[]> {
+    return this.endpoints.all().map((endpoint) => this.toEndpoint(endpoint));
+  }
+
+  async attachment(id: string): Promise<AttachmentFacts | undefined> {
+    const endpoint = this.endpoints.get(id);
+    return endpoint && attachmentFacts(this.iproute, endpoint, this.gateway.gateways(endpoint.network));
+  }
+
+  async nameservers(network: string): Promise<string[]> {
+    return this.names === undefined ? [] : this.gateway.gateways(network).map(({ address }) => address);
   }
 
   async detach(input: Detach): Promise<Endpoint[]> {

@@ -12,7 +12,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import { type CommandResult, ROOT, run, waitFor } from '../e2e/host-pair.js';
+import type { CommandResult } from '../e2e/command.js';
+import { ROOT, run, waitFor } from '../e2e/host-pair.js';
 import { IMAGE, makeImageTar } from './image.js';
 
 export type DockerSuite = 'bullseye' | 'bookworm' | 'trixie';
@@ -30,6 +31,7 @@ export interface DockerHostOptions {
 /** A busy machine takes its time. */
 const START_MS_MAX = 60_000;
 const END_MS_MAX = 30_000;
+const COMMAND_MS_MAX = 60_000;
 
 const ANCHOR = `
 set -e
@@ -144,11 +146,17 @@ export class DockerHost {
   /** Runs a command on this host to its end. */
   async exec(...command: string[]): Promise<CommandResult> {
     const [program, args] = this.enter(...command);
-    return run(program, args, 60_000);
+    return run(program, args, COMMAND_MS_MAX);
+  }
+
+  /** The command line of the docker command on this host. */
+  dockerCommand(...args: string[]): [string, string[]] {
+    return this.enter(join(this.#binaries, 'usr/bin/docker'), ...args);
   }
 
   docker(...args: string[]): Promise<CommandResult> {
-    return this.exec(join(this.#binaries, 'usr/bin/docker'), ...args);
+    const [program, argsAll] = this.dockerCommand(...args);
+    return run(program, argsAll, COMMAND_MS_MAX);
   }
 
   /** As docker(), but a failure is the test's failure. @returns its output */

@@ -6,10 +6,8 @@
  *                     └─(somebody has, or the new name is taken)─CAS▶ active
  *
  * As with a removal, no endpoint slips in: whoever publishes one checks the index of networks/<old>. A renamer that died
- * is finished by the next one that has the same name in mind, or by a removal. For everybody else the old network has been
- * removed and the new one made, with an id of its own, so that what a host remembers of the old one is not taken for it.
+ * is finished by the next one that has the same name in mind, or by a removal. The network's id stays: it is the same one.
  */
-import { randomBytes } from 'node:crypto';
 import { nameSchema } from '../api/schema.js';
 import { VtepError } from '../errors.js';
 import type { Registry, RegistryEntry, RegistryOperation } from '../registry/registry.js';
@@ -67,7 +65,7 @@ export async function renameNetwork(registry: Registry, from: string, to: string
       continue;
     }
     const { renamingTo: _, ...kept } = found.value;
-    const renamed: NetworkValue = { ...kept, name: to, id: randomBytes(16).toString('hex'), state: 'active' };
+    const renamed: NetworkValue = { ...kept, name: to, state: 'active' };
     if (await registry.transaction(await moves(registry, found, renamed))) return renamed;
   }
   throw new VtepError('VTEP_ERR_CONFLICT', `network "${from}" changed while it was being renamed; try again`);

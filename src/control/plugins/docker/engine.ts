@@ -17,6 +17,7 @@ import { type DockerEvent, type DockerNetwork, EngineApi } from './engine-api.js
 import { EngineWatch, type EngineWatchOptions } from './engine-watch.js';
 import type { DockerHooks } from './hooks.js';
 import { NetworkMirror, type NetworkMirrorOptions } from './mirror.js';
+import { ownerOf } from './network-driver.js';
 import { NetworkNames } from './network-names.js';
 
 export interface DockerEngineOptions {
@@ -41,11 +42,6 @@ export interface DockerEngineStatus {
   readonly problems: string[];
 }
 
-/** The owner of the endpoint that Docker knows by this id. */
-export function dockerOwner(endpointId: string): string {
-  return `docker:${endpointId}`;
-}
-
 export class DockerEngine implements DockerHooks {
   private readonly options: DockerEngineOptions;
   private readonly watch: EngineWatch;
@@ -63,9 +59,9 @@ export class DockerEngine implements DockerHooks {
     this.networkNames = new NetworkNames({ api, driver, logger, rename: (from, to) => networks.rename(from, to) });
     this.endpointNames = new EndpointNames({
       ...{ api, logger },
-      isHere: (endpointId) => endpoints.ownedBy(dockerOwner(endpointId)) !== undefined,
+      isHere: (endpointId) => endpoints.ownedBy(ownerOf(endpointId)) !== undefined,
       describe: async (endpointId, naming) => {
-        const endpoint = endpoints.ownedBy(dockerOwner(endpointId));
+        const endpoint = endpoints.ownedBy(ownerOf(endpointId));
         if (endpoint !== undefined) await endpoints.describe(endpoint.id, naming);
       },
     });

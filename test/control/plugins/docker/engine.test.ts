@@ -8,9 +8,10 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { VtepError } from '../../../../src/control/errors.js';
 import { NetworkStore, parseAll } from '../../../../src/control/networks/network-store.js';
 import { aliasesOf } from '../../../../src/control/plugins/docker/endpoint-names.js';
-import { DockerEngine, dockerOwner } from '../../../../src/control/plugins/docker/engine.js';
+import { DockerEngine } from '../../../../src/control/plugins/docker/engine.js';
 import { EngineApi, EngineApiError } from '../../../../src/control/plugins/docker/engine-api.js';
 import { provisionalName } from '../../../../src/control/plugins/docker/mirror-plan.js';
+import { ownerOf } from '../../../../src/control/plugins/docker/network-driver.js';
 import { MemoryRegistry } from '../../memory-registry.js';
 import { FakeEngine } from './fake-engine.js';
 
@@ -109,7 +110,7 @@ class Site {
       logger: pino({ level: 'warn' }, { write }),
       endpoints: {
         ownedBy: (owner) => {
-          const found = [...this.here].find((id) => dockerOwner(id) === owner);
+          const found = [...this.here].find((id) => ownerOf(id) === owner);
           return found === undefined ? undefined : ({ id: found } as never);
         },
         describe: async (id, naming) => {
@@ -230,7 +231,8 @@ describe('mirrors', () => {
     site.engine.start();
     await site.read();
     await vi.waitFor(() => expect(dockerd.names()).toEqual(['db', 'web']), WAIT);
-    expect(site.engine.status().problems).toEqual([expect.stringContaining('driver bridge')]);
+    const told = [expect.stringContaining('driver bridge')];
+    await vi.waitFor(() => expect(site.engine.status().problems).toEqual(told), WAIT);
     dockerd.remove(foreign.Id);
     await vi.waitFor(
       () => expect([...dockerd.networks.values()].map(({ Driver }) => Driver)).toEqual(['vtep', 'vtep']),

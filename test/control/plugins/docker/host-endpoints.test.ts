@@ -37,6 +37,7 @@ it('are named by Docker, also while the registry is away, and keep it over a res
       ...(hasDocker && { docker: { socketPath: dockerd.socketPath, driver: 'vtep', scope: 'local' as const } }),
     });
     hosts.add(host);
+    host.docker?.start();
     return host;
   };
   await dockerd.start();
@@ -50,7 +51,7 @@ it('are named by Docker, also while the registry is away, and keep it over a res
   await a.attach({ network: 'blue', netns: await namespaces.add(), name: 'ep-1', owner: 'docker:e1' });
   network!.Containers.c1 = { Name: 'web', EndpointID: 'e1' };
   dockerd.containers.set('c1', { [network!.Id]: ['www'] });
-  a.dockerHooks.endpointJoined(network!.Id, 'e1');
+  a.docker!.endpointJoined(network!.Id, 'e1');
   const seen = async (host: Host) =>
     (await host.listEndpoints('blue')).map(({ name, aliases }) => [name, ...(aliases ?? [])].join(' '));
   for (const host of [a, b]) await vi.waitFor(async () => expect(await seen(host)).toEqual(['web www', 'other']), WAIT);
