@@ -51,6 +51,11 @@ const TEST_PACKAGES = [
   ['busybox', 'busybox'],
   ['traceroute', 'traceroute'],
   ['nmap', 'nmap'],
+  ['podman', 'podman'],
+  ['containernetworking-plugins'],
+  ['conmon', 'conmon'],
+  ['crun', 'crun'],
+  ['iptables', 'iptables'],
 ];
 
 const BENCH_PACKAGES = [

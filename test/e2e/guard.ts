@@ -15,6 +15,8 @@ for path in /run/netns/"$1"*; do
   for pid in $(ip netns pids "$name"); do kill -KILL "$pid"; done
   ip netns del "$name"
 done
+# Containers of an engine that keeps its state in the folder: they are in namespaces of other names.
+for file in $(find "$2" -name pidfile -path '*/userdata/*'); do kill -KILL "$(cat "$file")"; done
 rm -rf -- "$2"
 `;
 
