@@ -47,6 +47,7 @@ import { toNetwork } from './networks/network-listing.js';
 import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
 import { NodeSession } from './nodes/node-session.js';
+import type { PluginHost } from './plugins/plugin-host.js';
 import { Iproute } from './ports/iproute.js';
 import { linkDrops } from './ports/link-drops.js';
 import { PORT_TABLE } from './ports/port-ruleset.js';
@@ -226,6 +227,14 @@ export class Host implements HostOperations {
     return this.endpoints.followMtu(mtuBytes);
   }
 
+  /** For the plugins of container engines. */
+  pluginHost(): PluginHost {
+    const { networks, reach, endpoints, gateway, state, iproute } = this;
+    const removeNetwork = (name: string) => this.removeNetwork(name);
+    const parts = { networks, reach, endpoints, gateway, state, removeNetwork };
+    return { ...parts, node: this.options.node, hostRoutes: () => hostRoutes(iproute) };
+  }
+
   async status(): Promise<Status> {
     const { vtep } = this;
     const { version, node, underlay, forwarding, registry } = this.options;
@@ -258,6 +267,14 @@ export class Host implements HostOperations {
       unreachable: this.reconciler.unreachable().map((one) => ({ ...one, addresses: [...one.addresses] })),
       vteps: vteps.map((remote) => ({ ...remote, counters: { ...remote.counters } })),
     };
+  }
+
+  /** A line for the service manager, without asking anybody. */
+  outline(): string {
+    const { answeredMs, error } = this.contact;
+    const isConnected = answeredMs !== undefined && error === undefined;
+    const registry = isConnected ? 'the registry answers' : `the registry is away (${error ?? 'not asked yet'})`;
+    return `${this.endpoints.all().length} containers on ${this.locals.all().length} networks here; ${registry}`;
   }
 
   async listNetworks(): Promise<Network[]> {

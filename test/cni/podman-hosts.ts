@@ -10,7 +10,8 @@
 import { copyFileSync, existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { execa, execaSync } from 'execa';
-import { type CommandResult, type HostName, HostPair, ROOT, run, waitFor } from '../e2e/host-pair.js';
+import { type CommandResult, run } from '../e2e/command.js';
+import { type HostName, HostPair, ROOT, waitFor } from '../e2e/host-pair.js';
 
 export const CONFLIST = join(ROOT, 'docker/cni/10-vtep.conflist');
 /** Debian's; where the plugins' own packages put them. */
