@@ -56,6 +56,10 @@ const TEST_PACKAGES = [
   // Of the unpacked dockerd and runc (scripts/docker.sh).
   ['libdevmapper1.02.1'],
   ['libseccomp2'],
+  ['podman', 'podman'],
+  ['containernetworking-plugins'],
+  ['conmon', 'conmon'],
+  ['crun', 'crun'],
 ];
 
 /** The Debian suites whose Docker the tests run. */
