@@ -147,8 +147,13 @@ export class DockerHost {
     return run(program, args, 60_000);
   }
 
+  /** The path of the docker command of the suite. */
+  get client(): string {
+    return join(this.#binaries, 'usr/bin/docker');
+  }
+
   docker(...args: string[]): Promise<CommandResult> {
-    return this.exec(join(this.#binaries, 'usr/bin/docker'), ...args);
+    return this.exec(this.client, ...args);
   }
 
   /** As docker(), but a failure is the test's failure. @returns its output */
