@@ -15,11 +15,13 @@ import { createForwarding } from './control/forwarding-tables.js';
 import { Host } from './control/host.js';
 import { Lifecycle, StopRequested } from './control/lifecycle.js';
 import { createLogger } from './control/log.js';
+import { startDockerPlugin } from './control/plugins/docker/server.js';
 import { createRegistryClient } from './control/registry/client.js';
 import { startEmbeddedRegistry } from './control/registry/embedded/server.js';
 import type { Registry } from './control/registry/registry.js';
 import { followTlsFiles } from './control/registry/tls-files.js';
 import { openToken } from './control/registry/token.js';
+import { ServiceManager, type Signs, takeServiceManager } from './control/service-manager.js';
 import { keepHeapSmall } from './control/small-heap.js';
 import { checkIproute2, checkTun, freeSocketPath, prepareStateDirectory } from './control/startup-checks.js';
 import { explainPortInUse, findUnderlay, type Underlay } from './control/underlay.js';
@@ -30,6 +32,7 @@ import { allIps, endText, familiesOf, familyOf, type VtepIps } from './control/v
 
 async function main(): Promise<number> {
   keepHeapSmall();
+  const serviceManager = takeServiceManager(process.env);
   let config: DaemonConfig | undefined;
   try {
     config = loadConfig({
@@ -47,17 +50,21 @@ async function main(): Promise<number> {
   const logger = createLogger({ level: config.logLevel, format: config.logFormat });
   endOnDefect(logger);
   const lifecycle = new Lifecycle({ logger });
+  const manager = new ServiceManager(serviceManager, logger);
   let failed = false;
   try {
     const underlay = await checkHost(config, logger);
-    await start(config, underlay, lifecycle, logger);
+    manager.ready(await start(config, underlay, lifecycle, logger));
     const signal = await lifecycle.untilStopRequested();
+    manager.stopping(`stops: ${signal}`);
     logger.info({ event: 'daemon.stopping', signal }, `stops: ${signal}`);
   } catch (error) {
     failed = !(error instanceof StopRequested);
     if (failed) {
-      complain(error);
+      manager.failed(complain(error));
       logger.debug({ event: 'daemon.start-failed', err: error }, 'start-up failed');
+    } else {
+      manager.stopping('stops before it was ready');
     }
   }
   const clean = await lifecycle.stop();
@@ -81,7 +88,8 @@ async function checkHost(config: DaemonConfig, logger: Logger): Promise<Underlay
   return underlay;
 }
 
-async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecycle, logger: Logger): Promise<void> {
+/** @returns what shows that it lives */
+async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecycle, logger: Logger): Promise<Signs> {
   const { stateDirectory, socketPath, port, node } = config;
   const vtep = { ip: underlay.ip, otherIp: underlay.otherIp, port };
 
@@ -130,6 +138,12 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
     const mtu = new UnderlayMtu({ interface: underlay.interface, logger, peers, onMtu });
     return new UnderlayMonitor({ ...underlay, follows, logger, onMoved, onReturned, mtu });
   });
+  const { dockerPlugin, dockerScope: scope } = config;
+  if (dockerPlugin !== undefined) {
+    await lifecycle.start('Docker plugin', () =>
+      startDockerPlugin({ host: host.pluginHost(), socketPath: dockerPlugin, scope, logger }),
+    );
+  }
   await lifecycle.start('API', () => startApi({ host, socketPath, logger }));
 
   const facts = {
@@ -142,6 +156,7 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
     socket: socketPath,
   };
   logger.info({ event: 'daemon.ready', version: VERSION, ...facts }, 'vtepd is ready');
+  return { workers: () => forwarding.status().workers, outline: () => host.outline() };
 }
 
 /** @throws VtepError VTEP_ERR_INVALID for a file of the token or of TLS that is not what it should be. */
@@ -154,12 +169,14 @@ function openRegistry(config: DaemonConfig, url: readonly string[]): Registry {
   });
 }
 
-/** One line on standard error, whatever the log's level and format. */
-function complain(error: unknown): void {
+/** One line on standard error, whatever the log's level and format. @returns it */
+function complain(error: unknown): string {
   const known = error instanceof VtepError;
   const message = error instanceof Error ? error.message : String(error);
   const suffix = known && error.code !== 'VTEP_ERR_INVALID' ? ` [${error.code}]` : '';
-  process.stderr.write(`vtepd: ${known ? '' : 'unexpected failure: '}${message.replace(/\s+/g, ' ')}${suffix}\n`);
+  const line = `${known ? '' : 'unexpected failure: '}${message.replace(/\s+/g, ' ')}${suffix}`;
+  process.stderr.write(`vtepd: ${line}\n`);
+  return line;
 }
 
 /** A defect leaves the state unknown: better a restart that adopts what the kernel has than going on. */

@@ -26,6 +26,7 @@ import type {
 } from './api/schema.js';
 import { SESSION_TTL_SECONDS } from './config-options.js';
 import { reportDrops } from './drop-report.js';
+import { type AttachmentFacts, attachmentFacts } from './endpoints/attachment-facts.js';
 import { endpointAnswer } from './endpoints/endpoint-answer.js';
 import { EndpointListing } from './endpoints/endpoint-listing.js';
 import { EndpointManager } from './endpoints/endpoint-manager.js';
@@ -46,6 +47,7 @@ import { toNetwork } from './networks/network-listing.js';
 import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
 import { NodeSession } from './nodes/node-session.js';
+import type { PluginHost } from './plugins/plugin-host.js';
 import { Iproute } from './ports/iproute.js';
 import { linkDrops } from './ports/link-drops.js';
 import { PORT_TABLE } from './ports/port-ruleset.js';
@@ -225,6 +227,14 @@ export class Host implements HostOperations {
     return this.endpoints.followMtu(mtuBytes);
   }
 
+  /** For the plugins of container engines. */
+  pluginHost(): PluginHost {
+    const { networks, reach, endpoints, gateway, state, iproute } = this;
+    const removeNetwork = (name: string) => this.removeNetwork(name);
+    const parts = { networks, reach, endpoints, gateway, state, removeNetwork };
+    return { ...parts, node: this.options.node, hostRoutes: () => hostRoutes(iproute) };
+  }
+
   async status(): Promise<Status> {
     const { vtep } = this;
     const { version, node, underlay, forwarding, registry } = this.options;
@@ -257,6 +267,14 @@ export class Host implements HostOperations {
       unreachable: this.reconciler.unreachable().map((one) => ({ ...one, addresses: [...one.addresses] })),
       vteps: vteps.map((remote) => ({ ...remote, counters: { ...remote.counters } })),
     };
+  }
+
+  /** A line for the service manager, without asking anybody. */
+  outline(): string {
+    const { answeredMs, error } = this.contact;
+    const isConnected = answeredMs !== undefined && error === undefined;
+    const registry = isConnected ? 'the registry answers' : `the registry is away (${error ?? 'not asked yet'})`;
+    return `${this.endpoints.all().length} containers on ${this.locals.all().length} networks here; ${registry}`;
   }
 
   async listNetworks(): Promise<Network[]> {
@@ -310,6 +328,19 @@ export class Host implements HostOperations {
 
   async detachById(id: string): Promise<void> {
     await this.endpoints.detachById(id);
+  }
+
+  async localEndpoints(): Promise<Endpoint[]> {
+    return this.endpoints.all().map((endpoint) => this.toEndpoint(endpoint));
+  }
+
+  async attachment(id: string): Promise<AttachmentFacts | undefined> {
+    const endpoint = this.endpoints.get(id);
+    return endpoint && attachmentFacts(this.iproute, endpoint, this.gateway.gateways(endpoint.network));
+  }
+
+  async nameservers(network: string): Promise<string[]> {
+    return this.names === undefined ? [] : this.gateway.gateways(network).map(({ address }) => address);
   }
 
   async detach(input: Detach): Promise<Endpoint[]> {

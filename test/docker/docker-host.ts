@@ -30,6 +30,7 @@ export interface DockerHostOptions {
 /** A busy machine takes its time. */
 const START_MS_MAX = 60_000;
 const END_MS_MAX = 30_000;
+const COMMAND_MS_MAX = 60_000;
 
 const ANCHOR = `
 set -e
@@ -144,16 +145,17 @@ export class DockerHost {
   /** Runs a command on this host to its end. */
   async exec(...command: string[]): Promise<CommandResult> {
     const [program, args] = this.enter(...command);
-    return run(program, args, 60_000);
+    return run(program, args, COMMAND_MS_MAX);
   }
 
-  /** The path of the docker command of the suite. */
-  get client(): string {
-    return join(this.#binaries, 'usr/bin/docker');
+  /** The command line of the docker command on this host. */
+  dockerCommand(...args: string[]): [string, string[]] {
+    return this.enter(join(this.#binaries, 'usr/bin/docker'), ...args);
   }
 
   docker(...args: string[]): Promise<CommandResult> {
-    return this.exec(this.client, ...args);
+    const [program, argsAll] = this.dockerCommand(...args);
+    return run(program, argsAll, COMMAND_MS_MAX);
   }
 
   /** As docker(), but a failure is the test's failure. @returns its output */

@@ -94,7 +94,7 @@ export class ImageHost {
 
   /** As mustDocker(), for what may take minutes on a busy machine; its output is kept for the failure. */
   async #slowDocker(...args: string[]): Promise<void> {
-    const [program, words] = this.docker.enter(this.docker.client, ...args);
+    const [program, words] = this.docker.dockerCommand(...args);
     await execa(program, words, { timeout: BUILD_MS_MAX, stdin: 'ignore' });
   }
 
