@@ -53,6 +53,9 @@ const TEST_PACKAGES = [
   ['nmap', 'nmap'],
   ['systemd', 'systemd-analyze'],
   ['iptables', 'iptables'],
+  // The image's base and its compose file (test/docker/image.test.ts).
+  ['debootstrap', 'debootstrap'],
+  ['docker-compose', 'docker-compose'],
   // Of the unpacked dockerd and runc (scripts/docker.sh).
   ['libdevmapper1.02.1'],
   ['libseccomp2'],
