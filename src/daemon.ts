@@ -14,6 +14,7 @@ import { createForwarding } from './control/forwarding-tables.js';
 import { Host } from './control/host.js';
 import { Lifecycle, StopRequested } from './control/lifecycle.js';
 import { createLogger } from './control/log.js';
+import { startDockerPlugin } from './control/plugins/docker/server.js';
 import { createRegistryClient } from './control/registry/client.js';
 import { startEmbeddedRegistry } from './control/registry/embedded/server.js';
 import type { Registry } from './control/registry/registry.js';
@@ -129,6 +130,12 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
     const mtu = new UnderlayMtu({ interface: underlay.interface, logger, peers, onMtu });
     return new UnderlayMonitor({ ...underlay, follows, logger, onMoved, onReturned, mtu });
   });
+  const { dockerPlugin, dockerScope: scope } = config;
+  if (dockerPlugin !== undefined) {
+    await lifecycle.start('Docker plugin', () =>
+      startDockerPlugin({ host: host.pluginHost(), socketPath: dockerPlugin, scope, logger }),
+    );
+  }
   await lifecycle.start('API', () => startApi({ host, socketPath, logger }));
 
   const facts = {

@@ -16,6 +16,7 @@ import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './log.js
 import { DEFAULT_POOLS_TEXT, type Pool, parsePools, withDefaults } from './networks/subnet-pool.js';
 import { OFFLOAD_SWITCHES, type OffloadSwitch } from './offload-switches.js';
 import { DF_POLICIES, type DfPolicy, type OuterHeader, parseTos, parseTtl } from './outer-header.js';
+import type { DockerScope } from './plugins/docker/network-maker.js';
 import { type PortRange, SOURCE_PORT_MIN, SOURCE_PORTS_DEFAULT } from './source-ports.js';
 import { UNDERLAY_FAMILIES, type UnderlayFamily } from './underlay.js';
 import { canonicalIp, familyOf, whyNoVtep } from './vtep-address.js';
@@ -67,6 +68,8 @@ export interface ConfigValues {
   logFormat?: LogFormat;
   dns?: OnOff;
   dnsUpstream?: readonly string[];
+  dockerPlugin?: string;
+  dockerScope?: DockerScope;
 }
 export type OnOff = (typeof ON_OFF)[number];
 const ON_OFF = ['on', 'off'] as const;
@@ -87,6 +90,8 @@ export interface ConfigOption {
   read(text: string, where: string, into: ConfigValues): void;
 }
 
+/** Where Docker looks for plugins first; it is called after the file. */
+const DOCKER_SOCKET = '/run/docker/plugins/vtep.sock';
 /** sockaddr_un.sun_path is 108 bytes with its closing zero (unix(7)). */
 const SOCKET_PATH_BYTES_MAX = 107;
 
@@ -377,6 +382,18 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
     'ip[,ip]',
     "the DNS servers to ask for names that are no container's (default: those of /etc/resolv.conf)",
     parseAddresses,
+  ),
+  option(
+    'dockerPlugin',
+    'switch',
+    `on, off or the path of the unix socket at which Docker finds its network and IPAM driver (default: off; on: ${DOCKER_SOCKET})`,
+    (text) => (text === 'off' ? text : parseSocket(text === 'on' ? DOCKER_SOCKET : text)),
+  ),
+  option(
+    'dockerScope',
+    'scope',
+    'local, or global for Docker daemons that share a cluster store (default: local)',
+    oneOf(['local', 'global'] as const),
   ),
   option(
     'token',

@@ -28,6 +28,7 @@ import type { LogFormat, LogLevel } from './log.js';
 import { DEFAULT_POOLS, type Pool } from './networks/subnet-pool.js';
 import type { OffloadSwitches } from './offload-switches.js';
 import { OUTER_HEADER_DEFAULT, type OuterHeader } from './outer-header.js';
+import type { DockerScope } from './plugins/docker/network-maker.js';
 import { type PortRange, portCount, SOURCE_PORTS_DEFAULT, SOURCE_PORTS_PER_WORKER } from './source-ports.js';
 import type { UnderlayFamily } from './underlay.js';
 import { usageMessage } from './usage-message.js';
@@ -69,6 +70,9 @@ export interface DaemonConfig {
   readonly dns: boolean;
   /** Absent: those of /etc/resolv.conf. */
   readonly dnsUpstream?: readonly string[];
+  /** The socket of the Docker plugin. Absent: none. */
+  readonly dockerPlugin?: string;
+  readonly dockerScope: DockerScope;
   readonly token?: string;
   readonly registryTokenFile?: string;
   readonly registryCa?: string;
@@ -271,6 +275,8 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
     },
     dns: values.dns !== 'off',
     ...(values.dnsUpstream !== undefined && { dnsUpstream: values.dnsUpstream }),
+    ...(values.dockerPlugin !== undefined && values.dockerPlugin !== 'off' && { dockerPlugin: values.dockerPlugin }),
+    dockerScope: values.dockerScope ?? 'local',
     ...registryOptions(values),
     logLevel: values.logLevel ?? 'info',
     logFormat: values.logFormat ?? (sources.stderrIsTty ? 'text' : 'json'),

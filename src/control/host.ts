@@ -46,6 +46,7 @@ import { toNetwork } from './networks/network-listing.js';
 import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
 import { NodeSession } from './nodes/node-session.js';
+import type { PluginHost } from './plugins/plugin-host.js';
 import { Iproute } from './ports/iproute.js';
 import { linkDrops } from './ports/link-drops.js';
 import { PORT_TABLE } from './ports/port-ruleset.js';
@@ -223,6 +224,14 @@ export class Host implements HostOperations {
   /** The underlay's MTU, at first and when it has changed: networks without one of their own follow it. Never rejects. */
   followMtu(mtuBytes: number): Promise<void> {
     return this.endpoints.followMtu(mtuBytes);
+  }
+
+  /** For the plugins of container engines. */
+  pluginHost(): PluginHost {
+    const { networks, reach, endpoints, gateway, state, iproute } = this;
+    const removeNetwork = (name: string) => this.removeNetwork(name);
+    const parts = { networks, reach, endpoints, gateway, state, removeNetwork };
+    return { ...parts, node: this.options.node, hostRoutes: () => hostRoutes(iproute) };
   }
 
   async status(): Promise<Status> {

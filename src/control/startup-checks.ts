@@ -76,9 +76,10 @@ export async function prepareStateDirectory(path: string): Promise<void> {
 /**
  * Leaves the path free: a socket that nobody serves (after SIGKILL) is removed, anything else stays and is told.
  *
+ * @param option that another path is given by
  * @throws VtepError VTEP_ERR_SOCKET_IN_USE, VTEP_ERR_INVALID
  */
-export async function freeSocketPath(path: string): Promise<void> {
+export async function freeSocketPath(path: string, option = '--socket'): Promise<void> {
   let isSocket: boolean;
   try {
     isSocket = (await lstat(path)).isSocket();
@@ -88,10 +89,10 @@ export async function freeSocketPath(path: string): Promise<void> {
     throw new VtepError('VTEP_ERR_INVALID', `socket "${path}": can't be used (${code})`, { cause });
   }
   if (!isSocket) {
-    throw new VtepError('VTEP_ERR_INVALID', `socket "${path}": is there and is not a socket; give another --socket`);
+    throw new VtepError('VTEP_ERR_INVALID', `socket "${path}": is there and is not a socket; give another ${option}`);
   }
   if (await answersConnection(path)) {
-    const hint = 'another vtepd serves it; stop that one or give another --socket';
+    const hint = `another vtepd serves it; stop that one or give another ${option}`;
     throw new VtepError('VTEP_ERR_SOCKET_IN_USE', `socket "${path}" is in use: ${hint}`);
   }
   await unlink(path).catch(() => {});

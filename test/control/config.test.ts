@@ -73,6 +73,7 @@ describe('values', () => {
       offloads: OFFLOADS_AUTO,
       outer: { tos: 0, ttl: 0, df: 'unset', checksum: true, acceptZeroChecksum6: false },
       dns: true,
+      dockerScope: 'local',
       logLevel: 'info',
       logFormat: 'json',
     });
@@ -92,6 +93,7 @@ describe('values', () => {
       ...['--outer-tos', 'inherit', '--outer-ttl', '12', '--outer-df', 'inherit', '--outer-checksum', 'off'],
       ...['--accept-zero-checksum6', 'on'],
       ...['--offload-tap-uso', 'off', '--dns', 'off', '--dns-upstream', '192.0.2.53, 2001:db8::53'],
+      ...['--docker-plugin', 'on', '--docker-scope', 'global'],
       ...['--registry-prefix', '/lab/vtep/', '--log-level', 'debug', '--log-format', 'text'],
     ];
     expect(load(argv)).toEqual({
@@ -123,6 +125,8 @@ describe('values', () => {
       outer: { tos: 'inherit', ttl: 12, df: 'inherit', checksum: false, acceptZeroChecksum6: true },
       dns: false,
       dnsUpstream: ['192.0.2.53', '2001:db8::53'],
+      dockerPlugin: '/run/docker/plugins/vtep.sock',
+      dockerScope: 'global',
       token: 's3cret',
       datacenter: 'dc1',
       registryPrefix: 'lab/vtep/',
@@ -179,6 +183,8 @@ describe('values', () => {
       offloadSimdChecksum: 'off',
       dns: 'off',
       dnsUpstream: '192.0.2.53',
+      dockerPlugin: '/run/docker/plugins/vtep.sock',
+      dockerScope: 'global',
       token: '0123',
       registryTokenFile: '/run/token',
       registryCa: '/tmp/ca.pem',
@@ -340,6 +346,8 @@ describe('wrong values: one line that names the option, the value and what would
     ['--dns', 'yes', 'one of on, off'],
     ['--dns-upstream', 'dns.example', 'must be IP addresses'],
     ['--dns-upstream', '192.0.2.53,', 'must be IP addresses'],
+    ['--docker-plugin', 'plugins/', 'must be the path of a socket file'],
+    ['--docker-scope', 'swarm', 'must be one of local, global'],
     ['--datacenter', 'a b', 'must be letters'],
     ['--registry-prefix', 'a//b', 'must be a key prefix'],
     ['--registry-prefix', '/', 'must be a key prefix'],

@@ -94,7 +94,8 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   };
 }
 
-async function listenPrivately(server: Server, socketPath: string): Promise<void> {
+/** Mode 0600 from the instant that the socket is there. */
+export async function listenPrivately(server: Server, socketPath: string): Promise<void> {
   const listening = once(server, 'listening');
   const previous = process.umask(0o177);
   try {

@@ -11,20 +11,19 @@
 import type { Logger } from 'pino';
 import type { Attach } from '../api/schema.js';
 import { VtepError } from '../errors.js';
-import { chooseDefaultGateways } from '../gateway/default-route.js';
 import type { GatewayManager } from '../gateway/gateway-manager.js';
 import type { AddressPool } from '../ipam/address-pool.js';
 import { bareAddress, canonicalAddress } from '../ipam/address-span.js';
 import { randomMac } from '../ipam/mac.js';
+import type { Reservations } from '../ipam/reservations.js';
 import type { Iproute } from '../ports/iproute.js';
 import { hostInterfaceName } from '../ports/names.js';
-import type { Sandbox } from '../ports/namespace.js';
 import type { PortSecurity } from '../ports/port-security.js';
-import { chooseInterface, createVeth, removeVeth } from '../ports/veth.js';
+import { removeVeth } from '../ports/veth.js';
 import type { NetworkValue } from '../registry/schema.js';
-import type { LocalEndpoint, LocalState, StockedAddress } from '../state/local-state.js';
-import { announceTwice } from './announcement.js';
+import type { LocalEndpoint, LocalState, Reservation, StockedAddress } from '../state/local-state.js';
 import * as refusals from './attach-refusals.js';
+import type { ContainerSide } from './container-side.js';
 import { type EndpointTable, hostEnd, securedPort } from './endpoint-table.js';
 import type { LocalNetworks } from './local-networks.js';
 import type { OutageAddresses } from './outage-addresses.js';
@@ -38,6 +37,7 @@ export interface AttacherOptions {
   readonly locals: LocalNetworks;
   readonly addresses: AddressPool;
   readonly stock: OutageAddresses;
+  readonly reservations: Reservations;
   readonly publisher: Publisher;
   readonly registryReturn: RegistryReturn;
   readonly reach: RegistryReach;
@@ -59,8 +59,15 @@ interface Granted {
   readonly addresses: readonly string[];
   /** What of them comes from the stock. */
   readonly taken: readonly StockedAddress[];
+  /** All of them are, if one is: its addresses were asked for ahead. */
+  readonly reserved: readonly Reservation[];
   /** Perhaps: then it keeps its addresses until publishAll has put both right. */
   isPublished: boolean;
+}
+
+export interface AttachRequest extends Attach {
+  /** Its addresses are reservations of this host, and will be again when it is detached. */
+  readonly isReserved?: boolean;
 }
 
 export class Attacher {
@@ -71,8 +78,13 @@ export class Attacher {
   }
 
   /** @param answers whether the registry has just answered. @throws VtepError as its steps do; nothing is left then */
-  async attach(network: NetworkValue, sandbox: Sandbox, input: Attach, answers: boolean): Promise<LocalEndpoint> {
-    const { table, iproute, state, logger } = this.options;
+  async attach(
+    network: NetworkValue,
+    sandbox: ContainerSide,
+    input: AttachRequest,
+    answers: boolean,
+  ): Promise<LocalEndpoint> {
+    const { table, state, logger } = this.options;
     const there = table.on(network.name).find((endpoint) => endpoint.sandboxIdentity === sandbox.identity);
     if (there !== undefined) throw refusals.isAttachedAlready(sandbox.label, there);
     const owned = input.owner === undefined ? undefined : table.ownedBy(input.owner);
@@ -80,8 +92,8 @@ export class Attacher {
     if (input.group !== undefined && !network.groupPolicy) throw refusals.hasNoGroups(network.name);
     const mac = input.mac ?? randomMac();
     if (table.macs(network.name).includes(mac)) throw refusals.macInUse(mac, network.name);
-    const containerInterface = await chooseInterface(iproute, sandbox, input.interface);
     const id = table.newId();
+    const containerInterface = await sandbox.chooseInterface(id, input.interface);
     const undo: UndoStep[] = [];
     try {
       await state.putIntent({ id, network: network.name });
@@ -95,13 +107,16 @@ export class Attacher {
 
   private async make(
     network: NetworkValue,
-    sandbox: Sandbox,
-    begun: { input: Attach; mac: string; containerInterface: string; id: string; answers: boolean },
+    sandbox: ContainerSide,
+    begun: { input: AttachRequest; mac: string; containerInterface: string; id: string; answers: boolean },
     undo: UndoStep[],
   ): Promise<LocalEndpoint> {
-    const { table, locals, addresses, stock, publisher, iproute, gateway, ports, state } = this.options;
+    const { table, locals, addresses, stock, reservations, publisher, iproute, gateway, ports, state } = this.options;
     const { input, mac, containerInterface, id } = begun;
-    const granted = await this.grant(network, id, input.ips, begun.answers, undo);
+    const granted =
+      input.isReserved === true
+        ? this.grantReserved(network, input.ips ?? [], undo)
+        : await this.grant(network, id, input.ips, begun.answers, undo);
     const answers = begun.answers && !this.options.reach.away;
     await locals.open(network);
     undo.push(() => this.options.closeIfUnused(network.name));
@@ -123,25 +138,26 @@ export class Attacher {
       ...(input.group === undefined ? {} : { group: input.group }),
       ...(input.owner === undefined ? {} : { owner: input.owner }),
       ...(granted.taken.length === 0 ? {} : { heldAs: heldAs(granted.taken) }),
+      ...(granted.reserved.length === 0 ? {} : { heldAs: heldAs(granted.reserved), isReserved: true }),
     };
     if (input.publish !== undefined) {
       await gateway.publish({ ...endpoint, publish: input.publish });
       undo.push(() => gateway.unpublish(id));
     }
     const route = { wanted: input.defaultRoute, network, gateways: gateway.gateways(network.name) };
-    const defaultGateways = await chooseDefaultGateways(iproute, sandbox, { ...route, addresses: endpoint.addresses });
+    const defaultGateways = await sandbox.defaultGateways({ ...route, addresses: endpoint.addresses });
     if (network.portSecurity) {
       // Before there is an interface to send from.
       await ports.secure(securedPort(endpoint));
       undo.push(() => ports.release(endpoint.hostInterface));
     }
-    await createVeth(iproute, sandbox, { ...endpoint, ...hostEnd(endpoint), defaultGateways });
+    await sandbox.connect({ ...endpoint, ...hostEnd(endpoint), defaultGateways });
     undo.push(() => removeVeth(iproute, id));
     await state.putEndpoint(endpoint);
     table.set(endpoint);
     undo.push(async () => {
       table.delete(id);
-      await state.removeEndpoint(id, granted.taken);
+      await state.removeEndpoint(id, granted.taken, granted.reserved);
     });
     undo.push(async () => {
       granted.isPublished = true;
@@ -157,9 +173,17 @@ export class Attacher {
     this.options.tell(network);
     addresses.settled(id);
     stock.settled(granted.taken);
+    reservations.settled(granted.reserved);
     if (answers) stock.refill(network);
-    announceTwice(iproute, sandbox.path, endpoint, () => table.has(id));
+    sandbox.announce(endpoint, () => table.has(id));
     return endpoint;
+  }
+
+  private grantReserved(network: NetworkValue, ips: readonly string[], undo: UndoStep[]): Granted {
+    const { reservations } = this.options;
+    const reserved = reservations.take(network, ips.map(canonicalAddress));
+    undo.push(() => reservations.putBack(reserved));
+    return { addresses: reserved.map(({ address }) => address), taken: [], reserved, isPublished: false };
   }
 
   /** Addresses that the registry holds for this node: claimed now, or from the stock. */
@@ -175,7 +199,7 @@ export class Attacher {
     const take = (): Granted => {
       const taken = stock.take(network, wanted);
       undo.push(() => stock.putBack(taken));
-      return { addresses: taken.map(({ address }) => address), taken, isPublished: false };
+      return { addresses: taken.map(({ address }) => address), taken, reserved: [], isPublished: false };
     };
     if (!answers) return take();
     // One's own spare, asked for by name.
@@ -183,7 +207,7 @@ export class Attacher {
     undo.push(() => addresses.settled(id));
     try {
       const claimed = await addresses.claim(network, id, ips);
-      const granted: Granted = { addresses: claimed, taken: [], isPublished: false };
+      const granted: Granted = { addresses: claimed, taken: [], reserved: [], isPublished: false };
       undo.push(async () => {
         // What can't be given back now is found by the sweep when the registry is back.
         if (reach.away || granted.isPublished) return;

@@ -15,6 +15,7 @@ import type { Forwarding } from '../forwarding.js';
 import type { GatewayManager } from '../gateway/gateway-manager.js';
 import type { AddressPool } from '../ipam/address-pool.js';
 import { bareAddress } from '../ipam/address-span.js';
+import { Reservations } from '../ipam/reservations.js';
 import type { NetworkStore } from '../networks/network-store.js';
 import type { Iproute } from '../ports/iproute.js';
 import { resolveSandbox, sandboxIdentity, sandboxLabel } from '../ports/namespace.js';
@@ -22,9 +23,11 @@ import type { PortSecurity } from '../ports/port-security.js';
 import { adoptHostEnd, removeVeth } from '../ports/veth.js';
 import type { Registry } from '../registry/registry.js';
 import { NETWORKS_PREFIX, type NetworkValue, networkKey, parseNetwork } from '../registry/schema.js';
-import type { LocalEndpoint, LocalState, StockedAddress } from '../state/local-state.js';
+import type { LocalEndpoint, LocalState, Reservation, StockedAddress } from '../state/local-state.js';
 import * as refusals from './attach-refusals.js';
-import { Attacher } from './attacher.js';
+import { Attacher, type AttachRequest } from './attacher.js';
+import { AwaitedEnds } from './awaited-ends.js';
+import { type ContainerSide, inNamespace, onTheHost } from './container-side.js';
 import { EndpointTable, hostEnd, securedPort } from './endpoint-table.js';
 import { KeyedMutex } from './keyed-mutex.js';
 import { LinkCheck } from './link-check.js';
@@ -33,6 +36,7 @@ import { LocalRestore } from './local-restore.js';
 import { LostEndpoints } from './lost-endpoints.js';
 import { MtuChange } from './mtu-change.js';
 import { OutageAddresses } from './outage-addresses.js';
+import { PortPublishing } from './port-publishing.js';
 import type { Publisher } from './publisher.js';
 import { isUnreachable, type RegistryReach } from './registry-reach.js';
 import { RegistryReturn } from './registry-return.js';
@@ -63,6 +67,9 @@ export interface EndpointManagerOptions {
 }
 
 export class EndpointManager {
+  readonly reservations: Reservations;
+  /** Published ports of endpoints that are there already. */
+  readonly publishing: PortPublishing;
   private readonly options: EndpointManagerOptions;
   private readonly table = new EndpointTable();
   private readonly mutex = new KeyedMutex();
@@ -73,6 +80,7 @@ export class EndpointManager {
   private readonly linkCheck: LinkCheck;
   private readonly localRestore: LocalRestore;
   private readonly mtuChange: MtuChange;
+  private readonly awaited: AwaitedEnds;
 
   constructor(options: EndpointManagerOptions) {
     this.options = options;
@@ -88,15 +96,18 @@ export class EndpointManager {
       mtuBytes: (network) => locals.mtuBytes(network),
       take: (network, endpoint) => mutex.run(network.name, () => this.takeUp(network, endpoint)),
     });
-    const { stock, lost } = this;
-    this.registryReturn = new RegistryReturn({ ...options, table, mutex, stock, lost });
+    this.reservations = new Reservations({ ...options, stock: this.stock });
+    const { stock, lost, reservations } = this;
+    this.registryReturn = new RegistryReturn({ ...options, table, mutex, stock, reservations, lost });
     this.attacher = new Attacher({
-      ...{ ...options, table, stock, registryReturn: this.registryReturn },
+      ...{ ...options, table, stock, reservations, registryReturn: this.registryReturn },
       closeIfUnused: (network) => this.closeIfUnused(network),
       tell: (network) => this.tell(network),
     });
     this.localRestore = new LocalRestore({ ...options, table, stock, lost, tell: (network) => this.tell(network) });
     this.mtuChange = new MtuChange({ table, locals, iproute, mutex, state, logger });
+    this.awaited = new AwaitedEnds({ table, iproute, mutex, state, logger });
+    this.publishing = new PortPublishing({ table, mutex, iproute, state, gateway: options.gateway });
     this.linkCheck = new LinkCheck({
       ...{ table, locals, iproute, mutex, logger },
       detach: (endpoint) => this.detachNow(endpoint),
@@ -127,6 +138,7 @@ export class EndpointManager {
 
   /** What stood when the last run ended works when this returns, without the registry. */
   restore(): Promise<void> {
+    this.reservations.load();
     return this.localRestore.restore();
   }
 
@@ -142,6 +154,8 @@ export class EndpointManager {
 
   /** Nothing more begins in the background; waits for what goes on. */
   close(): Promise<void> {
+    this.reservations.close();
+    this.awaited.close();
     return this.stock.close();
   }
 
@@ -181,6 +195,7 @@ export class EndpointManager {
   /** Looks at the kernel: what others changed is put right. Never rejects. */
   async checkLinks(): Promise<void> {
     await this.linkCheck.check();
+    await this.awaited.check();
     this.options.gateway.checkSoon();
   }
 
@@ -192,6 +207,19 @@ export class EndpointManager {
 
   /** @throws VtepError as its steps do; nothing of the endpoint is left then. */
   attach(input: Attach): Promise<LocalEndpoint> {
+    const { iproute } = this.options;
+    return this.attachAt(input, async () => inNamespace(iproute, await resolveSandbox(iproute, input)));
+  }
+
+  /**
+   * As attach, but the container's end of the veth stays on the host, for the owner to move into the container.
+   * @param label where it will be then, as far as that is known: `netns:PATH`
+   */
+  attachAwaited(input: AttachRequest & { readonly owner: string }, label: string): Promise<LocalEndpoint> {
+    return this.attachAt(input, async () => onTheHost(this.options.iproute, input.owner, label));
+  }
+
+  private attachAt(input: AttachRequest, find: () => Promise<ContainerSide>): Promise<LocalEndpoint> {
     return this.mutex.run(input.network, async () => {
       const { network, answers } = await this.lookUp(input.network);
       if (network.state !== 'active') {
@@ -201,7 +229,7 @@ export class EndpointManager {
       if (open !== undefined && open.id !== network.id) {
         throw refusals.wasMadeAnew(network.name);
       }
-      const sandbox = await resolveSandbox(this.options.iproute, input);
+      const sandbox = await find();
       // Inside the network's turn: two networks must not choose one interface name for the same container.
       return this.mutex.run(`namespace ${sandbox.identity}`, () =>
         this.attacher.attach(network, sandbox, input, answers),
@@ -284,16 +312,29 @@ export class EndpointManager {
     }
     await ports.release(endpoint.hostInterface);
     await gateway.unpublish(endpoint.id);
-    const stocked = unpublished ? await this.releaseAddresses(endpoint, network) : [];
+    const reserved = this.reservedOf(endpoint, network);
+    const stocked = unpublished && reserved.length === 0 ? await this.releaseAddresses(endpoint, network) : [];
     try {
-      await state.removeEndpoint(endpoint.id, stocked);
+      await state.removeEndpoint(endpoint.id, stocked, reserved);
       this.stock.add(stocked);
+      this.reservations.add(reserved);
     } catch (error) {
       // A start that finds the record without the veth forgets it, and the sweep releases the address.
       logger.error({ event: 'state.write-failed', err: error, endpoint: endpoint.id }, (error as Error).message);
       onOwed();
     }
     await this.closeIfUnused(endpoint.network);
+  }
+
+  /** Addresses that somebody asked for ahead: they are that one's until he gives them back. */
+  private reservedOf(endpoint: LocalEndpoint, network: NetworkValue | undefined): Reservation[] {
+    if (endpoint.isReserved !== true || network === undefined) return [];
+    this.options.addresses.forget(endpoint.id);
+    const held = endpoint.addresses.map((address) => ({
+      ...{ network: network.name, networkId: network.id, address },
+      claimId: endpoint.heldAs?.[bareAddress(address)] ?? endpoint.id,
+    }));
+    return this.reservations.ofEndpoint(held);
   }
 
   /** @returns those that go to the stock: nothing was asked of a registry that is known to be away. */

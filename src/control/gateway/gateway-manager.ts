@@ -166,6 +166,18 @@ export class GatewayManager {
     }
   }
 
+  /** Whether neither a container nor a program of this host has the port. */
+  async isPortFree(port: PublishedPort): Promise<boolean> {
+    const nobody = { endpointId: '', name: '', network: '', addresses: ['0.0.0.0', '::'], ports: [port] };
+    try {
+      checkPublication(nobody, this.publications.values());
+      await checkListeners(this.iproute.prefix, [port]);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   async unpublish(endpointId: string): Promise<void> {
     if (this.publications.delete(endpointId)) await this.check();
   }

@@ -92,10 +92,11 @@ export class NetworkStore {
   }
 
   /**
+   * @param options what its maker keeps with it in the registry
    * @throws VtepError VTEP_ERR_NETWORK_EXISTS, VTEP_ERR_VNI_IN_USE, VTEP_ERR_VNI_EXHAUSTED, VTEP_ERR_POOL_EXHAUSTED,
    *   VTEP_ERR_INVALID (subnet), VTEP_ERR_CONFLICT (too many lost races)
    */
-  async create(input: CreateNetwork): Promise<NetworkValue> {
+  async create(input: CreateNetwork, options: NetworkValue['options'] = {}): Promise<NetworkValue> {
     const { given, toChoose } = askedSubnets(input);
     // What is wrong is said before anything is asked for, as far as the subnets are known.
     if (toChoose.length === 0) planSubnets(given, input);
@@ -115,7 +116,7 @@ export class NetworkStore {
         ...settingsOf(input),
         state: 'active',
         createdAt: new Date().toISOString(),
-        options: {},
+        options,
       };
       const claims = claimsOf(value);
       const claim = encodeValue(subnetValueSchema, { v: 1, network: input.name });
@@ -254,7 +255,7 @@ export class NetworkStore {
   }
 
   /** One of the pools for each family; none overlaps a network, a route of this host, or one that was given. */
-  private async chooseSubnets(families: readonly (4 | 6)[], given: readonly string[]): Promise<string[]> {
+  async chooseSubnets(families: readonly (4 | 6)[], given: readonly string[]): Promise<string[]> {
     if (families.length === 0) return [];
     const networks = await this.list();
     const blocked = networks.flatMap(({ subnets }) => subnets.map(({ cidr }) => cidr));

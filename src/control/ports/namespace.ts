@@ -80,17 +80,22 @@ export async function sandboxPaths(
   endpoint: { readonly sandbox: string; readonly sandboxIdentity: string },
   hostInterface: string,
 ): Promise<string[]> {
-  const [kind, ...rest] = endpoint.sandbox.split(':');
-  const name = rest.join(':');
-  const input = kind === 'pid' ? { pid: Number(name) } : { netns: name };
-  const ways = [sandboxPath(input)];
-  if ((await sandboxIdentity(input)) !== endpoint.sandboxIdentity) {
+  const labelled = labelPath(endpoint.sandbox);
+  const ways = [labelled];
+  if ((await namespaceIdentity(labelled)) !== endpoint.sandboxIdentity) {
     const nsid = (await iproute.link(hostInterface))?.link_netnsid;
     if (nsid !== undefined) ways.push(...(await iproute.sandboxes(nsid)).map(({ path }) => path));
   }
   const found: string[] = [];
   for (const path of ways) if ((await namespaceIdentity(path)) === endpoint.sandboxIdentity) found.push(path);
   return found;
+}
+
+/** Where a label leads: the path of `netns:NAME` or `pid:N`. */
+export function labelPath(label: string): string {
+  const [kind, ...rest] = label.split(':');
+  const name = rest.join(':');
+  return sandboxPath(kind === 'pid' ? { pid: Number(name) } : { netns: name });
 }
 
 function sandboxPath(input: SandboxInput): string {
