@@ -26,6 +26,7 @@ import type {
 } from './api/schema.js';
 import { SESSION_TTL_SECONDS } from './config-options.js';
 import { reportDrops } from './drop-report.js';
+import { type AttachmentFacts, attachmentFacts } from './endpoints/attachment-facts.js';
 import { endpointAnswer } from './endpoints/endpoint-answer.js';
 import { EndpointListing } from './endpoints/endpoint-listing.js';
 import { EndpointManager } from './endpoints/endpoint-manager.js';
@@ -269,6 +270,14 @@ export class Host implements HostOperations {
     };
   }
 
+  /** A line for the service manager, without asking anybody. */
+  outline(): string {
+    const { answeredMs, error } = this.contact;
+    const isConnected = answeredMs !== undefined && error === undefined;
+    const registry = isConnected ? 'the registry answers' : `the registry is away (${error ?? 'not asked yet'})`;
+    return `${this.endpoints.all().length} containers on ${this.locals.all().length} networks here; ${registry}`;
+  }
+
   async listNetworks(): Promise<Network[]> {
     return (await this.networks.list()).map(toNetwork);
   }
@@ -320,6 +329,19 @@ export class Host implements HostOperations {
 
   async detachById(id: string): Promise<void> {
     await this.endpoints.detachById(id);
+  }
+
+  async localEndpoints(): Promise<Endpoint[]> {
+    return this.endpoints.all().map((endpoint) => this.toEndpoint(endpoint));
+  }
+
+  async attachment(id: string): Promise<AttachmentFacts | undefined> {
+    const endpoint = this.endpoints.get(id);
+    return endpoint && attachmentFacts(this.iproute, endpoint, this.gateway.gateways(endpoint.network));
+  }
+
+  async nameservers(network: string): Promise<string[]> {
+    return this.names === undefined ? [] : this.gateway.gateways(network).map(({ address }) => address);
   }
 
   async detach(input: Detach): Promise<Endpoint[]> {

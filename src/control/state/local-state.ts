@@ -47,7 +47,7 @@ export interface LocalEndpoint {
   readonly containerInterface: string;
   /** As published; absent in a local copy of an earlier version. */
   readonly attachedAt?: number;
-  /** Who made it, where that is neither a person nor a script: `docker:<endpoint id>`, `cni:<container id>/<interface>`. */
+  /** Who made it, where that is neither a person nor a script: `docker:<endpoint id>`, `cni:<container id>/<interface>@<name>`. */
   readonly owner?: string;
   /** Its group policy id. */
   readonly group?: number;
