@@ -127,6 +127,7 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
       spareAddresses: config.spareAddresses,
       reapAfterMs: config.reapAfterSeconds * 1000,
       pools: config.defaultPools,
+      servesDocker: config.dockerPlugin !== undefined,
       ...(config.dns && { dns: { upstream: config.dnsUpstream?.map((address) => ({ address, port: 53 })) } }),
       ...dockerOf(config),
       version: VERSION,

@@ -46,4 +46,6 @@ export interface HostOptions {
     | undefined;
   /** Names are served on the networks' gateways; `upstream` instead of the host's own resolvers. @default not */
   readonly dns?: { readonly upstream?: readonly Resolver[] | undefined } | undefined;
+  /** Whether this host's dockerd uses vtep: its firewall is made to let vtep's frames through. @default false */
+  readonly servesDocker?: boolean | undefined;
 }

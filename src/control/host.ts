@@ -116,9 +116,10 @@ export class Host implements HostOperations {
     this.state = state;
     this.answeredAt = state.answeredAt ?? Number.NEGATIVE_INFINITY;
     this.iproute = iproute;
-    const gateway = new GatewayManager({ iproute, logger, tunnel: () => this.vtep, nftProgram: options.nftProgram });
+    const { nftProgram, servesDocker } = options;
+    const gateway = new GatewayManager({ iproute, logger, tunnel: () => this.vtep, nftProgram, servesDocker });
     this.gateway = gateway;
-    const { portTable = new Nftables(iproute.prefix, options.nftProgram, PORT_TABLE) } = options;
+    const { portTable = new Nftables(iproute.prefix, nftProgram, PORT_TABLE) } = options;
     this.ports = new PortSecurity(portTable, logger);
     this.networks = new NetworkStore(registry, () => hostRoutes(iproute), options.pools);
     this.peers = new PeerStore(registry, this.networks);
