@@ -26,16 +26,6 @@ case $architecture in
   *) fail "nothing is fetched for $architecture" ;;
 esac
 
-# apt itself tells its mirrors, however they are written down (.list, .sources, mirror lists): each repository's release
-# file is <mirror>/dists/<suite>/InRelease. Security and vendors' repositories are sorted out by the keyring and the suite.
-mirrors() {
-  local codename
-  codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-  apt-get --print-uris update 2>/dev/null |
-    sed -n "s|^'\([^']*\)/dists/${codename:-stable}/InRelease' .*|\1|p; s|^'\([^']*\)/dists/stable/InRelease' .*|\1|p" |
-    sort -u
-}
-
 mkdir -p "$(dirname -- "$folder")"
 work=$(mktemp -d "$folder.fetch.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -68,7 +58,7 @@ while read -r mirror; do
     reason=
     break
   fi
-done < <(mirrors)
+done < <(bash "$(dirname -- "${BASH_SOURCE[0]}")/debian-mirrors.sh")
 if [[ -n $reason ]]; then
   detail=$(grep -m1 '^E: ' "$work/log" 2>/dev/null || true)
   fail "$reason${detail:+ (${detail#E: })}"

@@ -3,7 +3,7 @@
  *
  * Runs before anything is installed, so it uses Node's own modules only. It looks first and changes only what is
  * missing: apt packages, node_modules, dist. The second run finds all in place and takes a fraction of a second.
- * Stamps live in .cache/. `check` and `build` install no apt packages and need no root.
+ * The build's stamp is in .cache/. `check` and `build` install no apt packages and need no root.
  *
  * Exit codes: 0 ready; 1 something could not be made ready (one line says what); 2 a goal that does not exist.
  */
@@ -51,10 +51,18 @@ const TEST_PACKAGES = [
   ['busybox', 'busybox'],
   ['traceroute', 'traceroute'],
   ['nmap', 'nmap'],
+  ['systemd', 'systemd-analyze'],
   ['iptables', 'iptables'],
+  // The image's base and its compose file (test/docker/image.test.ts).
+  ['debootstrap', 'debootstrap'],
+  ['docker-compose', 'docker-compose'],
   // Of the unpacked dockerd and runc (scripts/docker.sh).
   ['libdevmapper1.02.1'],
   ['libseccomp2'],
+  ['podman', 'podman'],
+  ['containernetworking-plugins'],
+  ['conmon', 'conmon'],
+  ['crun', 'crun'],
 ];
 
 /** The Debian suites whose Docker the tests run. */
@@ -193,17 +201,27 @@ function installPackages(packages) {
     fail(`cannot install ${missing[0]}: apt-get succeeded, but ${missing[1] ?? missing[0]} is not there`);
 }
 
+/** Whether a package of the lock file is for this platform. Those that name a C library are npm's to choose among. */
+function isForHere({ os, cpu, libc }) {
+  return (os?.includes('linux') ?? true) && (cpu?.includes(process.arch) ?? true) && libc === undefined;
+}
+
+/** Whether node_modules has what the lock file names. npm writes its own list there last, so a half-made one lacks it. */
+function hasModules(lock) {
+  const list = readText(join(ROOT, 'node_modules', '.package-lock.json'));
+  if (list === undefined) return false;
+  const installed = JSON.parse(list).packages;
+  return Object.entries(JSON.parse(lock).packages).every(
+    ([path, wanted]) => path === '' || installed[path]?.version === wanted.version || !isForHere(wanted),
+  );
+}
+
 function installModules() {
-  const stampPath = join(CACHE, 'modules.stamp');
   const lock = readText(join(ROOT, 'package-lock.json'));
   if (lock === undefined) fail('package-lock.json is missing: this is not a complete checkout');
-  const stamp = createHash('sha256').update(lock).digest('hex');
-  // npm writes this hidden file last, so a half-made node_modules lacks it.
-  const complete = existsSync(join(ROOT, 'node_modules', '.package-lock.json'));
-  if (complete && readText(stampPath) === stamp) return;
+  if (hasModules(lock)) return;
   say('installing the npm packages of package-lock.json (npm install)');
-  // Not `npm ci`: it refuses a lock file without every other platform's optional packages, and a registry need not have
-  // them all. The versions are the lock file's all the same, and --no-save leaves it as it is.
+  // Not `npm ci`, which begins by removing what is there. --no-save leaves the lock file, and so the versions, as it is.
   const result = run('npm', ['install', '--no-save', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error']);
   if (!result.ok) {
     const lines = result.stderr.split('\n').filter((line) => /^npm (error|ERR!) ./.test(line));
@@ -213,7 +231,6 @@ function installModules() {
     const reason = texts[0] ?? result.error;
     fail(`cannot install the npm packages: ${reason}`);
   }
-  writeFileSync(stampPath, stamp);
 }
 
 /** Every file under `folder` that ends with `extension`, as paths relative to the repository. */

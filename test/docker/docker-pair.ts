@@ -2,15 +2,10 @@
  * Two hosts, each with a real dockerd, on one wire, and one real Consul on the first: what HostPair makes, with a
  * DockerHost on each. vtepd runs where its host's dockerd does, so that both see the same /run/docker. Test support.
  */
+
 import { join } from 'node:path';
-import {
-  type CommandResult,
-  createHostPair,
-  type HostPair,
-  REGISTRY_URL,
-  UNDERLAY_ADDRESS,
-  waitFor,
-} from '../e2e/host-pair.js';
+import type { CommandResult } from '../e2e/command.js';
+import { createHostPair, type HostPair, REGISTRY_URL, UNDERLAY_ADDRESS, waitFor } from '../e2e/host-pair.js';
 import { DockerHost, type DockerSuite, endProcess, type HostProcess } from './docker-host.js';
 import { IMAGE } from './image.js';
 

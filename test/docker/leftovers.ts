@@ -31,14 +31,10 @@ async function linesOfHost(pair: DockerPair, name: DockerHostName, networksToo: 
   const links = JSON.parse((await host.exec('ip', '-json', 'link', 'show')).stdout) as { ifname: string }[];
   const ofVtep = networksToo ? /^vtep-/ : /^vtep-[pc]/;
   lines.push(...links.filter(({ ifname }) => ofVtep.test(ifname)).map(({ ifname }) => `link ${ifname}`));
-  const { stdout: namespaces } = await host.exec('sh', '-c', 'ls /run/docker/netns 2>/dev/null || true');
-  // "default" is dockerd's own.
-  lines.push(
-    ...namespaces
-      .split('\n')
-      .filter((line) => line !== '' && line !== 'default')
-      .map((line) => `netns ${line}`),
-  );
+  // Docker unmounts a sandbox at once and removes the empty file within a minute. "default" is its own.
+  const mounts = (await host.exec('cat', '/proc/self/mounts')).stdout;
+  const namespaces = [...mounts.matchAll(/ \/run\/docker\/netns\/(\w+) /g)].map((match) => match[1]!);
+  lines.push(...namespaces.filter((name) => name !== 'default').map((name) => `netns ${name}`));
   const endpoints = (await pair.vtep(name, 'endpoint', 'ls', '--json')).json() as { name: string }[];
   lines.push(...endpoints.map((endpoint) => `endpoint ${endpoint.name}`));
   if (networksToo) {

@@ -11,6 +11,7 @@ import Fastify, { type FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { makeDirectory } from '../directory.js';
 import { VtepError } from '../errors.js';
+import { addCniRoute } from '../plugins/cni/cni-route.js';
 import { addRoutes } from './routes.js';
 import type { HostOperations } from './schema.js';
 
@@ -59,6 +60,7 @@ export function buildApi(host: HostOperations, logger: Logger): FastifyInstance 
   });
 
   addRoutes(app, host);
+  addCniRoute(app, host, logger);
   return app;
 }
 

@@ -4,6 +4,7 @@
  * The inode of a namespace is its identity while it lives: a name and a pid may mean the same one.
  */
 import { stat } from 'node:fs/promises';
+import { checkMayEnter, readPrivileges, refusedToLook } from '../capabilities.js';
 import { VtepError } from '../errors.js';
 import type { Iproute } from './iproute.js';
 
@@ -30,12 +31,16 @@ export function sandboxLabel(input: SandboxInput): string {
   return input.netns === undefined ? `pid:${input.pid}` : `netns:${input.netns}`;
 }
 
-/** @throws VtepError VTEP_ERR_NAMESPACE_UNKNOWN (no such thing, or not a network namespace), VTEP_ERR_INVALID (the host's own) */
+/**
+ * @throws VtepError VTEP_ERR_NAMESPACE_UNKNOWN (no such thing, or not a network namespace), VTEP_ERR_INVALID (the host's own),
+ *   VTEP_ERR_NOT_ROOT (vtepd runs without what it needs to enter it)
+ */
 export async function resolveSandbox(iproute: Iproute, input: SandboxInput): Promise<Sandbox> {
   const label = sandboxLabel(input);
   const path = sandboxPath(input);
   const identity = await namespaceIdentity(path);
-  if (identity === undefined) throw unknown(input, path);
+  if (identity === undefined) throw await unknown(input, path);
+  checkMayEnter(readPrivileges(), describe(input));
   if (!(await iproute.isNetworkNamespace(path))) {
     throw new VtepError(
       'VTEP_ERR_NAMESPACE_UNKNOWN',
@@ -110,8 +115,13 @@ function sandboxPath(input: SandboxInput): string {
   return `${NAMED_DIRECTORY}/${input.netns}`;
 }
 
-function unknown(input: SandboxInput, path: string): VtepError {
+async function unknown(input: SandboxInput, path: string): Promise<VtepError> {
   if (input.netns === undefined) {
+    const errno = await stat(path).then(
+      () => undefined,
+      (error: NodeJS.ErrnoException) => error.code,
+    );
+    if (errno === 'EACCES' || errno === 'EPERM') return refusedToLook(readPrivileges(), input.pid ?? 0, errno);
     return new VtepError(
       'VTEP_ERR_NAMESPACE_UNKNOWN',
       `process ${input.pid} does not run: give the pid of a running container`,

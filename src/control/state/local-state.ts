@@ -33,6 +33,8 @@ const ANSWERED_MS = 60_000;
 export interface LocalEndpoint {
   readonly id: string;
   readonly name: string;
+  /** Further names that lead to it. */
+  readonly aliases?: readonly string[];
   readonly network: string;
   readonly vni: number;
   readonly mac: string;
@@ -47,7 +49,7 @@ export interface LocalEndpoint {
   readonly containerInterface: string;
   /** As published; absent in a local copy of an earlier version. */
   readonly attachedAt?: number;
-  /** Who made it, where that is neither a person nor a script: `docker:<endpoint id>`, `cni:<container id>/<interface>`. */
+  /** Who made it, where that is neither a person nor a script: `docker:<endpoint id>`, `cni:<container id>/<interface>@<name>`. */
   readonly owner?: string;
   /** Its group policy id. */
   readonly group?: number;
