@@ -52,7 +52,8 @@ beforeAll(async () => {
   machine = await SystemdMachine.boot(pair.prefix, folder, `/run/netns/${pair.netns('a')}`);
   // As `npm run dist -- --with-node` has it there.
   copyFileSync(process.execPath, join(folder, 'inbox', 'node'));
-});
+  // npm writes some thousand files.
+}, 240_000);
 afterAll(async () => {
   await machine?.remove();
   await pair?.cleanup();
@@ -129,7 +130,10 @@ describe('the systemd unit, on a machine with the tarball alone', () => {
     await machine.must('mkdir', '-p', '/etc/vtep', `${UNIT}.d`);
     await machine.write(`${UNIT}.d/log.conf`, '[Service]\nStandardError=append:/var/log/vtepd.log\nRestartSec=100ms\n');
     const options = [`embedded-registry: ${UNDERLAY_ADDRESS.a}:8500`, `underlay: ${UNDERLAY}`, 'node: a'];
-    await machine.write('/etc/vtep/vtepd.yaml', [...options, 'workers: 2', 'worker-nice: -5', ''].join('\n'));
+    await machine.write(
+      '/etc/vtep/vtepd.yaml',
+      [...options, 'workers: 2', 'worker-nice: -5', 'docker-plugin: on', ''].join('\n'),
+    );
     await machine.must('systemctl', 'daemon-reload');
     await machine.must('systemctl', 'start', 'vtepd');
   });
@@ -147,6 +151,8 @@ describe('the systemd unit, on a machine with the tarball alone', () => {
   it('runs as the unit says, is ready when it says so, and keeps its channel from its children', async () => {
     expect(await machine.show('vtepd', 'StatusText')).toContain('0 containers on 0 networks here; the registry ');
     await vtep('network', 'ls');
+    const plugin = ['--silent', '--unix-socket', '/run/docker/plugins/vtep.sock', '--request', 'POST'];
+    expect(await machine.must('curl', ...plugin, 'http://docker/Plugin.Activate')).toContain('NetworkDriver');
     const pid = daemonPid() as number;
     expect(readlinkSync(`/proc/${pid}/exe`)).toBe(`/opt/${NAME}/bin/node`);
     const status = readFileSync(`/proc/${pid}/status`, 'utf8');
