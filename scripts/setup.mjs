@@ -53,9 +53,16 @@ const TEST_PACKAGES = [
   ['nmap', 'nmap'],
   ['systemd', 'systemd-analyze'],
   ['iptables', 'iptables'],
+  // The image's base and its compose file (test/docker/image.test.ts).
+  ['debootstrap', 'debootstrap'],
+  ['docker-compose', 'docker-compose'],
   // Of the unpacked dockerd and runc (scripts/docker.sh).
   ['libdevmapper1.02.1'],
   ['libseccomp2'],
+  ['podman', 'podman'],
+  ['containernetworking-plugins'],
+  ['conmon', 'conmon'],
+  ['crun', 'crun'],
 ];
 
 /** The Debian suites whose Docker the tests run. */
