@@ -2,8 +2,11 @@
  * Two hosts with a real podman and the reference plugins (portmap, bandwidth, tuning), the conflist that the docs show:
  * the whole way from "podman run" to pings and published ports, restarts of everything, and nothing left.
  */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type HostName, UNDERLAY_ADDRESS, waitFor } from '../e2e/host-pair.js';
+import { parseAllDocuments } from 'yaml';
+import { type HostName, ROOT, UNDERLAY_ADDRESS, waitFor } from '../e2e/host-pair.js';
 import { PodmanHosts } from './podman-hosts.js';
 
 const NETWORK = 'my_overlay';
@@ -191,6 +194,21 @@ describe('the reference plugins by hand', () => {
     await hosts.plugin('a', name, { ...env, CNI_COMMAND: 'DEL' }, chained);
     expect(await hosts.plugin('a', 'vtep-cni', { ...env, CNI_COMMAND: 'DEL' }, config)).toMatchObject({ exitCode: 0 });
   });
+});
+
+it("the DaemonSet's way to the gateway's settings works with its capabilities alone", async () => {
+  const manifest = parseAllDocuments(readFileSync(join(ROOT, 'docker/kubernetes/vtep.yaml'), 'utf8'))[2]!.toJS();
+  const { command, securityContext } = manifest.spec.template.spec.containers[0];
+  const { drop, add } = securityContext.capabilities;
+  const capabilities = [
+    ...drop.map((name: string) => `--cap-drop=${name}`),
+    ...add.map((name: string) => `--cap-add=${name}`),
+  ];
+  const write = 'echo 1 > /proc/sys/net/ipv4/conf/lo/arp_ignore && cat /proc/sys/net/ipv4/conf/lo/arp_ignore';
+  const run = (...program: string[]) =>
+    hosts.podman('a', 'run', '--rm', '--network', 'none', ...capabilities, 'box', ...program);
+  expect((await run('sh', '-c', write)).stderr).toContain('Read-only file system');
+  expect(await run(...command, 'sh', '-c', write)).toMatchObject({ exitCode: 0, stdout: '1' });
 });
 
 it('leaves nothing when all is removed', async () => {
