@@ -28,11 +28,13 @@ export class PodmanHosts extends HostPair {
 
   async start(): Promise<void> {
     await this.setUp(1500);
-    for (const host of ['a', 'b'] as const) {
-      await this.#hold(host);
-      this.#configure(host);
-      await this.startDaemon(host);
-    }
+    await Promise.all(
+      (['a', 'b'] as const).map(async (host) => {
+        await this.#hold(host);
+        this.#configure(host);
+        await this.startDaemon(host);
+      }),
+    );
     const image = this.#imageFolder();
     await Promise.all(
       (['a', 'b'] as const).map(async (host) => {
