@@ -47,6 +47,7 @@ import { toNetwork } from './networks/network-listing.js';
 import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
 import { NodeSession } from './nodes/node-session.js';
+import { DockerEngine } from './plugins/docker/engine.js';
 import type { PluginHost } from './plugins/plugin-host.js';
 import { Iproute } from './ports/iproute.js';
 import { linkDrops } from './ports/link-drops.js';
@@ -75,6 +76,8 @@ export class Host implements HostOperations {
   private readonly reaper: Reaper;
   private readonly gateway: GatewayManager;
   private readonly ports: PortSecurity;
+  /** What goes through Docker's own API; start it once the plugin listens, which Docker asks in return. */
+  readonly docker: DockerEngine | undefined;
   private monitor: { close(): Promise<void> } | undefined;
   private readonly linkChecks = new LatestRun(() => this.endpoints.checkLinks());
   private readonly startedMs = performance.now();
@@ -113,9 +116,10 @@ export class Host implements HostOperations {
     this.state = state;
     this.answeredAt = state.answeredAt ?? Number.NEGATIVE_INFINITY;
     this.iproute = iproute;
-    const gateway = new GatewayManager({ iproute, logger, tunnel: () => this.vtep, nftProgram: options.nftProgram });
+    const { nftProgram, servesDocker } = options;
+    const gateway = new GatewayManager({ iproute, logger, tunnel: () => this.vtep, nftProgram, servesDocker });
     this.gateway = gateway;
-    const { portTable = new Nftables(iproute.prefix, options.nftProgram, PORT_TABLE) } = options;
+    const { portTable = new Nftables(iproute.prefix, nftProgram, PORT_TABLE) } = options;
     this.ports = new PortSecurity(portTable, logger);
     this.networks = new NetworkStore(registry, () => hostRoutes(iproute), options.pools);
     this.peers = new PeerStore(registry, this.networks);
@@ -146,7 +150,9 @@ export class Host implements HostOperations {
       },
       onNetworks: (entries) => {
         const there = new Set(entries.map((entry) => entry.key));
-        for (const network of parseAll(entries)) {
+        const networks = parseAll(entries);
+        this.docker?.setRegistry(networks);
+        for (const network of networks) {
           if (network.state === 'removing' && network.forced === true) void this.endpoints.dropNetwork(network);
         }
         const missing = this.locals.all().filter(({ name }) => !there.has(`networks/${name}`));
@@ -188,9 +194,12 @@ export class Host implements HostOperations {
         mayRestore: ({ id }) => this.keeper.mayPutBack(id),
       }),
     });
+    const { endpoints } = this;
+    this.docker = options.docker && new DockerEngine({ ...options.docker, networks, endpoints, logger });
   }
 
   async close(): Promise<void> {
+    await this.docker?.close();
     await this.monitor?.close();
     await this.linkChecks.idle();
     await this.gateway.close();
@@ -262,6 +271,7 @@ export class Host implements HostOperations {
       ...(this.names === undefined
         ? {}
         : { dns: this.names.status().map((served) => ({ ...served, addresses: [...served.addresses] })) }),
+      ...(this.docker === undefined ? {} : { docker: this.docker.status() }),
       totals: { ...totals },
       ...reportDrops(frames, security, links, this.endpoints.all()),
       unreachable: this.reconciler.unreachable().map((one) => ({ ...one, addresses: [...one.addresses] })),
