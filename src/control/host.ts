@@ -57,9 +57,7 @@ import { PORT_TABLE } from './ports/port-ruleset.js';
 import { PortSecurity } from './ports/port-security.js';
 import { Reconciler } from './reconcile/reconciler.js';
 import { RegistryKeeper } from './reconcile/registry-keeper.js';
-
 import { RegistryContact, secondsSince } from './registry-contact.js';
-
 import { type LocalEndpoint, LocalState } from './state/local-state.js';
 import { allIps, familiesOf, type VtepIps } from './vtep-address.js';
 
