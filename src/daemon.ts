@@ -14,6 +14,7 @@ import { createForwarding } from './control/forwarding-tables.js';
 import { Host } from './control/host.js';
 import { Lifecycle, StopRequested } from './control/lifecycle.js';
 import { createLogger } from './control/log.js';
+import { ContainerFinder } from './control/plugins/engines/container-finder.js';
 import { createRegistryClient } from './control/registry/client.js';
 import { startEmbeddedRegistry } from './control/registry/embedded/server.js';
 import type { Registry } from './control/registry/registry.js';
@@ -116,6 +117,7 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
       spareAddresses: config.spareAddresses,
       reapAfterMs: config.reapAfterSeconds * 1000,
       pools: config.defaultPools,
+      containers: ContainerFinder.ofHost(config.dockerApi),
       ...(config.dns && { dns: { upstream: config.dnsUpstream?.map((address) => ({ address, port: 53 })) } }),
       version: VERSION,
     }),

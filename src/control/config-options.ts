@@ -16,6 +16,7 @@ import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './log.js
 import { DEFAULT_POOLS_TEXT, type Pool, parsePools, withDefaults } from './networks/subnet-pool.js';
 import { OFFLOAD_SWITCHES, type OffloadSwitch } from './offload-switches.js';
 import { DF_POLICIES, type DfPolicy, type OuterHeader, parseTos, parseTtl } from './outer-header.js';
+import { DOCKER_API_DEFAULT } from './plugins/engines/docker-engine.js';
 import { type PortRange, SOURCE_PORT_MIN, SOURCE_PORTS_DEFAULT } from './source-ports.js';
 import { UNDERLAY_FAMILIES, type UnderlayFamily } from './underlay.js';
 import { canonicalIp, familyOf, whyNoVtep } from './vtep-address.js';
@@ -67,6 +68,7 @@ export interface ConfigValues {
   logFormat?: LogFormat;
   dns?: OnOff;
   dnsUpstream?: readonly string[];
+  dockerApi?: string;
 }
 export type OnOff = (typeof ON_OFF)[number];
 const ON_OFF = ['on', 'off'] as const;
@@ -159,6 +161,10 @@ function parseSocket(text: string): string | Refusal {
   return fits
     ? path
     : new Refusal(`must be at most ${SOCKET_PATH_BYTES_MAX} bytes long: the kernel takes no longer one`);
+}
+
+function parseDockerApi(text: string): string | Refusal {
+  return text === 'off' ? text : parseSocket(text);
 }
 
 function parseNode(text: string): string | Refusal {
@@ -377,6 +383,12 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
     'ip[,ip]',
     "the DNS servers to ask for names that are no container's (default: those of /etc/resolv.conf)",
     parseAddresses,
+  ),
+  option(
+    'dockerApi',
+    'path',
+    `the unix socket of Docker's API, or off: containers' names are asked of it (default: ${DOCKER_API_DEFAULT})`,
+    parseDockerApi,
   ),
   option(
     'token',

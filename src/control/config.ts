@@ -28,6 +28,7 @@ import type { LogFormat, LogLevel } from './log.js';
 import { DEFAULT_POOLS, type Pool } from './networks/subnet-pool.js';
 import type { OffloadSwitches } from './offload-switches.js';
 import { OUTER_HEADER_DEFAULT, type OuterHeader } from './outer-header.js';
+import { DOCKER_API_DEFAULT } from './plugins/engines/docker-engine.js';
 import { type PortRange, portCount, SOURCE_PORTS_DEFAULT, SOURCE_PORTS_PER_WORKER } from './source-ports.js';
 import type { UnderlayFamily } from './underlay.js';
 import { usageMessage } from './usage-message.js';
@@ -69,6 +70,8 @@ export interface DaemonConfig {
   readonly dns: boolean;
   /** Absent: those of /etc/resolv.conf. */
   readonly dnsUpstream?: readonly string[];
+  /** The socket of Docker's API, or `off`. */
+  readonly dockerApi: string;
   readonly token?: string;
   readonly registryTokenFile?: string;
   readonly registryCa?: string;
@@ -270,6 +273,7 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
       acceptZeroChecksum6: values.acceptZeroChecksum6 === 'on',
     },
     dns: values.dns !== 'off',
+    dockerApi: values.dockerApi ?? DOCKER_API_DEFAULT,
     ...(values.dnsUpstream !== undefined && { dnsUpstream: values.dnsUpstream }),
     ...registryOptions(values),
     logLevel: values.logLevel ?? 'info',

@@ -46,6 +46,7 @@ import { toNetwork } from './networks/network-listing.js';
 import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
 import { NodeSession } from './nodes/node-session.js';
+import { ContainerFinder } from './plugins/engines/container-finder.js';
 import { Iproute } from './ports/iproute.js';
 import { linkDrops } from './ports/link-drops.js';
 import { PORT_TABLE } from './ports/port-ruleset.js';
@@ -93,6 +94,7 @@ export class Host implements HostOperations {
       await host.session.start();
       host.reconciler.start();
       host.reaper.start();
+      host.endpoints.follow();
       // What changed before the monitor listened.
       host.linkChecks.request();
       return host;
@@ -144,7 +146,9 @@ export class Host implements HostOperations {
       },
       onNetworks: (entries) => {
         const there = new Set(entries.map((entry) => entry.key));
-        for (const network of parseAll(entries)) {
+        const networks = parseAll(entries);
+        void this.endpoints.endStopped(networks, (id) => this.keeper.wasRemoved(id));
+        for (const network of networks) {
           if (network.state === 'removing' && network.forced === true) void this.endpoints.dropNetwork(network);
         }
         const missing = this.locals.all().filter(({ name }) => !there.has(`networks/${name}`));
@@ -175,7 +179,7 @@ export class Host implements HostOperations {
       silentMs: () => Date.now() - this.answeredAt,
       onOwed: () => this.session.republish(),
       onEndpoints: (network, endpoints) => names?.setLocalEndpoints(network, endpoints),
-      ...{ ...parts, addresses: this.addresses },
+      ...{ ...parts, addresses: this.addresses, containers: options.containers ?? new ContainerFinder([]) },
       publisher: new Publisher({
         registry,
         node,
@@ -298,14 +302,16 @@ export class Host implements HostOperations {
 
   async listEndpoints(network?: string): Promise<Endpoint[]> {
     const others = await this.listing.ofOthers(network);
-    const mine = this.endpoints.all().filter((endpoint) => network === undefined || endpoint.network === network);
-    return [...mine.map((endpoint) => this.toEndpoint(endpoint)), ...others].sort(
+    const mine = [...this.endpoints.all(), ...this.endpoints.allStopped()];
+    const shown = mine.filter((endpoint) => network === undefined || endpoint.network === network);
+    return [...shown.map((endpoint) => this.toEndpoint(endpoint)), ...others].sort(
       (a, b) => compare(a.network, b.network) || compare(a.node, b.node) || compare(a.name, b.name),
     );
   }
 
   async attach(input: Attach): Promise<Endpoint> {
-    return this.toEndpoint(await this.endpoints.attach(input));
+    const { endpoint, isNew } = await this.endpoints.attachOrFind(input);
+    return { ...this.toEndpoint(endpoint), ...(isNew ? {} : { existed: true }) };
   }
 
   async detachById(id: string): Promise<void> {
@@ -383,6 +389,8 @@ export class Host implements HostOperations {
   }
 
   private toEndpoint(endpoint: LocalEndpoint): Endpoint {
+    const stopped = this.endpoints.allStopped().includes(endpoint);
+    if (stopped) return endpointAnswer(endpoint, this.options.node, 'stopped');
     const waiting = this.addresses.allConflicts().has(endpoint.id) ? 'conflict' : 'waiting';
     const state = this.endpoints.isPublished(endpoint.id) ? 'published' : waiting;
     return endpointAnswer(endpoint, this.options.node, state);

@@ -73,6 +73,7 @@ describe('values', () => {
       offloads: OFFLOADS_AUTO,
       outer: { tos: 0, ttl: 0, df: 'unset', checksum: true, acceptZeroChecksum6: false },
       dns: true,
+      dockerApi: '/run/docker.sock',
       logLevel: 'info',
       logFormat: 'json',
     });
@@ -92,6 +93,7 @@ describe('values', () => {
       ...['--outer-tos', 'inherit', '--outer-ttl', '12', '--outer-df', 'inherit', '--outer-checksum', 'off'],
       ...['--accept-zero-checksum6', 'on'],
       ...['--offload-tap-uso', 'off', '--dns', 'off', '--dns-upstream', '192.0.2.53, 2001:db8::53'],
+      ...['--docker-api', 'off'],
       ...['--registry-prefix', '/lab/vtep/', '--log-level', 'debug', '--log-format', 'text'],
     ];
     expect(load(argv)).toEqual({
@@ -123,6 +125,7 @@ describe('values', () => {
       outer: { tos: 'inherit', ttl: 12, df: 'inherit', checksum: false, acceptZeroChecksum6: true },
       dns: false,
       dnsUpstream: ['192.0.2.53', '2001:db8::53'],
+      dockerApi: 'off',
       token: 's3cret',
       datacenter: 'dc1',
       registryPrefix: 'lab/vtep/',
@@ -179,6 +182,7 @@ describe('values', () => {
       offloadSimdChecksum: 'off',
       dns: 'off',
       dnsUpstream: '192.0.2.53',
+      dockerApi: '/run/user/docker.sock',
       token: '0123',
       registryTokenFile: '/run/token',
       registryCa: '/tmp/ca.pem',

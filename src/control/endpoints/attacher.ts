@@ -7,6 +7,9 @@
  * A failure undoes what was made, in reverse. A process that ends in between leaves an intent, or an endpoint in the local
  * copy: the next start removes what belongs to the first and completes the second. A registry that is away stops nothing
  * for which this host holds an address: the endpoint is published when it is back.
+ *
+ * A standing endpoint whose container is back goes the same way, with the id, the addresses and the MAC that it has; what
+ * is undone then leaves it stopped.
  */
 import type { Logger } from 'pino';
 import type { Attach } from '../api/schema.js';
@@ -25,6 +28,7 @@ import type { NetworkValue } from '../registry/schema.js';
 import type { LocalEndpoint, LocalState, StockedAddress } from '../state/local-state.js';
 import { announceTwice } from './announcement.js';
 import * as refusals from './attach-refusals.js';
+import { standingOf, unfulfilled, wantsStanding } from './attach-wishes.js';
 import { type EndpointTable, hostEnd, securedPort } from './endpoint-table.js';
 import type { LocalNetworks } from './local-networks.js';
 import type { OutageAddresses } from './outage-addresses.js';
@@ -63,6 +67,21 @@ interface Granted {
   isPublished: boolean;
 }
 
+export interface Attached {
+  readonly endpoint: LocalEndpoint;
+  /** Made now; else it was there. */
+  readonly isNew: boolean;
+}
+
+interface Begun {
+  readonly input: Attach;
+  readonly mac: string;
+  readonly containerInterface: string;
+  readonly id: string;
+  readonly answers: boolean;
+  readonly again: LocalEndpoint | undefined;
+}
+
 export class Attacher {
   private readonly options: AttacherOptions;
 
@@ -70,38 +89,50 @@ export class Attacher {
     this.options = options;
   }
 
-  /** @param answers whether the registry has just answered. @throws VtepError as its steps do; nothing is left then */
-  async attach(network: NetworkValue, sandbox: Sandbox, input: Attach, answers: boolean): Promise<LocalEndpoint> {
-    const { table, iproute, state, logger } = this.options;
+  /**
+   * @param answers whether the registry has just answered. @param again a stopped endpoint that `input` makes again
+   * @throws VtepError as its steps do; nothing is left then
+   */
+  async attach(
+    network: NetworkValue,
+    sandbox: Sandbox,
+    input: Attach,
+    answers: boolean,
+    again?: LocalEndpoint,
+  ): Promise<Attached> {
+    const { table, state, logger } = this.options;
     const there = table.on(network.name).find((endpoint) => endpoint.sandboxIdentity === sandbox.identity);
-    if (there !== undefined) throw refusals.isAttachedAlready(sandbox.label, there);
+    if (there !== undefined) {
+      if (input.mayExist !== true) throw refusals.isAttachedAlready(sandbox.label, there);
+      const wish = unfulfilled(input, there);
+      if (wish !== undefined) throw refusals.isAttachedOtherwise(there, wish);
+      return { endpoint: there, isNew: false };
+    }
     const owned = input.owner === undefined ? undefined : table.ownedBy(input.owner);
-    if (owned !== undefined) throw refusals.isOwnedAlready(owned);
+    if (owned !== undefined && owned !== again) throw refusals.isOwnedAlready(owned);
     if (input.group !== undefined && !network.groupPolicy) throw refusals.hasNoGroups(network.name);
     const mac = input.mac ?? randomMac();
-    if (table.macs(network.name).includes(mac)) throw refusals.macInUse(mac, network.name);
-    const containerInterface = await chooseInterface(iproute, sandbox, input.interface);
-    const id = table.newId();
+    if (table.hasMac(network.name, mac, again?.id)) throw refusals.macInUse(mac, network.name);
+    const containerInterface = await this.chooseInterface(sandbox, input, again);
+    const id = again?.id ?? table.newId();
     const undo: UndoStep[] = [];
     try {
       await state.putIntent({ id, network: network.name });
       undo.push(() => state.removeIntent(id));
-      return await this.make(network, sandbox, { input, mac, containerInterface, id, answers }, undo);
+      const begun = { input, mac, containerInterface, id, answers, again };
+      return { endpoint: await this.make(network, sandbox, begun, undo), isNew: true };
     } catch (error) {
       await runUndo(undo, logger, id);
       throw error;
     }
   }
 
-  private async make(
-    network: NetworkValue,
-    sandbox: Sandbox,
-    begun: { input: Attach; mac: string; containerInterface: string; id: string; answers: boolean },
-    undo: UndoStep[],
-  ): Promise<LocalEndpoint> {
+  private async make(network: NetworkValue, sandbox: Sandbox, begun: Begun, undo: UndoStep[]): Promise<LocalEndpoint> {
     const { table, locals, addresses, stock, publisher, iproute, gateway, ports, state } = this.options;
-    const { input, mac, containerInterface, id } = begun;
-    const granted = await this.grant(network, id, input.ips, begun.answers, undo);
+    const { input, mac, containerInterface, id, again } = begun;
+    const granted = await (again === undefined
+      ? this.grant(network, id, input.ips, begun.answers, undo)
+      : this.regain(network, again, begun.answers));
     const answers = begun.answers && !this.options.reach.away;
     await locals.open(network);
     undo.push(() => this.options.closeIfUnused(network.name));
@@ -122,7 +153,10 @@ export class Attacher {
       ...(input.publish === undefined ? {} : { publish: input.publish }),
       ...(input.group === undefined ? {} : { group: input.group }),
       ...(input.owner === undefined ? {} : { owner: input.owner }),
+      ...(sandbox.containerId === undefined ? {} : { containerId: sandbox.containerId }),
+      ...(wantsStanding(input) ? { standing: standingOf(input, network.id) } : {}),
       ...(granted.taken.length === 0 ? {} : { heldAs: heldAs(granted.taken) }),
+      ...(again?.heldAs === undefined ? {} : { heldAs: again.heldAs }),
     };
     if (input.publish !== undefined) {
       await gateway.publish({ ...endpoint, publish: input.publish });
@@ -139,9 +173,10 @@ export class Attacher {
     undo.push(() => removeVeth(iproute, id));
     await state.putEndpoint(endpoint);
     table.set(endpoint);
+    const forget = () => (again === undefined ? table.delete(id) : table.stop(again));
     undo.push(async () => {
-      table.delete(id);
-      await state.removeEndpoint(id, granted.taken);
+      forget();
+      await (again === undefined ? state.removeEndpoint(id, granted.taken) : state.stopEndpoint(again));
     });
     undo.push(async () => {
       granted.isPublished = true;
@@ -152,7 +187,7 @@ export class Attacher {
       granted.isPublished = false;
     });
     // A publication that failed may have arrived all the same; so what is undone first is the endpoint, then the key.
-    undo.push(() => table.delete(id));
+    undo.push(forget);
     await this.publish(network, answers);
     this.options.tell(network);
     addresses.settled(id);
@@ -160,6 +195,35 @@ export class Attacher {
     if (answers) stock.refill(network);
     announceTwice(iproute, sandbox.path, endpoint, () => table.has(id));
     return endpoint;
+  }
+
+  /** As it was asked for; else as it was before, or the first that is free. */
+  private async chooseInterface(sandbox: Sandbox, input: Attach, again?: LocalEndpoint): Promise<string> {
+    const { iproute } = this.options;
+    if (input.interface !== undefined || again === undefined) {
+      return chooseInterface(iproute, sandbox, input.interface);
+    }
+    return chooseInterface(iproute, sandbox, again.containerInterface).catch((error: unknown) => {
+      if (error instanceof VtepError && error.code === 'VTEP_ERR_INTERFACE_EXISTS') {
+        return chooseInterface(iproute, sandbox, undefined);
+      }
+      throw error;
+    });
+  }
+
+  /** A stopped endpoint's own addresses. @throws VtepError VTEP_ERR_ADDRESS_IN_USE */
+  private async regain(network: NetworkValue, again: LocalEndpoint, answers: boolean): Promise<Granted> {
+    const { addresses, stock } = this.options;
+    const granted: Granted = { addresses: again.addresses, taken: [], isPublished: false };
+    if (!answers) return granted;
+    try {
+      await stock.settle(again);
+      if ((await addresses.hold(network.name, [again])).lost.has(again.id)) throw refusals.addressWent(again);
+    } catch (error) {
+      if (!isUnreachable(error)) throw error;
+      this.options.onOwed();
+    }
+    return granted;
   }
 
   /** Addresses that the registry holds for this node: claimed now, or from the stock. */

@@ -20,6 +20,7 @@ export function endpointAnswer(
     publish,
     group,
     owner,
+    standing,
   } = endpoint;
   const published = publish === undefined ? {} : { publish: [...publish] };
   const local = {
@@ -30,6 +31,7 @@ export function endpointAnswer(
     state,
     ...published,
     ...(owner === undefined ? {} : { owner }),
+    ...(standing === undefined ? {} : { standing: true }),
   };
   const known = { id, name, network, node, mac, addresses: [...addresses] };
   return { ...known, ...(group === undefined ? {} : { group }), local };

@@ -53,12 +53,11 @@ export class RegistryReturn {
     for (const { name } of locals.all()) await this.publishNetwork(name).catch(note(name));
     await this.unpublishForgotten();
     await stock.drain(locals.all());
-    const held = table
-      .all()
-      .filter((endpoint) => table.isPublished(endpoint.id))
-      .flatMap(({ id, network, addresses: own }) =>
-        own.map((text) => ({ network, address: bareAddress(text), endpointId: id })),
-      );
+    const published = table.all().filter((endpoint) => table.isPublished(endpoint.id));
+    const stopped = table.allStopped().filter(({ heldAs }) => heldAs === undefined);
+    const held = [...published, ...stopped].flatMap(({ id, network, addresses: own }) =>
+      own.map((text) => ({ network, address: bareAddress(text), endpointId: id })),
+    );
     const contested = await addresses.sweep(held, (id) => table.holds(id) || stock.knows(id) || lost.knows(id));
     for (const network of contested) await this.publishNetwork(network);
     for (const network of locals.all()) stock.refill(network);

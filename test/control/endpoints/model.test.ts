@@ -18,6 +18,7 @@ import type { VtepError } from '../../../src/control/errors.js';
 import type { GatewayManager } from '../../../src/control/gateway/gateway-manager.js';
 import { AddressPool } from '../../../src/control/ipam/address-pool.js';
 import { NetworkStore } from '../../../src/control/networks/network-store.js';
+import { ContainerFinder } from '../../../src/control/plugins/engines/container-finder.js';
 import { PortSecurity } from '../../../src/control/ports/port-security.js';
 import type { Reconciler } from '../../../src/control/reconcile/reconciler.js';
 import { NETWORKS_PREFIX } from '../../../src/control/registry/schema.js';
@@ -73,6 +74,7 @@ class Machine {
       ...{ registry, node, networks, locals, addresses, iproute, gateway, ports, forwarding, state, logger },
       publisher: new Publisher({ registry, node, networks, addresses, logger, session }),
       reach: new RegistryReach(registry, () => registry.down),
+      containers: new ContainerFinder([]),
       ...{ spareAddresses: 1, silentMs: () => 0, onOwed: () => undefined },
     });
     await this.manager.restore();
