@@ -51,6 +51,8 @@ const TEST_PACKAGES = [
   ['busybox', 'busybox'],
   ['traceroute', 'traceroute'],
   ['nmap', 'nmap'],
+  ['podman', 'podman'],
+  ['crun', 'crun'],
 ];
 
 const BENCH_PACKAGES = [
