@@ -5,7 +5,6 @@
  */
 import { stat } from 'node:fs/promises';
 import { type ClientRequest, request } from 'node:http';
-import { createInterface } from 'node:readline';
 import {
   type Container,
   type ContainerEngine,
@@ -54,10 +53,10 @@ export class DockerEngine implements ContainerEngine {
       // From a second ago: a daemon may answer before it listens itself.
       const since = Math.floor(Date.now() / 1000) - 1;
       const filters = encodeURIComponent('{"type":["container"],"event":["start"]}');
-      const asking = request({ socketPath: this.place, path: `/events?since=${since}&filters=${filters}` });
+      const asking = this.request(`/events?since=${since}&filters=${filters}`);
       asked = asking;
-      asking.once('error', again).once('response', (response) => {
-        response.once('error', again).once('close', again);
+      asking.on('error', again).once('response', (response) => {
+        response.on('error', again).once('close', again);
         if (response.statusCode !== 200) {
           response.destroy();
           return;
@@ -65,9 +64,11 @@ export class DockerEngine implements ContainerEngine {
         response.socket.unref();
         if (closed) return;
         listener.onListening();
-        createInterface({ input: response }).on('line', (line) => {
-          const name = startedName(line);
-          if (name !== undefined && !closed) listener.onStart(name);
+        let rest = '';
+        response.setEncoding('utf8').on('data', (text: string) => {
+          const lines = (rest + text).split('\n');
+          rest = lines.pop() ?? '';
+          for (const name of lines.map(startedName)) if (name !== undefined && !closed) listener.onStart(name);
         });
       });
       asking.end();
@@ -82,13 +83,18 @@ export class DockerEngine implements ContainerEngine {
     };
   }
 
+  /** By a connection of its own: one that is kept is a failure to come when Docker is started again. */
+  private request(path: string, timeout?: number): ClientRequest {
+    return request({ socketPath: this.place, path, agent: false, ...(timeout === undefined ? {} : { timeout }) });
+  }
+
   /** @returns undefined for 404. */
   private get(path: string): Promise<unknown> {
     return new Promise((resolve, reject) => {
       const fail = (why: string, cause?: unknown) => reject(engineUnreachable(this.name, this.place, why, cause));
-      const asking = request({ socketPath: this.place, path, timeout: ANSWER_TIMEOUT_MS });
+      const asking = this.request(path, ANSWER_TIMEOUT_MS);
       asking
-        .once('error', (error) => fail(error.message, error))
+        .on('error', (error) => fail(error.message, error))
         .once('timeout', () => {
           fail(`no answer in ${ANSWER_TIMEOUT_MS / 1000} s`);
           asking.destroy();
