@@ -3,7 +3,7 @@
  *
  * Runs before anything is installed, so it uses Node's own modules only. It looks first and changes only what is
  * missing: apt packages, node_modules, dist. The second run finds all in place and takes a fraction of a second.
- * Stamps live in .cache/. `check` and `build` install no apt packages and need no root.
+ * The build's stamp is in .cache/. `check` and `build` install no apt packages and need no root.
  *
  * Exit codes: 0 ready; 1 something could not be made ready (one line says what); 2 a goal that does not exist.
  */
@@ -51,9 +51,22 @@ const TEST_PACKAGES = [
   ['busybox', 'busybox'],
   ['traceroute', 'traceroute'],
   ['nmap', 'nmap'],
+  ['systemd', 'systemd-analyze'],
+  ['iptables', 'iptables'],
+  // The image's base and its compose file (test/docker/image.test.ts).
+  ['debootstrap', 'debootstrap'],
+  ['docker-compose', 'docker-compose'],
+  // Of the unpacked dockerd and runc (scripts/docker.sh).
+  ['libdevmapper1.02.1'],
+  ['libseccomp2'],
   ['podman', 'podman'],
+  ['containernetworking-plugins'],
+  ['conmon', 'conmon'],
   ['crun', 'crun'],
 ];
+
+/** The Debian suites whose Docker the tests run. */
+const DOCKER_SUITES = ['bullseye', 'bookworm'];
 
 const BENCH_PACKAGES = [
   ['iproute2', 'ip'],
@@ -64,7 +77,7 @@ const BENCH_PACKAGES = [
 
 const GOALS = {
   demo: { packages: DEMO_PACKAGES, root: true, build: true, consul: false },
-  test: { packages: TEST_PACKAGES, root: true, build: true, consul: true },
+  test: { packages: TEST_PACKAGES, root: true, build: true, consul: true, docker: true },
   'bench:e2e': { packages: BENCH_PACKAGES, root: true, build: true, consul: false },
   scale: { packages: [['iproute2', 'ip']], root: true, build: true, consul: true },
   check: { packages: [], root: false, build: false, consul: false },
@@ -188,17 +201,27 @@ function installPackages(packages) {
     fail(`cannot install ${missing[0]}: apt-get succeeded, but ${missing[1] ?? missing[0]} is not there`);
 }
 
+/** Whether a package of the lock file is for this platform. Those that name a C library are npm's to choose among. */
+function isForHere({ os, cpu, libc }) {
+  return (os?.includes('linux') ?? true) && (cpu?.includes(process.arch) ?? true) && libc === undefined;
+}
+
+/** Whether node_modules has what the lock file names. npm writes its own list there last, so a half-made one lacks it. */
+function hasModules(lock) {
+  const list = readText(join(ROOT, 'node_modules', '.package-lock.json'));
+  if (list === undefined) return false;
+  const installed = JSON.parse(list).packages;
+  return Object.entries(JSON.parse(lock).packages).every(
+    ([path, wanted]) => path === '' || installed[path]?.version === wanted.version || !isForHere(wanted),
+  );
+}
+
 function installModules() {
-  const stampPath = join(CACHE, 'modules.stamp');
   const lock = readText(join(ROOT, 'package-lock.json'));
   if (lock === undefined) fail('package-lock.json is missing: this is not a complete checkout');
-  const stamp = createHash('sha256').update(lock).digest('hex');
-  // npm writes this hidden file last, so a half-made node_modules lacks it.
-  const complete = existsSync(join(ROOT, 'node_modules', '.package-lock.json'));
-  if (complete && readText(stampPath) === stamp) return;
+  if (hasModules(lock)) return;
   say('installing the npm packages of package-lock.json (npm install)');
-  // Not `npm ci`: it refuses a lock file without every other platform's optional packages, and a registry need not have
-  // them all. The versions are the lock file's all the same, and --no-save leaves it as it is.
+  // Not `npm ci`, which begins by removing what is there. --no-save leaves the lock file, and so the versions, as it is.
   const result = run('npm', ['install', '--no-save', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error']);
   if (!result.ok) {
     const lines = result.stderr.split('\n').filter((line) => /^npm (error|ERR!) ./.test(line));
@@ -208,7 +231,6 @@ function installModules() {
     const reason = texts[0] ?? result.error;
     fail(`cannot install the npm packages: ${reason}`);
   }
-  writeFileSync(stampPath, stamp);
 }
 
 /** Every file under `folder` that ends with `extension`, as paths relative to the repository. */
@@ -258,12 +280,16 @@ function build() {
   writeFileSync(stampPath, stamp);
 }
 
-/** The registry's compliance suite and the demo's --consul run against the real server. */
-function installConsul() {
-  const script = join('scripts', 'consul.sh');
-  if (!existsSync(join(ROOT, script))) return;
-  const result = spawnSync('bash', [script], { cwd: ROOT, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
-  if (result.status !== 0) fail(`cannot get consul: ${script} ended with ${result.status ?? result.signal}`);
+/** Runs scripts/NAME, which fetches a program that no package of this machine's release brings. */
+function fetchProgram(name, ...args) {
+  const script = join('scripts', name);
+  const result = spawnSync('bash', [script, ...args], {
+    cwd: ROOT,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  if (result.status !== 0)
+    fail(`cannot get what the tests need: ${script} ended with ${result.status ?? result.signal}`);
 }
 
 const name = process.argv[2] ?? 'build';
@@ -282,4 +308,6 @@ mkdirSync(CACHE, { recursive: true });
 installPackages(goal.packages);
 installModules();
 if (goal.build) build();
-if (goal.consul) installConsul();
+// The registry's compliance suite and the demo's --consul run against the real server, test/docker/ against real dockerds.
+if (goal.consul) fetchProgram('consul.sh');
+for (const suite of goal.docker ? DOCKER_SUITES : []) fetchProgram('docker.sh', suite);

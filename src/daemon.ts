@@ -6,28 +6,27 @@
  * plane) → API → wait for a signal → stop in reverse. Exit codes: 0 stopped by a signal, 1 a failure, 2 a wrong option.
  * Containers keep their interfaces when the process ends: they are persistent kernel objects, adopted at the next start.
  */
+import { basename } from 'node:path';
 import type { Logger } from 'pino';
 import { startApi } from './control/api/server.js';
+import { checkNetAdmin, readPrivileges } from './control/capabilities.js';
 import { type DaemonConfig, loadConfig } from './control/config.js';
 import { VtepError } from './control/errors.js';
 import { createForwarding } from './control/forwarding-tables.js';
 import { Host } from './control/host.js';
+import type { HostOptions } from './control/host-options.js';
 import { Lifecycle, StopRequested } from './control/lifecycle.js';
 import { createLogger } from './control/log.js';
+import { startDockerPlugin } from './control/plugins/docker/server.js';
 import { ContainerFinder } from './control/plugins/engines/container-finder.js';
 import { createRegistryClient } from './control/registry/client.js';
 import { startEmbeddedRegistry } from './control/registry/embedded/server.js';
 import type { Registry } from './control/registry/registry.js';
 import { followTlsFiles } from './control/registry/tls-files.js';
 import { openToken } from './control/registry/token.js';
+import { ServiceManager, type Signs, takeServiceManager } from './control/service-manager.js';
 import { keepHeapSmall } from './control/small-heap.js';
-import {
-  checkIproute2,
-  checkPrivileges,
-  checkTun,
-  freeSocketPath,
-  prepareStateDirectory,
-} from './control/startup-checks.js';
+import { checkIproute2, checkTun, freeSocketPath, prepareStateDirectory } from './control/startup-checks.js';
 import { explainPortInUse, findUnderlay, type Underlay } from './control/underlay.js';
 import { UnderlayMonitor } from './control/underlay-monitor.js';
 import { UnderlayMtu } from './control/underlay-mtu.js';
@@ -36,6 +35,7 @@ import { allIps, endText, familiesOf, familyOf, type VtepIps } from './control/v
 
 async function main(): Promise<number> {
   keepHeapSmall();
+  const serviceManager = takeServiceManager(process.env);
   let config: DaemonConfig | undefined;
   try {
     config = loadConfig({
@@ -53,17 +53,21 @@ async function main(): Promise<number> {
   const logger = createLogger({ level: config.logLevel, format: config.logFormat });
   endOnDefect(logger);
   const lifecycle = new Lifecycle({ logger });
+  const manager = new ServiceManager(serviceManager, logger);
   let failed = false;
   try {
-    const underlay = await checkHost(config);
-    await start(config, underlay, lifecycle, logger);
+    const underlay = await checkHost(config, logger);
+    manager.ready(await start(config, underlay, lifecycle, logger));
     const signal = await lifecycle.untilStopRequested();
+    manager.stopping(`stops: ${signal}`);
     logger.info({ event: 'daemon.stopping', signal }, `stops: ${signal}`);
   } catch (error) {
     failed = !(error instanceof StopRequested);
     if (failed) {
-      complain(error);
+      manager.failed(complain(error));
       logger.debug({ event: 'daemon.start-failed', err: error }, 'start-up failed');
+    } else {
+      manager.stopping('stops before it was ready');
     }
   }
   const clean = await lifecycle.stop();
@@ -71,8 +75,14 @@ async function main(): Promise<number> {
   return failed || !clean ? 1 : 0;
 }
 
-async function checkHost(config: DaemonConfig): Promise<Underlay> {
-  checkPrivileges();
+async function checkHost(config: DaemonConfig, logger: Logger): Promise<Underlay> {
+  const privileges = readPrivileges();
+  checkNetAdmin(privileges);
+  if (!privileges.has('SYS_ADMIN')) {
+    const without =
+      'runs without CAP_SYS_ADMIN: containers are attached by the Docker plugin alone, not by vtep attach';
+    logger.info({ event: 'daemon.no-sys-admin', uid: privileges.uid }, without);
+  }
   checkTun();
   await checkIproute2();
   const underlay = await findUnderlay(config);
@@ -81,7 +91,8 @@ async function checkHost(config: DaemonConfig): Promise<Underlay> {
   return underlay;
 }
 
-async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecycle, logger: Logger): Promise<void> {
+/** @returns what shows that it lives */
+async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecycle, logger: Logger): Promise<Signs> {
   const { stateDirectory, socketPath, port, node } = config;
   const vtep = { ip: underlay.ip, otherIp: underlay.otherIp, port };
 
@@ -118,7 +129,9 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
       reapAfterMs: config.reapAfterSeconds * 1000,
       pools: config.defaultPools,
       containers: ContainerFinder.ofHost(config.dockerApi),
+      servesDocker: config.dockerPlugin !== undefined,
       ...(config.dns && { dns: { upstream: config.dnsUpstream?.map((address) => ({ address, port: 53 })) } }),
+      ...dockerOf(config),
       version: VERSION,
     }),
   );
@@ -131,6 +144,13 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
     const mtu = new UnderlayMtu({ interface: underlay.interface, logger, peers, onMtu });
     return new UnderlayMonitor({ ...underlay, follows, logger, onMoved, onReturned, mtu });
   });
+  const { dockerPlugin, dockerScope: scope } = config;
+  if (dockerPlugin !== undefined) {
+    await lifecycle.start('Docker plugin', () =>
+      startDockerPlugin({ host: host.pluginHost(), socketPath: dockerPlugin, scope, logger, hooks: host.docker }),
+    );
+    host.docker?.start();
+  }
   await lifecycle.start('API', () => startApi({ host, socketPath, logger }));
 
   const facts = {
@@ -143,6 +163,13 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
     socket: socketPath,
   };
   logger.info({ event: 'daemon.ready', version: VERSION, ...facts }, 'vtepd is ready');
+  return { workers: () => forwarding.status().workers, outline: () => host.outline() };
+}
+
+/** Docker's API is asked only where the plugin is on. The plugin is called as its socket. */
+function dockerOf({ dockerPlugin, dockerApi, dockerScope: scope }: DaemonConfig): Pick<HostOptions, 'docker'> {
+  if (dockerPlugin === undefined || dockerApi === undefined) return {};
+  return { docker: { socketPath: dockerApi, driver: basename(dockerPlugin, '.sock'), scope } };
 }
 
 /** @throws VtepError VTEP_ERR_INVALID for a file of the token or of TLS that is not what it should be. */
@@ -155,12 +182,14 @@ function openRegistry(config: DaemonConfig, url: readonly string[]): Registry {
   });
 }
 
-/** One line on standard error, whatever the log's level and format. */
-function complain(error: unknown): void {
+/** One line on standard error, whatever the log's level and format. @returns it */
+function complain(error: unknown): string {
   const known = error instanceof VtepError;
   const message = error instanceof Error ? error.message : String(error);
   const suffix = known && error.code !== 'VTEP_ERR_INVALID' ? ` [${error.code}]` : '';
-  process.stderr.write(`vtepd: ${known ? '' : 'unexpected failure: '}${message.replace(/\s+/g, ' ')}${suffix}\n`);
+  const line = `${known ? '' : 'unexpected failure: '}${message.replace(/\s+/g, ' ')}${suffix}`;
+  process.stderr.write(`vtepd: ${line}\n`);
+  return line;
 }
 
 /** A defect leaves the state unknown: better a restart that adopts what the kernel has than going on. */

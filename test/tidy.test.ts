@@ -110,7 +110,7 @@ const LAWS: Record<string, Law> = {
   'src/control/': { inside: ['src/wire/', 'src/sys/', 'src/shared/'], builtins: true, packages: WITHOUT_KOFFI },
   'src/cli/': CLI_LAW,
   'src/cli.ts': CLI_LAW,
-  'src/cni.ts': CLI_LAW,
+  'src/cni.ts': { inside: [], builtins: true, packages: [] },
   'src/daemon.ts': { inside: ['src/control/'], builtins: true, packages: WITHOUT_KOFFI },
   'src/ui/': { inside: [], builtins: false, packages: [] },
 };

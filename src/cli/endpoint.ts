@@ -20,6 +20,7 @@ export const ENDPOINT_LABELS = {
   container: '--container',
   engine: '--engine',
   standing: '--standing',
+  owner: '--owner',
   ip: '--ip',
   ips: '--ip',
   mac: '--mac',
@@ -56,6 +57,7 @@ interface DetachOptions {
   engine?: string;
   name?: string;
   id?: string;
+  owner?: string;
   ifExists?: true;
 }
 
@@ -112,6 +114,7 @@ Examples:
     .option('--name <name>', "by the endpoint's name")
     .option('--id <id>', "by the endpoint's id")
     .option('--if-exists', 'no error if nothing is attached')
+    .option('--owner <owner>', 'by who made it, such as docker:<endpoint id> ("vtep endpoint ls --json" shows it)')
     .addHelpText(
       'after',
       `
@@ -121,8 +124,9 @@ Examples:
     )
     .action(async (options: DetachOptions, command: Command) => {
       const { client, print } = contextOf(command);
-      const { network, netns, container, engine, name, id, ifExists } = options;
-      const fields = given({ network, netns, container, engine, name, id, ifExists, pid: numberOrText(options.pid) });
+      const { network, netns, container, engine, name, id, owner, ifExists } = options;
+      const kept = { network, netns, container, engine, name, id, owner, ifExists };
+      const fields = given({ ...kept, pid: numberOrText(options.pid) });
       const body = checkInput(detachSchema, fields, ENDPOINT_LABELS);
       const { raw, value } = await client.call(z.array(endpointSchema), 'POST', '/v1/detach', body);
       print(raw, () => value.map(detachedText).join('') || `nothing was attached to ${network}\n`);

@@ -16,7 +16,7 @@ import { LOG_FORMATS, LOG_LEVELS, type LogFormat, type LogLevel } from './log.js
 import { DEFAULT_POOLS_TEXT, type Pool, parsePools, withDefaults } from './networks/subnet-pool.js';
 import { OFFLOAD_SWITCHES, type OffloadSwitch } from './offload-switches.js';
 import { DF_POLICIES, type DfPolicy, type OuterHeader, parseTos, parseTtl } from './outer-header.js';
-import { DOCKER_API_DEFAULT } from './plugins/engines/docker-engine.js';
+import type { DockerScope } from './plugins/docker/network-maker.js';
 import { type PortRange, SOURCE_PORT_MIN, SOURCE_PORTS_DEFAULT } from './source-ports.js';
 import { UNDERLAY_FAMILIES, type UnderlayFamily } from './underlay.js';
 import { canonicalIp, familyOf, whyNoVtep } from './vtep-address.js';
@@ -68,6 +68,8 @@ export interface ConfigValues {
   logFormat?: LogFormat;
   dns?: OnOff;
   dnsUpstream?: readonly string[];
+  dockerPlugin?: string;
+  dockerScope?: DockerScope;
   dockerApi?: string;
 }
 export type OnOff = (typeof ON_OFF)[number];
@@ -89,6 +91,9 @@ export interface ConfigOption {
   read(text: string, where: string, into: ConfigValues): void;
 }
 
+/** Where Docker looks for plugins first; it is called after the file. */
+export const DOCKER_API_SOCKET = '/run/docker.sock';
+const DOCKER_SOCKET = '/run/docker/plugins/vtep.sock';
 /** sockaddr_un.sun_path is 108 bytes with its closing zero (unix(7)). */
 const SOCKET_PATH_BYTES_MAX = 107;
 
@@ -163,10 +168,6 @@ function parseSocket(text: string): string | Refusal {
     : new Refusal(`must be at most ${SOCKET_PATH_BYTES_MAX} bytes long: the kernel takes no longer one`);
 }
 
-function parseDockerApi(text: string): string | Refusal {
-  return text === 'off' ? text : parseSocket(text);
-}
-
 function parseNode(text: string): string | Refusal {
   const result = nameSchema.safeParse(text);
   return result.success ? result.data : new Refusal(result.error.issues[0]!.message);
@@ -208,6 +209,10 @@ function parseDefaultPool(text: string): Pool[] | Refusal {
     if (!(error instanceof VtepError)) throw error;
     return new Refusal(`is not right: ${error.message}`);
   }
+}
+
+function parseSocketOrOff(text: string): string | Refusal {
+  return text === 'off' ? text : parseSocket(text);
 }
 
 /** IP[,IP]. */
@@ -385,10 +390,22 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
     parseAddresses,
   ),
   option(
+    'dockerPlugin',
+    'switch',
+    `on, off or the path of the unix socket at which Docker finds its network and IPAM driver (default: off; on: ${DOCKER_SOCKET})`,
+    (text) => (text === 'off' ? text : parseSocket(text === 'on' ? DOCKER_SOCKET : text)),
+  ),
+  option(
+    'dockerScope',
+    'scope',
+    'local, or global for Docker daemons that share a cluster store (default: local)',
+    oneOf(['local', 'global'] as const),
+  ),
+  option(
     'dockerApi',
-    'path',
-    `the unix socket of Docker's API, or off: containers' names are asked of it (default: ${DOCKER_API_DEFAULT})`,
-    parseDockerApi,
+    'path|off',
+    `the unix socket of Docker's own API: asked for containers by name, and told of networks where the plugin is on (default: ${DOCKER_API_SOCKET})`,
+    parseSocketOrOff,
   ),
   option(
     'token',

@@ -15,6 +15,7 @@ import {
   CONFIG_OPTIONS,
   type ConfigKey,
   type ConfigValues,
+  DOCKER_API_SOCKET,
   MULTICAST_FROM_DEFAULT,
   MULTICAST_HOPS_DEFAULT,
   QUERY_INTERVAL_SECONDS_DEFAULT,
@@ -28,7 +29,7 @@ import type { LogFormat, LogLevel } from './log.js';
 import { DEFAULT_POOLS, type Pool } from './networks/subnet-pool.js';
 import type { OffloadSwitches } from './offload-switches.js';
 import { OUTER_HEADER_DEFAULT, type OuterHeader } from './outer-header.js';
-import { DOCKER_API_DEFAULT } from './plugins/engines/docker-engine.js';
+import type { DockerScope } from './plugins/docker/network-maker.js';
 import { type PortRange, portCount, SOURCE_PORTS_DEFAULT, SOURCE_PORTS_PER_WORKER } from './source-ports.js';
 import type { UnderlayFamily } from './underlay.js';
 import { usageMessage } from './usage-message.js';
@@ -70,8 +71,11 @@ export interface DaemonConfig {
   readonly dns: boolean;
   /** Absent: those of /etc/resolv.conf. */
   readonly dnsUpstream?: readonly string[];
-  /** The socket of Docker's API, or `off`. */
-  readonly dockerApi: string;
+  /** The socket of Docker's own API, asked where the plugin is on. Absent: never. */
+  readonly dockerApi?: string;
+  /** The socket of the Docker plugin. Absent: none. */
+  readonly dockerPlugin?: string;
+  readonly dockerScope: DockerScope;
   readonly token?: string;
   readonly registryTokenFile?: string;
   readonly registryCa?: string;
@@ -273,8 +277,10 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
       acceptZeroChecksum6: values.acceptZeroChecksum6 === 'on',
     },
     dns: values.dns !== 'off',
-    dockerApi: values.dockerApi ?? DOCKER_API_DEFAULT,
     ...(values.dnsUpstream !== undefined && { dnsUpstream: values.dnsUpstream }),
+    ...(values.dockerApi !== 'off' && { dockerApi: values.dockerApi ?? DOCKER_API_SOCKET }),
+    ...(values.dockerPlugin !== undefined && values.dockerPlugin !== 'off' && { dockerPlugin: values.dockerPlugin }),
+    dockerScope: values.dockerScope ?? 'local',
     ...registryOptions(values),
     logLevel: values.logLevel ?? 'info',
     logFormat: values.logFormat ?? (sources.stderrIsTty ? 'text' : 'json'),

@@ -26,6 +26,7 @@ import type {
 } from './api/schema.js';
 import { SESSION_TTL_SECONDS } from './config-options.js';
 import { reportDrops } from './drop-report.js';
+import { type AttachmentFacts, attachmentFacts } from './endpoints/attachment-facts.js';
 import { endpointAnswer } from './endpoints/endpoint-answer.js';
 import { EndpointListing } from './endpoints/endpoint-listing.js';
 import { EndpointManager } from './endpoints/endpoint-manager.js';
@@ -45,15 +46,17 @@ import { hostRoutes } from './networks/host-routes.js';
 import { toNetwork } from './networks/network-listing.js';
 import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
+import { listNodes } from './nodes/node-listing.js';
 import { NodeSession } from './nodes/node-session.js';
+import { DockerEngine } from './plugins/docker/engine.js';
 import { ContainerFinder } from './plugins/engines/container-finder.js';
+import type { PluginHost } from './plugins/plugin-host.js';
 import { Iproute } from './ports/iproute.js';
 import { linkDrops } from './ports/link-drops.js';
 import { PORT_TABLE } from './ports/port-ruleset.js';
 import { PortSecurity } from './ports/port-security.js';
 import { Reconciler } from './reconcile/reconciler.js';
 import { RegistryKeeper } from './reconcile/registry-keeper.js';
-import { NODES_PREFIX, parseNode, parseNodeKey } from './registry/schema.js';
 import { type LocalEndpoint, LocalState } from './state/local-state.js';
 import { allIps, familiesOf, type VtepIps } from './vtep-address.js';
 
@@ -74,6 +77,8 @@ export class Host implements HostOperations {
   private readonly reaper: Reaper;
   private readonly gateway: GatewayManager;
   private readonly ports: PortSecurity;
+  /** What goes through Docker's own API; start it once the plugin listens, which Docker asks in return. */
+  readonly docker: DockerEngine | undefined;
   private monitor: { close(): Promise<void> } | undefined;
   private readonly linkChecks = new LatestRun(() => this.endpoints.checkLinks());
   private readonly startedMs = performance.now();
@@ -113,9 +118,10 @@ export class Host implements HostOperations {
     this.state = state;
     this.answeredAt = state.answeredAt ?? Number.NEGATIVE_INFINITY;
     this.iproute = iproute;
-    const gateway = new GatewayManager({ iproute, logger, tunnel: () => this.vtep, nftProgram: options.nftProgram });
+    const { nftProgram, servesDocker } = options;
+    const gateway = new GatewayManager({ iproute, logger, tunnel: () => this.vtep, nftProgram, servesDocker });
     this.gateway = gateway;
-    const { portTable = new Nftables(iproute.prefix, options.nftProgram, PORT_TABLE) } = options;
+    const { portTable = new Nftables(iproute.prefix, nftProgram, PORT_TABLE) } = options;
     this.ports = new PortSecurity(portTable, logger);
     this.networks = new NetworkStore(registry, () => hostRoutes(iproute), options.pools);
     this.peers = new PeerStore(registry, this.networks);
@@ -148,6 +154,7 @@ export class Host implements HostOperations {
         const there = new Set(entries.map((entry) => entry.key));
         const networks = parseAll(entries);
         void this.endpoints.endStopped(networks, (id) => this.keeper.wasRemoved(id));
+        this.docker?.setRegistry(networks);
         for (const network of networks) {
           if (network.state === 'removing' && network.forced === true) void this.endpoints.dropNetwork(network);
         }
@@ -190,9 +197,12 @@ export class Host implements HostOperations {
         mayRestore: ({ id }) => this.keeper.mayPutBack(id),
       }),
     });
+    const { endpoints } = this;
+    this.docker = options.docker && new DockerEngine({ ...options.docker, networks, endpoints, logger });
   }
 
   async close(): Promise<void> {
+    await this.docker?.close();
     await this.monitor?.close();
     await this.linkChecks.idle();
     await this.gateway.close();
@@ -229,6 +239,14 @@ export class Host implements HostOperations {
     return this.endpoints.followMtu(mtuBytes);
   }
 
+  /** For the plugins of container engines. */
+  pluginHost(): PluginHost {
+    const { networks, reach, endpoints, gateway, state, iproute } = this;
+    const removeNetwork = (name: string) => this.removeNetwork(name);
+    const parts = { networks, reach, endpoints, gateway, state, removeNetwork };
+    return { ...parts, node: this.options.node, hostRoutes: () => hostRoutes(iproute) };
+  }
+
   async status(): Promise<Status> {
     const { vtep } = this;
     const { version, node, underlay, forwarding, registry } = this.options;
@@ -256,11 +274,20 @@ export class Host implements HostOperations {
       ...(this.names === undefined
         ? {}
         : { dns: this.names.status().map((served) => ({ ...served, addresses: [...served.addresses] })) }),
+      ...(this.docker === undefined ? {} : { docker: this.docker.status() }),
       totals: { ...totals },
       ...reportDrops(frames, security, links, this.endpoints.all()),
       unreachable: this.reconciler.unreachable().map((one) => ({ ...one, addresses: [...one.addresses] })),
       vteps: vteps.map((remote) => ({ ...remote, counters: { ...remote.counters } })),
     };
+  }
+
+  /** A line for the service manager, without asking anybody. */
+  outline(): string {
+    const { answeredMs, error } = this.contact;
+    const isConnected = answeredMs !== undefined && error === undefined;
+    const registry = isConnected ? 'the registry answers' : `the registry is away (${error ?? 'not asked yet'})`;
+    return `${this.endpoints.all().length} containers on ${this.locals.all().length} networks here; ${registry}`;
   }
 
   async listNetworks(): Promise<Network[]> {
@@ -318,6 +345,19 @@ export class Host implements HostOperations {
     await this.endpoints.detachById(id);
   }
 
+  async localEndpoints(): Promise<Endpoint[]> {
+    return this.endpoints.all().map((endpoint) => this.toEndpoint(endpoint));
+  }
+
+  async attachment(id: string): Promise<AttachmentFacts | undefined> {
+    const endpoint = this.endpoints.get(id);
+    return endpoint && attachmentFacts(this.iproute, endpoint, this.gateway.gateways(endpoint.network));
+  }
+
+  async nameservers(network: string): Promise<string[]> {
+    return this.names === undefined ? [] : this.gateway.gateways(network).map(({ address }) => address);
+  }
+
   async detach(input: Detach): Promise<Endpoint[]> {
     try {
       return (await this.endpoints.detach(input)).map((endpoint) => this.toEndpoint(endpoint));
@@ -334,22 +374,9 @@ export class Host implements HostOperations {
     }
   }
 
-  async listNodes(): Promise<Node[]> {
-    const nodes: Node[] = [];
-    for (const entry of (await this.options.registry.list(NODES_PREFIX)).entries) {
-      const name = parseNodeKey(entry.key);
-      const value = parseNode(entry, (error) =>
-        this.options.logger.warn({ event: 'registry.bad-value', err: error }, error.message),
-      );
-      if (name === undefined || value === undefined) continue;
-      const { ip, otherIp, port } = value.vtep;
-      nodes.push({
-        name,
-        vtep: { ip, port, ...(otherIp === undefined ? {} : { otherIp }) },
-        self: name === this.options.node,
-      });
-    }
-    return nodes.sort((a, b) => compare(a.name, b.name));
+  listNodes(): Promise<Node[]> {
+    const { registry, node, logger } = this.options;
+    return listNodes(registry, node, logger);
   }
 
   async listPeers(network?: string): Promise<Peer[]> {

@@ -3,37 +3,12 @@
  *
  * Place: control plane, called by daemon.ts in this order, before anything is created.
  */
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { access, constants, lstat, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { execa } from 'execa';
 import { makeDirectory } from './directory.js';
 import { VtepError } from './errors.js';
-
-/** capability(7): bit numbers in CapEff. */
-const REQUIRED_CAPABILITIES = [
-  { name: 'NET_ADMIN', bit: 12n, why: 'to make interfaces' },
-  { name: 'SYS_ADMIN', bit: 21n, why: 'to enter network namespaces' },
-] as const;
-
-/** @throws VtepError VTEP_ERR_NOT_ROOT, also for a root that a container has taken the capabilities from. */
-export function checkPrivileges(): void {
-  const uid = process.geteuid?.() ?? 0;
-  if (uid !== 0) {
-    throw new VtepError(
-      'VTEP_ERR_NOT_ROOT',
-      `vtepd must run as root, not as user ${uid}: start it with sudo vtepd ...`,
-    );
-  }
-  const effective = BigInt(
-    `0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'}`,
-  );
-  for (const { name, bit, why } of REQUIRED_CAPABILITIES) {
-    if ((effective & (1n << bit)) !== 0n) continue;
-    const hint = `in a container, start it with --cap-add ${name} (docker run)`;
-    throw new VtepError('VTEP_ERR_NOT_ROOT', `vtepd has no capability CAP_${name}, which it needs ${why}: ${hint}`);
-  }
-}
 
 /** @throws VtepError VTEP_ERR_NO_TUN */
 export function checkTun(path = '/dev/net/tun'): void {
@@ -41,14 +16,19 @@ export function checkTun(path = '/dev/net/tun'): void {
     closeSync(openSync(path, 'r+'));
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
-    const make = `modprobe tun; if the file is still missing: mkdir -p /dev/net && mknod ${path} c 10 200`;
-    const hint =
-      code === 'EPERM' || code === 'EACCES'
-        ? `in a container, start it with --device ${path} (docker run)`
-        : `${make}; in a container: --device ${path} (docker run)`;
+    const hint = tunHint(path, code);
     const what = code === 'ENOENT' ? 'is missing' : `can't be opened (${code})`;
     throw new VtepError('VTEP_ERR_NO_TUN', `${path} ${what}: ${hint}`, { cause });
   }
+}
+
+function tunHint(path: string, code: string | undefined): string {
+  const inContainer = `--device ${path} (docker run)`;
+  if (code === 'EPERM') return `in a container, start it with ${inContainer}`;
+  if (code === 'EACCES')
+    return `let all users open it on the host, as udev does (chmod 666 ${path}), or run vtepd as root`;
+  const make = `modprobe tun; if the file is still missing: mkdir -p /dev/net && mknod ${path} c 10 200`;
+  return `${make}; in a container: ${inContainer}`;
 }
 
 /** @throws VtepError VTEP_ERR_NO_IPROUTE: no `ip`, or one that speaks no JSON (BusyBox). */
@@ -76,9 +56,10 @@ export async function prepareStateDirectory(path: string): Promise<void> {
 /**
  * Leaves the path free: a socket that nobody serves (after SIGKILL) is removed, anything else stays and is told.
  *
+ * @param option that another path is given by
  * @throws VtepError VTEP_ERR_SOCKET_IN_USE, VTEP_ERR_INVALID
  */
-export async function freeSocketPath(path: string): Promise<void> {
+export async function freeSocketPath(path: string, option = '--socket'): Promise<void> {
   let isSocket: boolean;
   try {
     isSocket = (await lstat(path)).isSocket();
@@ -88,10 +69,10 @@ export async function freeSocketPath(path: string): Promise<void> {
     throw new VtepError('VTEP_ERR_INVALID', `socket "${path}": can't be used (${code})`, { cause });
   }
   if (!isSocket) {
-    throw new VtepError('VTEP_ERR_INVALID', `socket "${path}": is there and is not a socket; give another --socket`);
+    throw new VtepError('VTEP_ERR_INVALID', `socket "${path}": is there and is not a socket; give another ${option}`);
   }
   if (await answersConnection(path)) {
-    const hint = 'another vtepd serves it; stop that one or give another --socket';
+    const hint = `another vtepd serves it; stop that one or give another ${option}`;
     throw new VtepError('VTEP_ERR_SOCKET_IN_USE', `socket "${path}" is in use: ${hint}`);
   }
   await unlink(path).catch(() => {});

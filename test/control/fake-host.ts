@@ -117,6 +117,16 @@ export class FakeHost implements HostOperations {
   async detachById(id: string) {
     this.#answer(undefined, 'detachById', id);
   }
+  async localEndpoints() {
+    return this.#answer([ENDPOINT], 'localEndpoints');
+  }
+  async attachment(id: string) {
+    const links = { bridge: undefined, hostInterface: undefined, container: undefined };
+    return this.#answer({ ...links, gateways: [] }, 'attachment', id);
+  }
+  async nameservers(network: string) {
+    return this.#answer(['10.0.0.1'], 'nameservers', network);
+  }
   async detach(input: Parameters<HostOperations['detach']>[0]) {
     return this.#answer(this.detached, 'detach', input);
   }

@@ -1,7 +1,7 @@
 /**
  * Two hosts on one wire, for end-to-end tests: namespaces `a` (192.0.2.1) and `b` (192.0.2.2) joined by a veth pair
- * whose both ends are `ens33`, the registry on `a`, the built vtepd on both. Containers are namespaces, attached by the
- * built `vtep`.
+ * whose both ends are `ens33`, the registry on `a`, the built vtepd on both. Containers are namespaces, attached by
+ * `vtep`.
  *
  * Every name begins with a prefix of its own, so that fixtures never meet. cleanup() removes everything and rejects if
  * something is left; a guard process does the same if the test process dies before it.
@@ -9,13 +9,15 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { execa } from 'execa';
+import { type CommandResult, run, runVtep } from './command.js';
 import { startGuard } from './guard.js';
 
-export const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+export { run };
+
+export const ROOT = repositoryRoot();
 export const DAEMON = join(ROOT, 'dist/daemon.js');
 export const CLI = join(ROOT, 'dist/cli.js');
 const BYTE_PEER = join(ROOT, 'test/e2e/byte-peer.mjs');
@@ -39,15 +41,8 @@ export interface HostPairOptions {
   daemonOptions?: readonly string[];
   /** @default true */
   startDaemons?: boolean;
-}
-
-export interface CommandResult {
-  stdout: string;
-  stderr: string;
-  exitCode: number;
-  /** Parses stdout. @throws Error that shows both streams if it is not JSON */
-  // biome-ignore lint/suspicious/noExplicitAny: a test names what it expects in its assertions
-  json(): any;
+  /** The built `vtep`, a process for each command of the test, instead of one in the test's own. @default false */
+  cliProcess?: boolean;
 }
 
 export interface Container {
@@ -76,6 +71,13 @@ export interface TransferResult {
   lostDatagrams: number;
 }
 
+/** Found upwards, since this file also runs from where the soak and the benchmarks are compiled to. */
+function repositoryRoot(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
+  return folder;
+}
+
 /** Polls until `probe` answers true. @throws Error naming `what` after `timeoutMs` */
 export async function waitFor(what: string, probe: () => Promise<boolean> | boolean, timeoutMs = 10_000) {
   const deadline = Date.now() + timeoutMs;
@@ -83,23 +85,6 @@ export async function waitFor(what: string, probe: () => Promise<boolean> | bool
     if (Date.now() > deadline) throw new Error(`waited ${timeoutMs} ms for ${what}`);
     await sleep(50);
   }
-}
-
-export async function run(command: string, args: readonly string[], timeoutMs = 30_000): Promise<CommandResult> {
-  const result = await execa(command, args, { reject: false, timeout: timeoutMs, stdin: 'ignore' });
-  const { stdout, stderr } = result;
-  return {
-    stdout,
-    stderr,
-    exitCode: result.exitCode ?? 128,
-    json() {
-      try {
-        return JSON.parse(stdout);
-      } catch {
-        throw new Error(`no JSON from ${command} ${args.join(' ')}:\n${stdout}\n${stderr}`);
-      }
-    },
-  };
 }
 
 async function must(command: string, ...args: string[]): Promise<string> {
@@ -144,6 +129,7 @@ export class HostPair {
   readonly containers: Container[] = [];
   /** More options for the daemons that are started from now on. */
   daemonOptions: readonly string[];
+  readonly #cliProcess: boolean;
   readonly #namespaces: string[] = [];
   readonly #children = new Set<ChildProcess>();
   readonly #daemons = new Map<HostName, Daemon>();
@@ -157,6 +143,7 @@ export class HostPair {
     this.prefix = options.prefix ?? `vte-${process.pid}-${fixtureCount}-`;
     this.registry = options.registry ?? 'embedded';
     this.daemonOptions = options.daemonOptions ?? [];
+    this.#cliProcess = options.cliProcess ?? false;
     this.folder = mkdtempSync(join(tmpdir(), this.prefix));
     this.#guard = startGuard(this.prefix, this.folder);
   }
@@ -176,6 +163,11 @@ export class HostPair {
 
   log(name: string): string {
     return existsSync(this.logPath(name)) ? readFileSync(this.logPath(name), 'utf8') : '';
+  }
+
+  /** The command that runs another in a namespace; it must become that other one. */
+  protected entering(netns: string): string[] {
+    return ['ip', 'netns', 'exec', netns];
   }
 
   async addNamespace(name: string): Promise<string> {
@@ -199,8 +191,13 @@ export class HostPair {
 
   /** A process in a namespace, its output in the log NAME.log. It ends with the fixture at the latest. */
   spawn(name: string, netns: string, command: string, ...args: string[]): ChildProcess {
+    return this.spawnAs(name, [...this.entering(netns), command, ...args]);
+  }
+
+  /** The same, of a whole command. */
+  protected spawnAs(name: string, [command, ...args]: readonly string[]): ChildProcess {
     const log = openSync(this.logPath(name), 'a');
-    const child = spawn('ip', ['netns', 'exec', netns, command, ...args], { stdio: ['ignore', log, log] });
+    const child = spawn(command!, args, { stdio: ['ignore', log, log] });
     closeSync(log);
     this.#children.add(child);
     child.once('exit', () => this.#children.delete(child));
@@ -247,7 +244,7 @@ export class HostPair {
     try {
       const isReady = async () => {
         if (child.exitCode !== null) throw new Error(`vtepd on ${host} ended with ${child.exitCode}`);
-        const status = await this.vtep(host, 'status', '--json');
+        const status = await runVtep(this.socketPath(host), ['status', '--json']);
         return status.exitCode === 0 && status.json().registry.connected === true;
       };
       await waitFor(`vtepd on ${host}`, isReady, START_MS_MAX);
@@ -274,9 +271,10 @@ export class HostPair {
     this.#daemons.delete(host);
   }
 
-  /** The built CLI against the daemon of `host`. Add '--json' for json(). */
+  /** `vtep` against the daemon of `host`. Add '--json' for json(). */
   vtep(host: HostName, ...args: string[]): Promise<CommandResult> {
-    return run(process.execPath, [CLI, '--socket', this.socketPath(host), ...args]);
+    const socket = this.socketPath(host);
+    return this.#cliProcess ? run(process.execPath, [CLI, '--socket', socket, ...args]) : runVtep(socket, args);
   }
 
   /** As vtep(), but a failure is the test's failure. */
@@ -289,7 +287,8 @@ export class HostPair {
 
   /** `where`: a host, or a container's name. */
   exec(where: string, command: string, ...args: string[]): Promise<CommandResult> {
-    return run('ip', ['netns', 'exec', this.netns(where), command, ...args]);
+    const [enter, ...way] = this.entering(this.netns(where));
+    return run(enter!, [...way, command, ...args]);
   }
 
   async mustExec(where: string, command: string, ...args: string[]): Promise<CommandResult> {
@@ -321,7 +320,10 @@ export class HostPair {
     const members = this.containers.filter((container) => container.network === network);
     for (const host of new Set(members.map((container) => container.host))) {
       await waitFor(`${host} to know all MACs of ${network}`, async () => {
-        const fdb = (await this.mustVtep(host, 'fdb', '--json')).json() as { network: string; mac: string }[];
+        const fdb = (await runVtep(this.socketPath(host), ['fdb', '--json'])).json() as {
+          network: string;
+          mac: string;
+        }[];
         return members.every(({ mac }) => fdb.some((entry) => entry.network === network && entry.mac === mac));
       });
     }

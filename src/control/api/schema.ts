@@ -13,6 +13,7 @@
  * | POST /v1/endpoints | Attach | 201 Endpoint; 200 for one that existed, with `mayExist` |
  * | DELETE /v1/endpoints/:id | | 204 |
  * | POST /v1/detach | Detach | Endpoint[] that went |
+ * | POST /v1/cni | what vtep-cni was given | what it prints: plugins/cni/cni-route.ts |
  * | GET /v1/nodes | | Node[] |
  * | GET /v1/peers?network= | | Peer[] |
  * | POST /v1/peers | Peer input | 201 Peer |
@@ -25,6 +26,7 @@
  */
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import type { AttachmentFacts } from '../endpoints/attachment-facts.js';
 import { askedSettings, storedSettings } from '../networks/network-settings.js';
 import { canonicalIp, whyNoVtep } from '../vtep-address.js';
 import {
@@ -157,6 +159,8 @@ export const endpointSchema = z.object({
   id: z.string(),
   /** Container's or person's name for it; unique only by habit. */
   name: z.string(),
+  /** Further names that DNS answers. */
+  aliases: z.array(z.string()).optional(),
   network: z.string(),
   node: z.string(),
   mac: z.string(),
@@ -213,7 +217,7 @@ export const networkDetailSchema = networkSchema.extend({
 });
 export type NetworkDetail = z.infer<typeof networkDetailSchema>;
 
-/** Who made an endpoint, by a name of its own: `docker:<endpoint id>`, `cni:<container id>/<interface>`. */
+/** Who made an endpoint, by a name of its own: `docker:<endpoint id>`, `cni:<container id>/<interface>@<configuration>`. */
 const ownerSchema = z.string(OWNER_RULE).regex(/^[\x21-\x7e]{1,200}$/, OWNER_RULE);
 
 const sandboxFields = {
@@ -380,6 +384,8 @@ export const statusSchema = z.object({
       }),
     )
     .optional(),
+  /** Docker's own API: whether it answers, and what Docker can't show or name. Absent: it is not asked. */
+  docker: z.object({ connected: z.boolean(), error: z.string().optional(), problems: z.array(z.string()) }).optional(),
   totals: counters,
   drops: counters,
   networks: z.array(z.object({ vni: z.number(), network: z.string(), flood: floodSchema.optional(), counters })),
@@ -418,6 +424,12 @@ export interface HostOperations {
   listEndpoints(network?: string): Promise<Endpoint[]>;
   attach(input: Attach): Promise<Endpoint>;
   detachById(id: string): Promise<void>;
+  /** This host's endpoints; nobody is asked. */
+  localEndpoints(): Promise<Endpoint[]>;
+  /** @returns what there is of an endpoint of this host now; undefined: there is no such endpoint here */
+  attachment(id: string): Promise<AttachmentFacts | undefined>;
+  /** Where a network's containers on this host ask for names; none: DNS is off, or the network has no gateway. */
+  nameservers(network: string): Promise<string[]>;
   detach(input: Detach): Promise<Endpoint[]>;
   listNodes(): Promise<Node[]>;
   listPeers(network?: string): Promise<Peer[]>;

@@ -11,6 +11,7 @@ import Fastify, { type FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { makeDirectory } from '../directory.js';
 import { VtepError } from '../errors.js';
+import { addCniRoute } from '../plugins/cni/cni-route.js';
 import { addRoutes } from './routes.js';
 import type { HostOperations } from './schema.js';
 
@@ -59,6 +60,7 @@ export function buildApi(host: HostOperations, logger: Logger): FastifyInstance 
   });
 
   addRoutes(app, host);
+  addCniRoute(app, host, logger);
   return app;
 }
 
@@ -94,7 +96,8 @@ export async function startApi(options: ApiOptions): Promise<Api> {
   };
 }
 
-async function listenPrivately(server: Server, socketPath: string): Promise<void> {
+/** Mode 0600 from the instant that the socket is there. */
+export async function listenPrivately(server: Server, socketPath: string): Promise<void> {
   const listening = once(server, 'listening');
   const previous = process.umask(0o177);
   try {

@@ -14,21 +14,20 @@
 import type { Logger } from 'pino';
 import type { Attach } from '../api/schema.js';
 import { VtepError } from '../errors.js';
-import { chooseDefaultGateways } from '../gateway/default-route.js';
 import type { GatewayManager } from '../gateway/gateway-manager.js';
 import type { AddressPool } from '../ipam/address-pool.js';
 import { bareAddress, canonicalAddress } from '../ipam/address-span.js';
 import { randomMac } from '../ipam/mac.js';
+import type { Reservations } from '../ipam/reservations.js';
 import type { Iproute } from '../ports/iproute.js';
 import { hostInterfaceName } from '../ports/names.js';
-import type { Sandbox } from '../ports/namespace.js';
 import type { PortSecurity } from '../ports/port-security.js';
-import { chooseInterface, createVeth, removeVeth } from '../ports/veth.js';
+import { removeVeth } from '../ports/veth.js';
 import type { NetworkValue } from '../registry/schema.js';
-import type { LocalEndpoint, LocalState, StockedAddress } from '../state/local-state.js';
-import { announceTwice } from './announcement.js';
+import type { LocalEndpoint, LocalState, Reservation, StockedAddress } from '../state/local-state.js';
 import * as refusals from './attach-refusals.js';
 import { standingOf, unfulfilled, wantsStanding } from './attach-wishes.js';
+import type { ContainerSide } from './container-side.js';
 import { type EndpointTable, hostEnd, securedPort } from './endpoint-table.js';
 import type { LocalNetworks } from './local-networks.js';
 import type { OutageAddresses } from './outage-addresses.js';
@@ -42,6 +41,7 @@ export interface AttacherOptions {
   readonly locals: LocalNetworks;
   readonly addresses: AddressPool;
   readonly stock: OutageAddresses;
+  readonly reservations: Reservations;
   readonly publisher: Publisher;
   readonly registryReturn: RegistryReturn;
   readonly reach: RegistryReach;
@@ -63,8 +63,15 @@ interface Granted {
   readonly addresses: readonly string[];
   /** What of them comes from the stock. */
   readonly taken: readonly StockedAddress[];
+  /** All of them are, if one is: its addresses were asked for ahead. */
+  readonly reserved: readonly Reservation[];
   /** Perhaps: then it keeps its addresses until publishAll has put both right. */
   isPublished: boolean;
+}
+
+export interface AttachRequest extends Attach {
+  /** Its addresses are reservations of this host, and will be again when it is detached. */
+  readonly isReserved?: boolean;
 }
 
 export interface Attached {
@@ -74,7 +81,7 @@ export interface Attached {
 }
 
 interface Begun {
-  readonly input: Attach;
+  readonly input: AttachRequest;
   readonly mac: string;
   readonly containerInterface: string;
   readonly id: string;
@@ -95,8 +102,8 @@ export class Attacher {
    */
   async attach(
     network: NetworkValue,
-    sandbox: Sandbox,
-    input: Attach,
+    sandbox: ContainerSide,
+    input: AttachRequest,
     answers: boolean,
     again?: LocalEndpoint,
   ): Promise<Attached> {
@@ -113,8 +120,8 @@ export class Attacher {
     if (input.group !== undefined && !network.groupPolicy) throw refusals.hasNoGroups(network.name);
     const mac = input.mac ?? randomMac();
     if (table.hasMac(network.name, mac, again?.id)) throw refusals.macInUse(mac, network.name);
-    const containerInterface = await this.chooseInterface(sandbox, input, again);
     const id = again?.id ?? table.newId();
+    const containerInterface = await chooseInterface(sandbox, id, input, again);
     const undo: UndoStep[] = [];
     try {
       await state.putIntent({ id, network: network.name });
@@ -127,12 +134,15 @@ export class Attacher {
     }
   }
 
-  private async make(network: NetworkValue, sandbox: Sandbox, begun: Begun, undo: UndoStep[]): Promise<LocalEndpoint> {
-    const { table, locals, addresses, stock, publisher, iproute, gateway, ports, state } = this.options;
+  private async make(
+    network: NetworkValue,
+    sandbox: ContainerSide,
+    begun: Begun,
+    undo: UndoStep[],
+  ): Promise<LocalEndpoint> {
+    const { table, locals, addresses, stock, reservations, publisher, iproute, gateway, ports, state } = this.options;
     const { input, mac, containerInterface, id, again } = begun;
-    const granted = await (again === undefined
-      ? this.grant(network, id, input.ips, begun.answers, undo)
-      : this.regain(network, again, begun.answers));
+    const granted = await this.grantFor(network, begun, undo);
     const answers = begun.answers && !this.options.reach.away;
     await locals.open(network);
     undo.push(() => this.options.closeIfUnused(network.name));
@@ -157,26 +167,28 @@ export class Attacher {
       ...(wantsStanding(input) ? { standing: standingOf(input, network.id) } : {}),
       ...(granted.taken.length === 0 ? {} : { heldAs: heldAs(granted.taken) }),
       ...(again?.heldAs === undefined ? {} : { heldAs: again.heldAs }),
+      ...(granted.reserved.length === 0 ? {} : { heldAs: heldAs(granted.reserved), isReserved: true }),
     };
     if (input.publish !== undefined) {
       await gateway.publish({ ...endpoint, publish: input.publish });
       undo.push(() => gateway.unpublish(id));
     }
     const route = { wanted: input.defaultRoute, network, gateways: gateway.gateways(network.name) };
-    const defaultGateways = await chooseDefaultGateways(iproute, sandbox, { ...route, addresses: endpoint.addresses });
+    const defaultGateways = await sandbox.defaultGateways({ ...route, addresses: endpoint.addresses });
     if (network.portSecurity) {
       // Before there is an interface to send from.
       await ports.secure(securedPort(endpoint));
       undo.push(() => ports.release(endpoint.hostInterface));
     }
-    await createVeth(iproute, sandbox, { ...endpoint, ...hostEnd(endpoint), defaultGateways });
+    await sandbox.connect({ ...endpoint, ...hostEnd(endpoint), defaultGateways });
     undo.push(() => removeVeth(iproute, id));
     await state.putEndpoint(endpoint);
     table.set(endpoint);
     const forget = () => (again === undefined ? table.delete(id) : table.stop(again));
     undo.push(async () => {
       forget();
-      await (again === undefined ? state.removeEndpoint(id, granted.taken) : state.stopEndpoint(again));
+      if (again === undefined) await state.removeEndpoint(id, granted.taken, granted.reserved);
+      else await state.stopEndpoint(again);
     });
     undo.push(async () => {
       granted.isPublished = true;
@@ -192,29 +204,23 @@ export class Attacher {
     this.options.tell(network);
     addresses.settled(id);
     stock.settled(granted.taken);
+    reservations.settled(granted.reserved);
     if (answers) stock.refill(network);
-    announceTwice(iproute, sandbox.path, endpoint, () => table.has(id));
+    sandbox.announce(endpoint, () => table.has(id));
     return endpoint;
   }
 
-  /** As it was asked for; else as it was before, or the first that is free. */
-  private async chooseInterface(sandbox: Sandbox, input: Attach, again?: LocalEndpoint): Promise<string> {
-    const { iproute } = this.options;
-    if (input.interface !== undefined || again === undefined) {
-      return chooseInterface(iproute, sandbox, input.interface);
-    }
-    return chooseInterface(iproute, sandbox, again.containerInterface).catch((error: unknown) => {
-      if (error instanceof VtepError && error.code === 'VTEP_ERR_INTERFACE_EXISTS') {
-        return chooseInterface(iproute, sandbox, undefined);
-      }
-      throw error;
-    });
+  private async grantFor(network: NetworkValue, begun: Begun, undo: UndoStep[]): Promise<Granted> {
+    const { id, input, answers, again } = begun;
+    if (again !== undefined) return this.regain(network, again, answers);
+    if (input.isReserved === true) return this.grantReserved(network, input.ips ?? [], undo);
+    return this.grant(network, id, input.ips, answers, undo);
   }
 
   /** A stopped endpoint's own addresses. @throws VtepError VTEP_ERR_ADDRESS_IN_USE */
   private async regain(network: NetworkValue, again: LocalEndpoint, answers: boolean): Promise<Granted> {
     const { addresses, stock } = this.options;
-    const granted: Granted = { addresses: again.addresses, taken: [], isPublished: false };
+    const granted: Granted = { addresses: again.addresses, taken: [], reserved: [], isPublished: false };
     if (!answers) return granted;
     try {
       await stock.settle(again);
@@ -224,6 +230,13 @@ export class Attacher {
       this.options.onOwed();
     }
     return granted;
+  }
+
+  private grantReserved(network: NetworkValue, ips: readonly string[], undo: UndoStep[]): Granted {
+    const { reservations } = this.options;
+    const reserved = reservations.take(network, ips.map(canonicalAddress));
+    undo.push(() => reservations.putBack(reserved));
+    return { addresses: reserved.map(({ address }) => address), taken: [], reserved, isPublished: false };
   }
 
   /** Addresses that the registry holds for this node: claimed now, or from the stock. */
@@ -239,7 +252,7 @@ export class Attacher {
     const take = (): Granted => {
       const taken = stock.take(network, wanted);
       undo.push(() => stock.putBack(taken));
-      return { addresses: taken.map(({ address }) => address), taken, isPublished: false };
+      return { addresses: taken.map(({ address }) => address), taken, reserved: [], isPublished: false };
     };
     if (!answers) return take();
     // One's own spare, asked for by name.
@@ -247,7 +260,7 @@ export class Attacher {
     undo.push(() => addresses.settled(id));
     try {
       const claimed = await addresses.claim(network, id, ips);
-      const granted: Granted = { addresses: claimed, taken: [], isPublished: false };
+      const granted: Granted = { addresses: claimed, taken: [], reserved: [], isPublished: false };
       undo.push(async () => {
         // What can't be given back now is found by the sweep when the registry is back.
         if (reach.away || granted.isPublished) return;
@@ -285,4 +298,15 @@ export class Attacher {
 
 function heldAs(taken: readonly StockedAddress[]): Record<string, string> {
   return Object.fromEntries(taken.map(({ address, claimId }) => [bareAddress(address), claimId]));
+}
+
+/** As it was asked for; else as it was before, or the first that is free. */
+async function chooseInterface(sandbox: ContainerSide, id: string, input: Attach, again?: LocalEndpoint) {
+  if (input.interface !== undefined || again === undefined) return sandbox.chooseInterface(id, input.interface);
+  return sandbox.chooseInterface(id, again.containerInterface).catch((error: unknown) => {
+    if (error instanceof VtepError && error.code === 'VTEP_ERR_INTERFACE_EXISTS') {
+      return sandbox.chooseInterface(id, undefined);
+    }
+    throw error;
+  });
 }

@@ -10,6 +10,7 @@ export function endpointAnswer(
   const {
     id,
     name,
+    aliases,
     network,
     mac,
     addresses,
@@ -34,5 +35,6 @@ export function endpointAnswer(
     ...(standing === undefined ? {} : { standing: true }),
   };
   const known = { id, name, network, node, mac, addresses: [...addresses] };
-  return { ...known, ...(group === undefined ? {} : { group }), local };
+  const named = aliases === undefined ? known : { ...known, aliases: [...aliases] };
+  return { ...named, ...(group === undefined ? {} : { group }), local };
 }

@@ -14,7 +14,7 @@ import type { Attach, Detach } from '../api/schema.js';
 import type { Forwarding } from '../forwarding.js';
 import type { GatewayManager } from '../gateway/gateway-manager.js';
 import type { AddressPool } from '../ipam/address-pool.js';
-import { bareAddress } from '../ipam/address-span.js';
+import { Reservations } from '../ipam/reservations.js';
 import type { NetworkStore } from '../networks/network-store.js';
 import type { ContainerFinder } from '../plugins/engines/container-finder.js';
 import type { Iproute } from '../ports/iproute.js';
@@ -23,10 +23,14 @@ import type { PortSecurity } from '../ports/port-security.js';
 import { adoptHostEnd, removeVeth } from '../ports/veth.js';
 import type { Registry } from '../registry/registry.js';
 import type { NetworkValue } from '../registry/schema.js';
-import type { LocalEndpoint, LocalState, StockedAddress } from '../state/local-state.js';
+import type { LocalEndpoint, LocalState } from '../state/local-state.js';
+import { AddressReturn } from './address-return.js';
 import * as refusals from './attach-refusals.js';
 import { unfulfilled, wishesOf } from './attach-wishes.js';
-import { type Attached, Attacher } from './attacher.js';
+import { type Attached, Attacher, type AttachRequest } from './attacher.js';
+import { AwaitedEnds } from './awaited-ends.js';
+import { type ContainerSide, inNamespace, onTheHost } from './container-side.js';
+import { EndpointNames, type EndpointNaming } from './endpoint-names.js';
 import { EndpointTable, hostEnd, securedPort } from './endpoint-table.js';
 import { KeyedMutex } from './keyed-mutex.js';
 import { LinkCheck } from './link-check.js';
@@ -37,6 +41,7 @@ import { MtuChange } from './mtu-change.js';
 import { lookUpNetwork } from './network-look-up.js';
 import { OutageAddresses } from './outage-addresses.js';
 import { findPlace, fitsDetach } from './place.js';
+import { PortPublishing } from './port-publishing.js';
 import type { Publisher } from './publisher.js';
 import type { RegistryReach } from './registry-reach.js';
 import { RegistryReturn } from './registry-return.js';
@@ -69,6 +74,9 @@ export interface EndpointManagerOptions {
 }
 
 export class EndpointManager {
+  readonly reservations: Reservations;
+  /** Published ports of endpoints that are there already. */
+  readonly publishing: PortPublishing;
   private readonly options: EndpointManagerOptions;
   private readonly table = new EndpointTable();
   private readonly mutex = new KeyedMutex();
@@ -79,7 +87,10 @@ export class EndpointManager {
   private readonly linkCheck: LinkCheck;
   private readonly localRestore: LocalRestore;
   private readonly mtuChange: MtuChange;
+  private readonly names: EndpointNames;
+  private readonly awaited: AwaitedEnds;
   private readonly standing: StandingEndpoints;
+  private readonly addressReturn: AddressReturn;
 
   constructor(options: EndpointManagerOptions) {
     this.options = options;
@@ -95,15 +106,23 @@ export class EndpointManager {
       mtuBytes: (network) => locals.mtuBytes(network),
       take: (network, endpoint) => mutex.run(network.name, () => this.takeUp(network, endpoint)),
     });
-    const { stock, lost } = this;
-    this.registryReturn = new RegistryReturn({ ...options, table, mutex, stock, lost });
+    this.reservations = new Reservations({ ...options, stock: this.stock });
+    const { stock, lost, reservations } = this;
+    this.registryReturn = new RegistryReturn({ ...options, table, mutex, stock, reservations, lost });
     this.attacher = new Attacher({
-      ...{ ...options, table, stock, registryReturn: this.registryReturn },
+      ...{ ...options, table, stock, reservations, registryReturn: this.registryReturn },
       closeIfUnused: (network) => this.closeIfUnused(network),
+      tell: (network) => this.tell(network),
+    });
+    this.addressReturn = new AddressReturn({ ...options, stock, reservations });
+    this.names = new EndpointNames({
+      ...{ ...options, table, mutex, registryReturn: this.registryReturn },
       tell: (network) => this.tell(network),
     });
     this.localRestore = new LocalRestore({ ...options, table, stock, lost, tell: (network) => this.tell(network) });
     this.mtuChange = new MtuChange({ table, locals, iproute, mutex, state, logger });
+    this.awaited = new AwaitedEnds({ table, iproute, mutex, state, logger });
+    this.publishing = new PortPublishing({ table, mutex, iproute, state, gateway: options.gateway });
     this.linkCheck = new LinkCheck({
       ...{ table, locals, iproute, mutex, logger },
       detach: (endpoint) => this.detachNow(endpoint, endpoint.standing !== undefined),
@@ -144,6 +163,7 @@ export class EndpointManager {
 
   /** What stood when the last run ended works when this returns, without the registry. */
   restore(): Promise<void> {
+    this.reservations.load();
     return this.localRestore.restore();
   }
 
@@ -165,6 +185,8 @@ export class EndpointManager {
   /** Nothing more begins in the background; waits for what goes on. */
   async close(): Promise<void> {
     await this.standing.close();
+    this.reservations.close();
+    this.awaited.close();
     await this.stock.close();
   }
 
@@ -214,7 +236,13 @@ export class EndpointManager {
   /** Looks at the kernel: what others changed is put right. Never rejects. */
   async checkLinks(): Promise<void> {
     await this.linkCheck.check();
+    await this.awaited.check();
     this.options.gateway.checkSoon();
+  }
+
+  /** As EndpointNames.describe. */
+  describe(id: string, naming: EndpointNaming): Promise<void> {
+    return this.names.describe(id, naming);
   }
 
   /** The underlay's MTU is this: the networks that follow it get theirs. Never rejects. */
@@ -235,7 +263,7 @@ export class EndpointManager {
       const stopped = this.stoppedOn(input.network).find((one) => labels.includes(one.sandbox));
       if (stopped === undefined) {
         if ('error' in sandbox) throw sandbox.error;
-        return this.attachAt(sandbox, input);
+        return this.attachAt(input, () => this.sideOf(sandbox));
       }
       if (input.mayExist !== true) throw refusals.isStandingAlready(stopped);
       const wish = unfulfilled({ ...input, interface: undefined }, stopped);
@@ -248,8 +276,23 @@ export class EndpointManager {
     return attached;
   }
 
+  /**
+   * As attach, but the container's end of the veth stays on the host, for the owner to move into the container.
+   * @param label where it will be then, as far as that is known: `netns:PATH`
+   */
+  attachAwaited(input: AttachRequest & { readonly owner: string }, label: string): Promise<LocalEndpoint> {
+    return this.mutex.run(input.network, async () => {
+      const side = async () => onTheHost(this.options.iproute, input.owner, label);
+      return (await this.attachAt(input, side)).endpoint;
+    });
+  }
+
   /** In the network's turn. */
-  private async attachAt(place: SandboxInput, input: Attach, again?: LocalEndpoint): Promise<Attached> {
+  private async attachAt(
+    input: AttachRequest,
+    find: () => Promise<ContainerSide>,
+    again?: LocalEndpoint,
+  ): Promise<Attached> {
     const { network, answers } = await lookUpNetwork(input.network, this.options);
     if (network.state !== 'active') {
       throw refusals.isBeingRemoved(network.name);
@@ -259,17 +302,22 @@ export class EndpointManager {
     if (known !== undefined && known !== network.id) {
       throw refusals.wasMadeAnew(network.name);
     }
-    const sandbox = await resolveSandbox(this.options.iproute, place);
+    const side = await find();
     // Inside the network's turn: two networks must not choose one interface name for the same container.
-    return this.mutex.run(`namespace ${sandbox.identity}`, () =>
-      this.attacher.attach(network, sandbox, input, answers, again),
+    return this.mutex.run(`namespace ${side.identity}`, () =>
+      this.attacher.attach(network, side, input, answers, again),
     );
+  }
+
+  private async sideOf(place: SandboxInput): Promise<ContainerSide> {
+    const { iproute } = this.options;
+    return inNamespace(iproute, await resolveSandbox(iproute, place));
   }
 
   /** In the network's turn: a stopped endpoint is attached as it was. */
   private async resume(endpoint: LocalEndpoint, place: SandboxInput): Promise<void> {
     if (!this.table.isStopped(endpoint)) return;
-    await this.attachAt(place, wishesOf(endpoint), endpoint);
+    await this.attachAt(wishesOf(endpoint), () => this.sideOf(place), endpoint);
     const { id, name, network, sandbox } = endpoint;
     const text = `${sandbox} runs again: endpoint "${name}" of network "${network}" is attached as it was`;
     this.options.logger.info({ event: 'endpoint.resumed', endpoint: id, name, network }, text);
@@ -316,7 +364,7 @@ export class EndpointManager {
     if (!this.table.isStopped(endpoint)) return;
     this.table.delete(endpoint.id);
     const network = { name: endpoint.network, id: endpoint.standing!.networkId };
-    const stocked = await this.releaseAddresses(endpoint, network);
+    const stocked = await this.addressReturn.release(endpoint, network);
     await this.options.state.removeEndpoint(endpoint.id, stocked).catch((error: unknown) => {
       this.table.stop(endpoint);
       throw error;
@@ -339,7 +387,7 @@ export class EndpointManager {
       else {
         await this.registryReturn.publish(network).catch((error: unknown) => {
           unpublished = false;
-          this.owed(endpoint, error);
+          this.addressReturn.owed(endpoint, error);
         });
       }
       this.tell(network);
@@ -354,10 +402,13 @@ export class EndpointManager {
     await ports.release(endpoint.hostInterface);
     await gateway.unpublish(endpoint.id);
     if (stops) this.options.addresses.forget(endpoint.id);
-    const stocked = unpublished && !stops ? await this.releaseAddresses(endpoint, network) : [];
+    const reserved = stops ? [] : this.addressReturn.reservedOf(endpoint, network);
+    const isFree = unpublished && !stops && reserved.length === 0;
+    const stocked = isFree ? await this.addressReturn.release(endpoint, network) : [];
     try {
-      await (stops ? state.stopEndpoint(endpoint) : state.removeEndpoint(endpoint.id, stocked));
+      await (stops ? state.stopEndpoint(endpoint) : state.removeEndpoint(endpoint.id, stocked, reserved));
       this.stock.add(stocked);
+      this.reservations.add(reserved);
     } catch (error) {
       // A start that finds the record without the veth forgets it, and the sweep releases the address.
       logger.error({ event: 'state.write-failed', err: error, endpoint: endpoint.id }, (error as Error).message);
@@ -365,37 +416,6 @@ export class EndpointManager {
     }
     await this.closeIfUnused(endpoint.network);
     if (stops) this.standing.changed();
-  }
-
-  /** @returns those that go to the stock: nothing was asked of a registry that is known to be away. */
-  private async releaseAddresses(
-    endpoint: LocalEndpoint,
-    network: Pick<NetworkValue, 'name' | 'id'> | undefined,
-  ): Promise<StockedAddress[]> {
-    const { reach, addresses } = this.options;
-    const stocked: StockedAddress[] = [];
-    addresses.forget(endpoint.id);
-    for (const address of endpoint.addresses) {
-      const claimId = endpoint.heldAs?.[bareAddress(address)] ?? endpoint.id;
-      if (reach.away) {
-        if (network !== undefined) stocked.push({ network: network.name, networkId: network.id, address, claimId });
-        continue;
-      }
-      // One that did not answer may have released it all the same: such an address must not be given again.
-      await this.stock
-        .release(endpoint.network, address, claimId)
-        .catch((error: unknown) => this.owed(endpoint, error));
-    }
-    if (reach.away) this.options.onOwed();
-    return stocked;
-  }
-
-  private owed(endpoint: LocalEndpoint, error: unknown): void {
-    this.options.logger.warn(
-      { event: 'endpoint.detach-owed', err: error, endpoint: endpoint.id },
-      `detached; the registry is told when it is back: ${(error as Error).message}`,
-    );
-    this.options.onOwed();
   }
 
   /** Who needs to know what the network has here: the data plane, and whoever answers names. */

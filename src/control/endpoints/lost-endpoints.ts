@@ -28,6 +28,7 @@ import {
   parseEndpointsKey,
 } from '../registry/schema.js';
 import type { LocalEndpoint } from '../state/local-state.js';
+import { awaitedIdentity } from './container-side.js';
 
 export interface LostEndpointsOptions {
   readonly registry: Registry;
@@ -43,6 +44,7 @@ export interface LostEndpointsOptions {
 interface LostVeth {
   readonly id: string;
   readonly network: string;
+  readonly owner?: string;
   readonly link: Link;
 }
 
@@ -129,7 +131,9 @@ export class LostEndpoints {
       mtuBytes: mtuBytes(network),
       ...sandboxOf(veth, peer),
       ...(record?.group === undefined ? {} : { group: record.group }),
+      ...(record?.aliases === undefined ? {} : { aliases: record.aliases }),
       hostInterface: veth.link.ifname,
+      ...(veth.owner === undefined ? {} : { owner: veth.owner }),
     };
     return { network, endpoint };
   }
@@ -165,6 +169,8 @@ function sandboxOf(
   veth: LostVeth,
   peer: VethPeer | undefined,
 ): Pick<LocalEndpoint, 'sandbox' | 'sandboxIdentity' | 'containerInterface'> {
-  if (peer === undefined) return { sandbox: 'unknown', sandboxIdentity: `unknown:${veth.id}`, containerInterface: '?' };
+  // With an owner it may still be on its way into the container.
+  const identity = veth.owner === undefined ? `unknown:${veth.id}` : awaitedIdentity(veth.owner);
+  if (peer === undefined) return { sandbox: 'unknown', sandboxIdentity: identity, containerInterface: '?' };
   return { sandbox: peer.label, sandboxIdentity: peer.identity, containerInterface: peer.interface };
 }

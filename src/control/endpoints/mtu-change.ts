@@ -13,10 +13,12 @@
 import type { Logger } from 'pino';
 import { gsoMaxBytesFor } from '../ports/gso-size.js';
 import type { Iproute } from '../ports/iproute.js';
+import { awaitedInterfaceName } from '../ports/names.js';
 import { sandboxPaths } from '../ports/namespace.js';
 import { adoptHostEnd } from '../ports/veth.js';
 import type { NetworkValue } from '../registry/schema.js';
 import type { LocalEndpoint, LocalState } from '../state/local-state.js';
+import { isAwaited } from './container-side.js';
 import { type EndpointTable, hostEnd } from './endpoint-table.js';
 import type { KeyedMutex } from './keyed-mutex.js';
 import type { LocalNetworks } from './local-networks.js';
@@ -91,6 +93,10 @@ export class MtuChange {
       logger.warn({ event: 'endpoint.mtu-kept', endpoint: endpoint.id, network: endpoint.network }, text);
     };
     try {
+      if (isAwaited(endpoint)) {
+        await iproute.ip('link', 'set', 'dev', awaitedInterfaceName(endpoint.id), 'mtu', String(mtuBytes));
+        return;
+      }
       const [path] = await sandboxPaths(iproute, endpoint, hostInterface);
       if (path === undefined) return keeps('its namespace has neither a name nor a process');
       const link = (await iproute.linksIn(path)).find(({ ifname }) => ifname === inner);

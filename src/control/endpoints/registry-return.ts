@@ -11,6 +11,7 @@ import type { Logger } from 'pino';
 import { VtepError } from '../errors.js';
 import type { AddressPool } from '../ipam/address-pool.js';
 import { bareAddress } from '../ipam/address-span.js';
+import type { Reservations } from '../ipam/reservations.js';
 import type { NetworkValue } from '../registry/schema.js';
 import type { LocalState } from '../state/local-state.js';
 import type { EndpointTable } from './endpoint-table.js';
@@ -25,6 +26,7 @@ export interface RegistryReturnOptions {
   readonly locals: LocalNetworks;
   readonly addresses: AddressPool;
   readonly stock: OutageAddresses;
+  readonly reservations: Reservations;
   readonly lost: LostEndpoints;
   readonly publisher: Publisher;
   readonly state: LocalState;
@@ -43,7 +45,7 @@ export class RegistryReturn {
 
   /** After a new session or the registry's return: all of this host's endpoints, and its addresses, as they are here. */
   async publishAll(): Promise<void> {
-    const { table, locals, addresses, stock, lost, logger } = this.options;
+    const { table, locals, addresses, stock, reservations, lost, logger } = this.options;
     let failure: unknown;
     const note = (network: string) => (error: unknown) => {
       logger.error({ event: 'endpoint.publish-failed', err: error, network }, (error as Error).message);
@@ -59,7 +61,8 @@ export class RegistryReturn {
     const held = [...published, ...stopped].flatMap(({ id, network, addresses: own }) =>
       own.map((text) => ({ network, address: bareAddress(text), endpointId: id })),
     );
-    const contested = await addresses.sweep(held, (id) => table.holds(id) || stock.knows(id) || lost.knows(id));
+    const isKnown = (id: string) => table.holds(id) || stock.knows(id) || reservations.knows(id) || lost.knows(id);
+    const contested = await addresses.sweep(held, isKnown);
     for (const network of contested) await this.publishNetwork(network);
     for (const network of locals.all()) stock.refill(network);
     if (failure !== undefined) throw failure;

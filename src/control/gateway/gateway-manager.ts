@@ -13,6 +13,7 @@ import { VtepError } from '../errors.js';
 import type { Iproute } from '../ports/iproute.js';
 import { bridgeName } from '../ports/names.js';
 import { type AddressPlan, type HostAddresses, type HostRoute, planAddresses } from './address-plan.js';
+import { DockerUser } from './docker-user.js';
 import type { Gateway, GatewayNetwork } from './gateways-of.js';
 import { HostSettings } from './host-settings.js';
 import { Nftables } from './nftables.js';
@@ -41,6 +42,8 @@ export class GatewayManager {
   private readonly iproute: Iproute;
   private readonly nft: Nftables;
   private readonly settings: HostSettings;
+  /** On a host whose dockerd vtep serves. */
+  private readonly dockerUser: DockerUser | undefined;
   private readonly logger: Logger;
   private readonly tunnel: () => DesiredRules['tunnel'];
   /** A start is under way: one look at its end does for all networks. */
@@ -65,12 +68,15 @@ export class GatewayManager {
     /** This host's VTEP; its address may change. */
     readonly tunnel: () => DesiredRules['tunnel'];
     readonly nftProgram?: string | undefined;
+    /** Whether this host's dockerd uses vtep. @default false */
+    readonly servesDocker?: boolean | undefined;
   }) {
     this.tunnel = options.tunnel;
     this.iproute = options.iproute;
     this.logger = options.logger;
     this.nft = new Nftables(options.iproute.prefix, options.nftProgram);
     this.settings = new HostSettings(options.iproute);
+    this.dockerUser = options.servesDocker ? new DockerUser(options.iproute.prefix) : undefined;
   }
 
   /** Looks at the kernel from now on, until close(). */
@@ -157,6 +163,18 @@ export class GatewayManager {
     } catch (error) {
       await this.unpublish(endpoint.id);
       throw error;
+    }
+  }
+
+  /** Whether neither a container nor a program of this host has the port. */
+  async isPortFree(port: PublishedPort): Promise<boolean> {
+    const nobody = { endpointId: '', name: '', network: '', addresses: ['0.0.0.0', '::'], ports: [port] };
+    try {
+      checkPublication(nobody, this.publications.values());
+      await checkListeners(this.iproute.prefix, [port]);
+      return true;
+    } catch {
+      return false;
     }
   }
 
@@ -263,14 +281,16 @@ export class GatewayManager {
   /** @returns problems */
   private async forward(networks: readonly GatewayNetwork[]): Promise<string[]> {
     const outward = networks.filter((network) => !network.internal && this.gateways(network.name).length > 0);
-    if (outward.length === 0) return [];
+    // Internal networks too: Docker's policy meets what a bridge carries.
+    if (outward.length === 0) return (await this.dockerUser?.ensure([])) ?? [];
     try {
       const hasIpv6 = outward.some(({ name }) => this.gateways(name).some(({ family }) => family === 6));
       const done = await this.settings.forward(hasIpv6);
       if (done.length > 0) {
         this.logger.info({ event: 'gateway.forwarding', settings: done }, `switched on: ${done.join(', ')}`);
       }
-      return (await this.nft.droppingForwardChains()).map(
+      const dropping = await this.nft.droppingForwardChains();
+      return ((await this.dockerUser?.ensure(dropping)) ?? dropping).map(
         (chain) =>
           `chain "${chain}" of this host drops what is forwarded unless a rule of its own accepts: containers may not reach the outside (docs/gateway.md)`,
       );
@@ -281,6 +301,7 @@ export class GatewayManager {
 
   private async removeRules(): Promise<void> {
     this.applied = undefined;
+    await this.dockerUser?.remove();
     try {
       await this.nft.remove();
     } catch (error) {

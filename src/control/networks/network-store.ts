@@ -40,6 +40,7 @@ import {
   vniValueSchema,
 } from '../registry/schema.js';
 import { askedSubnets, overlapWarnings, planSubnets } from './network-plan.js';
+import { renameNetwork } from './network-rename.js';
 import { settingsOf } from './network-settings.js';
 import { DEFAULT_POOLS, nextFreeSubnet, type Pool } from './subnet-pool.js';
 
@@ -92,10 +93,11 @@ export class NetworkStore {
   }
 
   /**
+   * @param options what its maker keeps with it in the registry
    * @throws VtepError VTEP_ERR_NETWORK_EXISTS, VTEP_ERR_VNI_IN_USE, VTEP_ERR_VNI_EXHAUSTED, VTEP_ERR_POOL_EXHAUSTED,
    *   VTEP_ERR_INVALID (subnet), VTEP_ERR_CONFLICT (too many lost races)
    */
-  async create(input: CreateNetwork): Promise<NetworkValue> {
+  async create(input: CreateNetwork, options: NetworkValue['options'] = {}): Promise<NetworkValue> {
     const { given, toChoose } = askedSubnets(input);
     // What is wrong is said before anything is asked for, as far as the subnets are known.
     if (toChoose.length === 0) planSubnets(given, input);
@@ -115,7 +117,7 @@ export class NetworkStore {
         ...settingsOf(input),
         state: 'active',
         createdAt: new Date().toISOString(),
-        options: {},
+        options,
       };
       const claims = claimsOf(value);
       const claim = encodeValue(subnetValueSchema, { v: 1, network: input.name });
@@ -136,6 +138,11 @@ export class NetworkStore {
   async restore(value: NetworkValue): Promise<boolean> {
     if (value.forced === true) return false;
     return this.registry.transaction(claimsOf({ ...value, state: 'active' }));
+  }
+
+  /** @throws VtepError as renameNetwork; the network has its old name then */
+  rename(from: string, to: string): Promise<NetworkValue> {
+    return renameNetwork(this.registry, from, to);
   }
 
   /**
@@ -254,7 +261,7 @@ export class NetworkStore {
   }
 
   /** One of the pools for each family; none overlaps a network, a route of this host, or one that was given. */
-  private async chooseSubnets(families: readonly (4 | 6)[], given: readonly string[]): Promise<string[]> {
+  async chooseSubnets(families: readonly (4 | 6)[], given: readonly string[]): Promise<string[]> {
     if (families.length === 0) return [];
     const networks = await this.list();
     const blocked = networks.flatMap(({ subnets }) => subnets.map(({ cidr }) => cidr));

@@ -123,6 +123,11 @@ export class Iproute {
     return new LinkMonitor(this, onChange);
   }
 
+  /** What `ip -json ARGS` prints in a container. */
+  async showIn<T>(namespacePath: string, ...args: string[]): Promise<T[]> {
+    return parseJson(await this.run(inside(namespacePath, ['ip', '-json', ...args]))) as T[];
+  }
+
   /** Not a batch: an interface's name may hold "#", which a batch takes for a comment. */
   async ipIn(namespacePath: string, ...args: string[]): Promise<void> {
     await this.run(inside(namespacePath, ['ip', ...args]));

@@ -6,6 +6,9 @@
 /** Every interface that vtepd makes on the host begins so. */
 export const INTERFACE_PREFIX = 'vtep-';
 
+/** IFALIASZ of linux/if.h is 256 with its closing zero. */
+const ALIAS_BYTES_MAX = 255;
+
 export function bridgeName(vni: number): string {
   return `${INTERFACE_PREFIX}b${vni}`;
 }
@@ -19,14 +22,24 @@ export function hostInterfaceName(endpointId: string): string {
   return `${INTERFACE_PREFIX}p${endpointId.slice(0, 8)}`;
 }
 
-/** What the host's end of a veth says of itself: how an endpoint is known again when the local copy is lost. */
-export function endpointAlias(endpointId: string, network: string): string {
-  return `vtep endpoint=${endpointId} network=${network}`;
+/** The container's end of a veth that is still on the host: whoever runs the container moves and renames it. */
+export function awaitedInterfaceName(endpointId: string): string {
+  return `${INTERFACE_PREFIX}c${endpointId.slice(0, 8)}`;
 }
 
-export function parseEndpointAlias(alias: string | undefined): { id: string; network: string } | undefined {
-  const match = /^vtep endpoint=([0-9a-f]{32}) network=(\S+)$/.exec(alias ?? '');
-  return match === null ? undefined : { id: match[1]!, network: match[2]! };
+/** What the host's end of a veth says of itself: how an endpoint is known again when the local copy is lost. */
+export function endpointAlias(endpointId: string, network: string, owner?: string): string {
+  const alias = `vtep endpoint=${endpointId} network=${network}`;
+  const owned = `${alias} owner=${owner}`;
+  return owner === undefined || Buffer.byteLength(owned) > ALIAS_BYTES_MAX ? alias : owned;
+}
+
+export function parseEndpointAlias(
+  alias: string | undefined,
+): { id: string; network: string; owner?: string } | undefined {
+  const match = /^vtep endpoint=([0-9a-f]{32}) network=(\S+)(?: owner=(\S+))?$/.exec(alias ?? '');
+  if (match === null) return undefined;
+  return { id: match[1]!, network: match[2]!, ...(match[3] === undefined ? {} : { owner: match[3] }) };
 }
 
 /** The VNI in the name of a bridge or TAP of vtep's. */

@@ -5,6 +5,7 @@
  * The inode of a namespace is its identity while it lives: a name and a pid may mean the same one.
  */
 import { stat } from 'node:fs/promises';
+import { checkMayEnter, readPrivileges, refusedToLook } from '../capabilities.js';
 import { VtepError } from '../errors.js';
 import type { Iproute } from './iproute.js';
 
@@ -36,12 +37,16 @@ export function sandboxLabel(input: SandboxInput): string {
   return input.netns === undefined ? `pid:${input.pid}` : `netns:${input.netns}`;
 }
 
-/** @throws VtepError VTEP_ERR_NAMESPACE_UNKNOWN (no such thing, or not a network namespace), VTEP_ERR_INVALID (the host's own) */
+/**
+ * @throws VtepError VTEP_ERR_NAMESPACE_UNKNOWN (no such thing, or not a network namespace), VTEP_ERR_INVALID (the host's own),
+ *   VTEP_ERR_NOT_ROOT (vtepd runs without what it needs to enter it)
+ */
 export async function resolveSandbox(iproute: Iproute, input: SandboxInput): Promise<Sandbox> {
   const label = sandboxLabel(input);
   const path = sandboxPath(input);
   const identity = await namespaceIdentity(path);
-  if (identity === undefined) throw unknown(input, path);
+  if (identity === undefined) throw await unknown(input, path);
+  checkMayEnter(readPrivileges(), describe(input));
   if (!(await iproute.isNetworkNamespace(path))) {
     throw new VtepError(
       'VTEP_ERR_NAMESPACE_UNKNOWN',
@@ -86,18 +91,23 @@ export async function sandboxPaths(
   endpoint: { readonly sandbox: string; readonly sandboxIdentity: string },
   hostInterface: string,
 ): Promise<string[]> {
-  const [kind, ...rest] = endpoint.sandbox.split(':');
-  const name = rest.join(':');
-  const input = kind === 'pid' ? { pid: Number(name) } : { netns: name };
   // A container's name leads nowhere by itself.
-  const ways = kind === 'pid' || kind === 'netns' ? [sandboxPath(input)] : [];
-  if (ways.length === 0 || (await sandboxIdentity(input)) !== endpoint.sandboxIdentity) {
+  const labelled = /^(pid|netns):/.test(endpoint.sandbox) ? labelPath(endpoint.sandbox) : undefined;
+  const ways = labelled === undefined ? [] : [labelled];
+  if (labelled === undefined || (await namespaceIdentity(labelled)) !== endpoint.sandboxIdentity) {
     const nsid = (await iproute.link(hostInterface))?.link_netnsid;
     if (nsid !== undefined) ways.push(...(await iproute.sandboxes(nsid)).map(({ path }) => path));
   }
   const found: string[] = [];
   for (const path of ways) if ((await namespaceIdentity(path)) === endpoint.sandboxIdentity) found.push(path);
   return found;
+}
+
+/** Where a label leads: the path of `netns:NAME` or `pid:N`. */
+export function labelPath(label: string): string {
+  const [kind, ...rest] = label.split(':');
+  const name = rest.join(':');
+  return sandboxPath(kind === 'pid' ? { pid: Number(name) } : { netns: name });
 }
 
 function sandboxPath(input: SandboxInput): string {
@@ -112,11 +122,16 @@ function sandboxPath(input: SandboxInput): string {
   return `${NAMED_DIRECTORY}/${input.netns}`;
 }
 
-function unknown(input: SandboxInput, path: string): VtepError {
+async function unknown(input: SandboxInput, path: string): Promise<VtepError> {
   if (input.container !== undefined) {
     return new VtepError('VTEP_ERR_CONTAINER_UNKNOWN', `${describe(input)} has just ended: start it again`);
   }
   if (input.netns === undefined) {
+    const errno = await stat(path).then(
+      () => undefined,
+      (error: NodeJS.ErrnoException) => error.code,
+    );
+    if (errno === 'EACCES' || errno === 'EPERM') return refusedToLook(readPrivileges(), input.pid ?? 0, errno);
     return new VtepError(
       'VTEP_ERR_NAMESPACE_UNKNOWN',
       `process ${input.pid} does not run: give the pid of a running container`,

@@ -9,6 +9,7 @@
  * The rules never change: a port is an element in each of a few sets, so a thousand ports cost a frame what one does. ICMPv6
  * takes the long way, since ND is in it. The EtherType is asked by `meta protocol`, also where nft would ask the Ethernet
  * header by itself: that looks behind one VLAN tag, as a receiver does behind VLAN 0. A frame with a second tag does not pass.
+ * IGMP is 2 and ICMPv6 is 58: nft looks names up in /etc/protocols, which small images for containers don't have.
  */
 import { addressNumber, bareAddress } from '../ipam/address-span.js';
 
@@ -47,7 +48,7 @@ const CHAINS = `
 	chain prerouting {
 		type filter hook prerouting priority -350; policy accept;
 		meta protocol ip iifname . ether saddr . ip saddr @senders4 accept
-		meta protocol ip6 meta l4proto != ipv6-icmp iifname . ether saddr . ip6 saddr @senders6 accept
+		meta protocol ip6 meta l4proto != 58 iifname . ether saddr . ip6 saddr @senders6 accept
 		iifname @ports goto port
 	}
 	chain port {
@@ -64,7 +65,7 @@ const CHAINS = `
 	chain ipv4-source {
 		meta protocol ip iifname . ip saddr @ipv4 accept
 		meta protocol ip ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept
-		meta protocol ip ip saddr 0.0.0.0 ip protocol igmp accept
+		meta protocol ip ip saddr 0.0.0.0 ip protocol 2 accept
 		goto wrong-address
 	}
 	chain ipv6-source {

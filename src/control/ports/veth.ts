@@ -8,7 +8,7 @@ import { VtepError } from '../errors.js';
 import { portSteps } from './bridge.js';
 import { gsoMaxBytesFor } from './gso-size.js';
 import type { Iproute } from './iproute.js';
-import { bridgeName, endpointAlias, hostInterfaceName } from './names.js';
+import { awaitedInterfaceName, bridgeName, endpointAlias, hostInterfaceName } from './names.js';
 import type { Sandbox } from './namespace.js';
 
 const PORT_LOOK_MS = 20;
@@ -25,6 +25,7 @@ export interface EndpointPort {
   readonly containerInterface: string;
   /** Default routes that the container gets, at most one of each family. */
   readonly defaultGateways?: readonly string[];
+  readonly owner?: string | undefined;
   /** Frames may go back out of the port that they came by: the endpoint calls itself by a published port. */
   readonly hairpin?: boolean;
 }
@@ -59,7 +60,7 @@ export async function createVeth(iproute: Iproute, sandbox: Sandbox, port: Endpo
   );
   try {
     await adoptHostEnd(iproute, port);
-    await iproute.ip('link', 'set', 'dev', host, 'alias', endpointAlias(port.endpointId, port.network));
+    await setAlias(iproute, port);
     await iproute.ipIn(sandbox.path, 'link', 'set', 'dev', 'lo', 'up');
     for (const address of port.addresses) {
       await addAddress(iproute, sandbox.path, inner, address);
@@ -75,6 +76,35 @@ export async function createVeth(iproute: Iproute, sandbox: Sandbox, port: Endpo
     await iproute.removeLink(host).catch(() => false);
     throw error;
   }
+}
+
+/**
+ * The same without a container: its end stays on the host, down and without addresses, for whoever runs the container to
+ * move, rename and address. @throws VtepError VTEP_ERR_KERNEL; nothing of the veth is left then.
+ */
+export async function createAwaitedVeth(iproute: Iproute, port: EndpointPort): Promise<void> {
+  const host = hostInterfaceName(port.endpointId);
+  const inner = awaitedInterfaceName(port.endpointId);
+  const mtu = String(port.mtuBytes);
+  await iproute.ip(
+    ...['link', 'add', 'name', host, 'mtu', mtu, 'type', 'veth'],
+    ...['peer', 'name', inner, 'address', port.mac, 'mtu', mtu],
+  );
+  try {
+    await adoptHostEnd(iproute, port);
+    await setAlias(iproute, port);
+    // Best effort, and kept when it is moved.
+    const gsoMaxBytes = String(gsoMaxBytesFor(port.mtuBytes));
+    await iproute.ip('link', 'set', 'dev', inner, 'gso_max_size', gsoMaxBytes).catch(() => {});
+  } catch (error) {
+    await iproute.removeLink(host).catch(() => false);
+    throw error;
+  }
+}
+
+function setAlias(iproute: Iproute, { endpointId, network, owner }: EndpointPort): Promise<void> {
+  const alias = endpointAlias(endpointId, network, owner);
+  return iproute.ip('link', 'set', 'dev', hostInterfaceName(endpointId), 'alias', alias);
 }
 
 async function addAddress(iproute: Iproute, namespacePath: string, inner: string, address: string): Promise<void> {

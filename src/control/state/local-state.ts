@@ -11,6 +11,8 @@
  *     endpoint/<id>               this host's endpoints with their kernel objects
  *     stopped/<id>                standing ones whose container does not run: standing.ts
  *     stock/<network>/<address>   addresses that this host holds without an endpoint: outage-addresses.ts
+ *     reservation/<network>/<address>   addresses that were asked for ahead of their endpoint: ipam/reservations.ts
+ *     plugin/<...>                what the plugin of a container engine has to remember: plugins/docker/bindings.ts
  *     snapshot/<prefix>           the last listing of a watched prefix
  *
  * One writer: the daemon's main thread. A write is on disk when its promise resolves, and rejects with VTEP_ERR_STATE if
@@ -40,6 +42,8 @@ export interface Standing {
 export interface LocalEndpoint {
   readonly id: string;
   readonly name: string;
+  /** Further names that lead to it. */
+  readonly aliases?: readonly string[];
   readonly network: string;
   readonly vni: number;
   readonly mac: string;
@@ -54,7 +58,7 @@ export interface LocalEndpoint {
   readonly containerInterface: string;
   /** As published; absent in a local copy of an earlier version. */
   readonly attachedAt?: number;
-  /** Who made it, where that is neither a person nor a script: `docker:<endpoint id>`, `cni:<container id>/<interface>`. */
+  /** Who made it, where that is neither a person nor a script: `docker:<endpoint id>`, `cni:<container id>/<interface>@<name>`. */
   readonly owner?: string;
   /** The container's id, of one that was attached by its name. */
   readonly containerId?: string;
@@ -66,6 +70,8 @@ export interface LocalEndpoint {
   readonly publish?: readonly PublishedPort[];
   /** Addresses (without prefix length) that the registry still holds for this node under another id than the endpoint's. */
   readonly heldAs?: Readonly<Record<string, string>> | undefined;
+  /** Its addresses were reserved, and are again when it is detached: whoever asked for them says when they are free. */
+  readonly isReserved?: boolean;
 }
 
 export interface KnownRegistry {
@@ -87,6 +93,14 @@ export interface StockedAddress {
   readonly address: string;
   /** The registry's endpointId: of a spare, or of an endpoint that was detached while the registry was away. */
   readonly claimId: string;
+}
+
+/** An address that was asked for ahead of its endpoint, or whose endpoint has gone before it was given back. */
+export interface Reservation extends StockedAddress {
+  /** Milliseconds since 1970. */
+  readonly sinceMs: number;
+  /** Until it is given back; else it is free after some time without an endpoint. */
+  readonly isKept?: boolean;
 }
 
 export class LocalState {
@@ -177,22 +191,30 @@ export class LocalState {
     return this.values<LocalEndpoint>('endpoint/');
   }
 
-  /** The endpoint stands: its intent is fulfilled, and what it has taken from the stock is there no more. */
+  /** The endpoint stands: its intent is fulfilled, and what it has taken from stock and reservations is there no more. */
   async putEndpoint(endpoint: LocalEndpoint): Promise<void> {
     this.write(() => {
       this.database.put(`endpoint/${endpoint.id}`, endpoint);
       this.database.remove(`intent/${endpoint.id}`);
       this.database.remove(`stopped/${endpoint.id}`);
-      for (const address of Object.keys(endpoint.heldAs ?? {})) this.database.remove(stockKey(endpoint, address));
+      for (const address of Object.keys(endpoint.heldAs ?? {})) {
+        this.database.remove(stockKey(endpoint, address));
+        this.database.remove(reservationKey(endpoint, address));
+      }
     });
   }
 
-  /** @param stocked addresses that go to the stock with the same write. */
-  async removeEndpoint(id: string, stocked: readonly StockedAddress[] = []): Promise<void> {
+  /** @param stocked addresses that go to the stock with the same write. @param reserved such as become reservations */
+  async removeEndpoint(
+    id: string,
+    stocked: readonly StockedAddress[] = [],
+    reserved: readonly Reservation[] = [],
+  ): Promise<void> {
     this.write(() => {
       this.database.remove(`endpoint/${id}`);
       this.database.remove(`stopped/${id}`);
       for (const item of stocked) this.database.put(stockKey(item, item.address), item);
+      for (const item of reserved) this.database.put(reservationKey(item, item.address), item);
     });
   }
 
@@ -206,6 +228,43 @@ export class LocalState {
       this.database.remove(`endpoint/${endpoint.id}`);
       this.database.put(`stopped/${endpoint.id}`, endpoint);
     });
+  }
+
+  reservations(): Reservation[] {
+    return this.values<Reservation>('reservation/');
+  }
+
+  /** What was in the stock is there no more. */
+  async putReservation(item: Reservation): Promise<void> {
+    this.write(() => {
+      this.database.put(reservationKey(item, item.address), item);
+      this.database.remove(stockKey(item, item.address));
+    });
+  }
+
+  async removeReservation(item: Reservation): Promise<void> {
+    this.write(() => this.database.remove(reservationKey(item, item.address)));
+  }
+
+  /** By the rest of their keys. */
+  pluginRecords<T>(prefix: string): Map<string, T> {
+    const records = new Map<string, T>();
+    for (const { key, value } of this.range(`plugin/${prefix}`)) {
+      records.set(key.slice(`plugin/${prefix}`.length), value as T);
+    }
+    return records;
+  }
+
+  pluginRecord<T>(key: string): T | undefined {
+    return this.database.get(`plugin/${key}`) as T | undefined;
+  }
+
+  async putPluginRecord(key: string, record: object): Promise<void> {
+    this.write(() => this.database.put(`plugin/${key}`, record));
+  }
+
+  async removePluginRecord(key: string): Promise<void> {
+    this.write(() => this.database.remove(`plugin/${key}`));
   }
 
   stock(): StockedAddress[] {
@@ -301,6 +360,10 @@ export class LocalState {
   private range(prefix: string): Iterable<{ key: string; value: unknown }> {
     return this.database.getRange({ start: prefix, end: `${prefix}\uffff` });
   }
+}
+
+function reservationKey({ network }: { readonly network: string }, address: string): string {
+  return `reservation/${network}/${bareAddress(address)}`;
 }
 
 function stockKey({ network }: { readonly network: string }, address: string): string {

@@ -45,7 +45,7 @@ afterEach(async () => {
   await Promise.all([docker.end(), podman.end()]);
   docker.containers.clear();
   podman.containers.clear();
-  expect(registry.under('addresses/')).toEqual([]);
+  await vi.waitFor(() => expect(registry.under('addresses/')).toEqual([]), WAIT);
 });
 afterAll(async () => {
   await host?.close();

@@ -58,12 +58,13 @@ export class GatewaySite {
   }
 
   /** Of another run of vtepd, or without nft. */
-  manager(nftProgram?: string): GatewayManager {
+  manager(nftProgram?: string, servesDocker = false): GatewayManager {
     return new GatewayManager({
       iproute: this.iproute,
       logger: SILENT,
       tunnel: () => ({ ip: HOST[4], port: 4789 }),
       nftProgram,
+      servesDocker,
     });
   }
 

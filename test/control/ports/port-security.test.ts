@@ -206,6 +206,20 @@ describe('the table', () => {
     expect(sorted(await table())).toEqual(sorted(before));
   });
 
+  it('needs no /etc/protocols, which images for containers leave out', async () => {
+    await begin().secure(portOf(1, ONE));
+    const before = await table();
+    await nft('delete', 'table', 'bridge', 'vtep');
+    const hidden = ['unshare', '--mount', 'sh', '-c', 'mount --bind /dev/null /etc/protocols && exec "$@"', 'sh'];
+    const security = new PortSecurity(new Nftables([...inHost(host), ...hidden], undefined, PORT_TABLE), SILENT);
+    securities.push(security);
+    await security.secure(portOf(1, ONE));
+    expect(await security.status()).not.toHaveProperty('problem');
+    expect(sorted(await table())).toEqual(sorted(before));
+    await security.check();
+    expect(sorted(await table())).toEqual(sorted(before));
+  });
+
   it('is put back by the next attach when it is gone', async () => {
     const security = begin();
     await security.secure(portOf(1, ONE));

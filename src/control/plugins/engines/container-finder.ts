@@ -3,7 +3,7 @@ import { ENGINE_NAMES, type EngineName } from '../../api/container-schema.js';
 import { VtepError } from '../../errors.js';
 import { CommandEngine } from './command-engine.js';
 import type { Container, ContainerEngine } from './container-engine.js';
-import { DOCKER_API_DEFAULT, DockerEngine } from './docker-engine.js';
+import { DockerContainers } from './docker-containers.js';
 
 export class ContainerFinder {
   readonly engines: readonly ContainerEngine[];
@@ -13,8 +13,8 @@ export class ContainerFinder {
   }
 
   /** @param dockerApi the socket of Docker's API; undefined: Docker is not asked */
-  static ofHost(dockerApi: string | undefined = DOCKER_API_DEFAULT): ContainerFinder {
-    const docker = dockerApi === 'off' ? [] : [new DockerEngine(dockerApi)];
+  static ofHost(dockerApi: string | undefined): ContainerFinder {
+    const docker = dockerApi === undefined ? [] : [new DockerContainers(dockerApi)];
     return new ContainerFinder([...docker, new CommandEngine('podman'), new CommandEngine('nerdctl')]);
   }
 

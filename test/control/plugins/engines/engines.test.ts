@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { CommandEngine } from '../../../../src/control/plugins/engines/command-engine.js';
 import { ContainerFinder } from '../../../../src/control/plugins/engines/container-finder.js';
-import { DockerEngine } from '../../../../src/control/plugins/engines/docker-engine.js';
+import { DockerContainers } from '../../../../src/control/plugins/engines/docker-containers.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'vtep-engines-'));
 const socket = join(directory, 'docker.sock');
@@ -61,7 +61,7 @@ afterEach(async () => {
 afterAll(() => rmSync(directory, { recursive: true }));
 
 describe("Docker's API", () => {
-  const docker = new DockerEngine(socket, 20);
+  const docker = new DockerContainers(socket, 20);
 
   it('tells what runs, what does not, and what is not there', async () => {
     answer = byName;
@@ -171,7 +171,7 @@ it('whoever has the container is asked; a silent one matters only if nobody else
   const none = { code: 'VTEP_ERR_CONTAINER_UNKNOWN' };
   await expect(finder.find('web')).rejects.toMatchObject({ ...none, message: expect.stringContaining(socket) });
   await expect(finder.find('web', 'docker')).rejects.toMatchObject({ code: 'VTEP_ERR_ENGINE_UNREACHABLE' });
-  await expect(ContainerFinder.ofHost('off').find('web', 'docker')).rejects.toMatchObject(none);
+  await expect(ContainerFinder.ofHost(undefined).find('web', 'docker')).rejects.toMatchObject(none);
   await listen();
   answer = byName;
   expect(await finder.find('web')).toMatchObject({ engine: 'docker', pid: 4711 });

@@ -14,12 +14,10 @@ import {
   toContainer,
 } from './container-engine.js';
 
-export const DOCKER_API_DEFAULT = '/run/docker.sock';
-
 const ANSWER_TIMEOUT_MS = 10_000;
 const LISTEN_AGAIN_MS = 1000;
 
-export class DockerEngine implements ContainerEngine {
+export class DockerContainers implements ContainerEngine {
   readonly name = 'docker';
   readonly place: string;
   private readonly listenAgainMs: number;
