@@ -1,51 +1,42 @@
 #!/usr/bin/env bash
 # Gives a container an interface (a veth pair's end) and an address in a vtep network, without the vtep command: one
-# request to vtepd's API by curl. Prints the interface and the address.
+# request to vtepd's API by curl. Prints the interface and the addresses. Run again, it prints the same and changes
+# nothing. With --container the interface comes back each time that the container is started again; detach.sh ends it.
 #
 # Exit codes: 0 attached, 1 a failure, 2 wrong input (also if it is vtepd that finds it wrong).
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=vtepd-request.sh disable=SC1091
+. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/vtepd-request.sh"
 
-USAGE='attach.sh NETWORK (--netns NAME | --pid N) [--ip ADDRESS] [--name NAME] [--socket PATH]'
+USAGE='attach.sh NETWORK (--container NAME | --netns NAME | --pid N) [--ip ADDRESS] [--name NAME] [--socket PATH]'
 
 help() {
-  cat <<EOF
+  cat <<EOT
 Usage: $USAGE
 
-Gives a container on this host an interface and an address in a network, and prints both.
+Gives a container on this host an interface and an address in a network, and prints both. If it has them already, they
+are printed; if they are not as wanted, it is an error.
 
+  --container NAME the container, by the name or id that its engine knows it by
+  --engine NAME    whose container: docker, podman or nerdctl (default: auto, whichever has it)
   --netns NAME     the container, by its network namespace: a name in /run/netns or an absolute path
   --pid N          the container, by the id of a process in it
-  --ip ADDRESS     the address (default: the next free one of the network's pool)
+  --standing X     on: it comes back when the container is started again, or the namespace made again, with its addresses
+                   (default: on with --container, else off)
+  --ip ADDRESS     the address, for each family once (default: the next free ones of the network's pools)
   --name NAME      a name for the endpoint
   --socket PATH    vtepd's unix socket (environment: VTEP_SOCKET; default: /run/vtep/vtepd.sock)
 
 Examples:
+  attach.sh my_overlay --container web --ip 10.0.0.20
   attach.sh my_overlay --netns master
-  attach.sh my_overlay --pid "\$(docker inspect -f '{{.State.Pid}}' web)" --name web --ip 10.0.0.20
-EOF
+  attach.sh my_overlay --pid 4711 --name web
+EOT
 }
 
-# fail EXIT_CODE MESSAGE: one line on standard error.
-fail() {
-  printf 'attach.sh: %s\n' "${2//$'\n'/ }" >&2
-  exit "$1"
-}
-
-# json_text TEXT: TEXT as a JSON string. Names and paths have no control characters; one that has is refused.
-json_text() {
-  local text=$1
-  [[ $text != *[[:cntrl:]]* ]] || fail 2 "an argument has control characters: it must be printable"
-  text=${text//\\/\\\\}
-  text=${text//\"/\\\"}
-  printf '"%s"' "$text"
-}
-
-# json_field NAME TEXT: the first string field NAME of a JSON text, unescaped. The API writes JSON without blanks.
-json_field() {
-  sed -n -E 's/.*"'"$1"'":"(([^"\\]|\\.)*)".*/\1/; t found; d; :found s/\\(["\\/])/\1/g; p; q' <<<"$2"
-}
-
-network='' netns='' pid='' ip='' name=''
+network='' netns='' pid='' container='' engine='' standing='' name=''
+ips=()
+answer=''
 socket=${VTEP_SOCKET:-/run/vtep/vtepd.sock}
 
 while (($# > 0)); do
@@ -54,12 +45,15 @@ while (($# > 0)); do
       help
       exit 0
       ;;
-    --netns | --pid | --ip | --name | --socket)
+    --container | --engine | --netns | --pid | --standing | --ip | --name | --socket)
       if (($# < 2)) || [[ -z $2 ]]; then fail 2 "$1 needs a value; usage: $USAGE"; fi
       case $1 in
+        --container) container=$2 ;;
+        --engine) engine=$2 ;;
         --netns) netns=$2 ;;
         --pid) pid=$2 ;;
-        --ip) ip=$2 ;;
+        --standing) standing=$2 ;;
+        --ip) ips+=("$2") ;;
         --name) name=$2 ;;
         --socket) socket=$2 ;;
       esac
@@ -78,51 +72,35 @@ while (($# > 0)); do
 done
 
 [[ -n $network ]] || fail 2 "no network given; usage: $USAGE"
-if [[ -n $netns && -n $pid ]] || [[ -z $netns && -z $pid ]]; then
-  fail 2 "give one of --netns and --pid; usage: $USAGE"
-fi
-if [[ -n $pid && ! $pid =~ ^[1-9][0-9]{0,9}$ ]]; then
-  fail 2 "--pid \"$pid\" must be a process id: a whole number above 0"
-fi
-command -v curl >/dev/null || fail 1 'the command "curl" is missing: install it (apt-get install curl)'
-start_hint='start it with: sudo vtepd --registry URL --underlay INTERFACE'
-[[ -e $socket ]] || fail 1 "vtepd is not reachable on $socket: there is no such socket; $start_hint"
-[[ -S $socket ]] || fail 1 "vtepd is not reachable on $socket: it is not a socket; give the right one with --socket"
-[[ -w $socket ]] || fail 1 "vtepd is not reachable on $socket: permission denied; run attach.sh as root (sudo)"
-
-# add_text FIELD VALUE: a string field of the request, if it was given.
-body=''
-add_text() {
-  local text
-  [[ -n $2 ]] || return 0
-  # An assignment by itself, so that a refusal in json_text ends the script.
-  text=$(json_text "$2")
-  body+=",\"$1\":$text"
-}
-add_text network "$network"
-add_text netns "$netns"
-add_text ip "$ip"
-add_text name "$name"
-[[ -z $pid ]] || body+=",\"pid\":$pid"
-body="{${body#,}}"
-
-if ! answer=$(curl --silent --show-error --max-time 60 --unix-socket "$socket" --write-out '\n%{http_code}' \
-  --header 'content-type: application/json' --data-binary @- http://vtepd/v1/endpoints <<<"$body" 2>&1); then
-  fail 1 "vtepd is not reachable on $socket: ${answer##*curl: }; $start_hint"
-fi
-status=${answer##*$'\n'}
-answer=${answer%$'\n'*}
-
-case $status in
-  201) ;;
-  4* | 5*)
-    message=$(json_field message "$answer")
-    if [[ $status == 400 ]]; then fail 2 "${message:-HTTP 400}"; else fail 1 "${message:-vtepd answered HTTP $status}"; fi
-    ;;
-  *) fail 1 "vtepd answered HTTP $status; is $socket its socket?" ;;
+check_container "$USAGE" "$netns" "$pid" "$container"
+case $standing in
+  on) standing=true ;;
+  off) standing=false ;;
+  '') ;;
+  *) fail 2 "--standing \"$standing\" must be on or off" ;;
 esac
 
+add_text network "$network"
+add_text netns "$netns"
+add_raw pid "$pid"
+add_text container "$container"
+add_text engine "$engine"
+add_raw standing "$standing"
+if ((${#ips[@]} == 1)); then
+  add_text ip "${ips[0]}"
+elif ((${#ips[@]} > 1)); then
+  list=''
+  for ip in "${ips[@]}"; do
+    text=$(json_text "$ip")
+    list+=",$text"
+  done
+  add_raw ips "[${list#,}]"
+fi
+add_text name "$name"
+add_raw mayExist true
+post "$socket" /v1/endpoints
+
 interface=$(json_field containerInterface "$answer")
-address=$(sed -n -E 's/.*"addresses":\["([^"]*)".*/\1/p' <<<"$answer")
-[[ -n $interface && -n $address ]] || fail 1 'the answer of vtepd makes no sense: no interface or address in it'
-printf '%s %s\n' "$interface" "$address"
+addresses=$(json_addresses "$answer")
+[[ -n $interface && -n $addresses ]] || fail 1 'the answer of vtepd makes no sense: no interface or address in it'
+printf '%s %s\n' "$interface" "$addresses"

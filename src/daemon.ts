@@ -18,6 +18,7 @@ import type { HostOptions } from './control/host-options.js';
 import { Lifecycle, StopRequested } from './control/lifecycle.js';
 import { createLogger } from './control/log.js';
 import { startDockerPlugin } from './control/plugins/docker/server.js';
+import { ContainerFinder } from './control/plugins/engines/container-finder.js';
 import { createRegistryClient } from './control/registry/client.js';
 import { startEmbeddedRegistry } from './control/registry/embedded/server.js';
 import type { Registry } from './control/registry/registry.js';
@@ -127,6 +128,7 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
       spareAddresses: config.spareAddresses,
       reapAfterMs: config.reapAfterSeconds * 1000,
       pools: config.defaultPools,
+      containers: ContainerFinder.ofHost(config.dockerApi),
       servesDocker: config.dockerPlugin !== undefined,
       ...(config.dns && { dns: { upstream: config.dnsUpstream?.map((address) => ({ address, port: 53 })) } }),
       ...dockerOf(config),

@@ -10,13 +10,16 @@ import {
   endpointSchema,
   networkQuerySchema,
 } from '../control/api/schema.js';
-import { type ContextOf, collect, given, numberOrText } from './context.js';
+import { type ContextOf, collect, given, numberOrText, onOrText } from './context.js';
 import { formatTable } from './table.js';
 
 export const ENDPOINT_LABELS = {
   network: '--network',
   netns: '--netns',
   pid: '--pid',
+  container: '--container',
+  engine: '--engine',
+  standing: '--standing',
   owner: '--owner',
   ip: '--ip',
   ips: '--ip',
@@ -33,6 +36,10 @@ interface AttachOptions {
   network: string;
   netns?: string;
   pid?: string;
+  container?: string;
+  engine?: string;
+  standing?: string;
+  mayExist?: true;
   ip?: string[];
   mac?: string;
   name?: string;
@@ -46,9 +53,12 @@ interface DetachOptions {
   network: string;
   netns?: string;
   pid?: string;
+  container?: string;
+  engine?: string;
   name?: string;
   id?: string;
   owner?: string;
+  ifExists?: true;
 }
 
 export function addEndpointCommands(program: Command, contextOf: ContextOf): void {
@@ -58,6 +68,13 @@ export function addEndpointCommands(program: Command, contextOf: ContextOf): voi
     .requiredOption('--network <name>', 'the network')
     .option('--netns <name>', 'the container, by its network namespace: a name in /run/netns or an absolute path')
     .option('--pid <pid>', 'the container, by the id of a process in it')
+    .option('--container <name>', 'the container, by the name or id that its engine knows it by')
+    .option('--engine <docker|podman|nerdctl|auto>', 'whose container it is (default: auto, whichever has it)')
+    .option(
+      '--standing <on|off>',
+      'it comes back when the container is started again, or the namespace made again, as it was (default: on with --container, else off)',
+    )
+    .option('--may-exist', 'no error if it is attached already, as is wanted')
     .option('--ip <address>', 'the address, for each family once (default: the lowest free ones)', collect)
     .option('--mac <address>', 'the MAC address (default: a random one)')
     .option('--name <name>', 'a name for the endpoint')
@@ -76,7 +93,7 @@ Examples:
   vtep attach --network my_overlay --netns master
   vtep attach --network my_overlay --pid 4711 --ip 10.0.0.20 --name web
   vtep attach --network my_overlay --netns web --publish 8080:80 --publish 192.0.2.1:53:53/udp
-  vtep attach --network my_overlay --pid "$(docker inspect -f '{{.State.Pid}}' web)"`,
+  vtep attach --network my_overlay --container web --may-exist`,
     )
     .action(async (options: AttachOptions, command: Command) => {
       const { client, print } = contextOf(command);
@@ -92,23 +109,27 @@ Examples:
     .requiredOption('--network <name>', 'the network')
     .option('--netns <name>', 'by the network namespace')
     .option('--pid <pid>', 'by the id of a process in the container')
+    .option('--container <name>', 'by the name or id of the container, also if it is no more')
+    .option('--engine <docker|podman|nerdctl|auto>', 'whose container it is (default: auto)')
     .option('--name <name>', "by the endpoint's name")
     .option('--id <id>', "by the endpoint's id")
+    .option('--if-exists', 'no error if nothing is attached')
     .option('--owner <owner>', 'by who made it, such as docker:<endpoint id> ("vtep endpoint ls --json" shows it)')
     .addHelpText(
       'after',
       `
 Examples:
   vtep detach --network my_overlay --netns master
-  vtep detach --network my_overlay --name web`,
+  vtep detach --network my_overlay --container web --if-exists`,
     )
     .action(async (options: DetachOptions, command: Command) => {
       const { client, print } = contextOf(command);
-      const { network, netns, name, id, owner } = options;
-      const fields = given({ network, netns, name, id, owner, pid: numberOrText(options.pid) });
+      const { network, netns, container, engine, name, id, owner, ifExists } = options;
+      const kept = { network, netns, container, engine, name, id, owner, ifExists };
+      const fields = given({ ...kept, pid: numberOrText(options.pid) });
       const body = checkInput(detachSchema, fields, ENDPOINT_LABELS);
       const { raw, value } = await client.call(z.array(endpointSchema), 'POST', '/v1/detach', body);
-      print(raw, () => value.map(detachedText).join(''));
+      print(raw, () => value.map(detachedText).join('') || `nothing was attached to ${network}\n`);
     });
 
   const endpoint = program
@@ -165,9 +186,10 @@ export function endpointTable(endpoints: readonly Endpoint[]): string {
 
 /** Only what the API knows: --socket and --json are not part of the request. */
 function attachFields(options: AttachOptions): Record<string, unknown> {
-  const { network, netns, ip, mac, name, interface: interfaceName, publish, group, defaultRoute } = options;
-  const kept = { network, netns, ips: ip, mac, name, interface: interfaceName, publish, defaultRoute };
-  return { ...kept, group: numberOrText(group) };
+  const { network, netns, container, engine, mayExist, ip, mac, name, publish, group, defaultRoute } = options;
+  const kept = { network, netns, container, engine, mayExist, ips: ip, mac, name, publish, defaultRoute };
+  const { interface: interfaceName, standing } = options;
+  return { ...kept, interface: interfaceName, standing: onOrText(standing), group: numberOrText(group) };
 }
 
 function attachedText(endpoint: Endpoint): string {
@@ -176,7 +198,9 @@ function attachedText(endpoint: Endpoint): string {
   const waiting = local?.state === 'waiting' ? ' (published to the other hosts when the registry is back)' : '';
   const ports = local?.publish === undefined ? '' : `, published ${local.publish.map(publishText).join(', ')}`;
   const facts = `${endpoint.addresses.join(', ')}, MAC ${endpoint.mac}, endpoint ${endpoint.id}${ports}`;
-  return `attached to ${endpoint.network}: ${where}${facts}${waiting}\n`;
+  const verb = endpoint.existed === true ? 'is attached already' : 'attached';
+  const stopped = local?.state === 'stopped' ? ' (waits for the container to run)' : '';
+  return `${verb} to ${endpoint.network}: ${where}${facts}${waiting}${stopped}\n`;
 }
 
 function detachedText(endpoint: Endpoint): string {

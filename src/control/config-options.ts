@@ -404,7 +404,7 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
   option(
     'dockerApi',
     'path|off',
-    `the unix socket of Docker's own API, asked for names and told of networks where the plugin is on (default: ${DOCKER_API_SOCKET})`,
+    `the unix socket of Docker's own API: asked for containers by name, and told of networks where the plugin is on (default: ${DOCKER_API_SOCKET})`,
     parseSocketOrOff,
   ),
   option(

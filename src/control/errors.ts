@@ -27,6 +27,8 @@ export const ERROR_CODES = {
   VTEP_ERR_POOL_EXHAUSTED: { httpStatus: 507, retryable: false },
   VTEP_ERR_ADDRESS_IN_USE: { httpStatus: 409, retryable: false },
   VTEP_ERR_NAMESPACE_UNKNOWN: { httpStatus: 404, retryable: false },
+  VTEP_ERR_CONTAINER_UNKNOWN: { httpStatus: 404, retryable: false },
+  VTEP_ERR_ENGINE_UNREACHABLE: { httpStatus: 503, retryable: true },
   VTEP_ERR_INTERFACE_EXISTS: { httpStatus: 409, retryable: false },
   VTEP_ERR_ENDPOINT_UNKNOWN: { httpStatus: 404, retryable: false },
   VTEP_ERR_PEER_EXISTS: { httpStatus: 409, retryable: false },

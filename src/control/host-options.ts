@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { Forwarding } from './forwarding.js';
 import type { Resolver } from './names/resolvers.js';
 import type { Pool } from './networks/subnet-pool.js';
+import type { ContainerFinder } from './plugins/engines/container-finder.js';
 import type { Iproute } from './ports/iproute.js';
 import type { PortTable } from './ports/port-security.js';
 import type { Registry } from './registry/registry.js';
@@ -40,6 +41,8 @@ export interface HostOptions {
   readonly reapAfterMs?: number | undefined;
   /** What networks get subnets of that are given none. @default 10.0.0.0/8/24 and fd76:7465:7000::/48/64 */
   readonly pools?: readonly Pool[] | undefined;
+  /** Who finds containers by their names. @default nobody */
+  readonly containers?: ContainerFinder | undefined;
   /** Docker's API: asked for names, told of networks. `driver` is this plugin's name there. @default it is not asked */
   readonly docker?:
     | { readonly socketPath: string; readonly driver: string; readonly scope: 'local' | 'global' }

@@ -50,6 +50,7 @@ import { PeerStore } from './networks/peer-store.js';
 import { listNodes } from './nodes/node-listing.js';
 import { NodeSession } from './nodes/node-session.js';
 import { DockerEngine } from './plugins/docker/engine.js';
+import { ContainerFinder } from './plugins/engines/container-finder.js';
 import type { PluginHost } from './plugins/plugin-host.js';
 import { Iproute } from './ports/iproute.js';
 import { linkDrops } from './ports/link-drops.js';
@@ -99,6 +100,7 @@ export class Host implements HostOperations {
       await host.session.start();
       host.reconciler.start();
       host.reaper.start();
+      host.endpoints.follow();
       // What changed before the monitor listened.
       host.linkChecks.request();
       return host;
@@ -157,6 +159,7 @@ export class Host implements HostOperations {
       onNetworks: (entries) => {
         const there = new Set(entries.map((entry) => entry.key));
         const networks = parseAll(entries);
+        void this.endpoints.endStopped(networks, (id) => this.keeper.wasRemoved(id));
         this.docker?.setRegistry(networks);
         for (const network of networks) {
           if (network.state === 'removing' && network.forced === true) void this.endpoints.dropNetwork(network);
@@ -192,7 +195,7 @@ export class Host implements HostOperations {
         names?.setLocalEndpoints(network, endpoints);
         if (names) gateway.setNameClients(network, nameClients(this.locals.get(network), endpoints));
       },
-      ...{ ...parts, addresses: this.addresses },
+      ...{ ...parts, addresses: this.addresses, containers: options.containers ?? new ContainerFinder([]) },
       publisher: new Publisher({
         registry,
         node,
@@ -326,14 +329,16 @@ export class Host implements HostOperations {
 
   async listEndpoints(network?: string): Promise<Endpoint[]> {
     const others = await this.listing.ofOthers(network);
-    const mine = this.endpoints.all().filter((endpoint) => network === undefined || endpoint.network === network);
-    return [...mine.map((endpoint) => this.toEndpoint(endpoint)), ...others].sort(
+    const mine = [...this.endpoints.all(), ...this.endpoints.allStopped()];
+    const shown = mine.filter((endpoint) => network === undefined || endpoint.network === network);
+    return [...shown.map((endpoint) => this.toEndpoint(endpoint)), ...others].sort(
       (a, b) => compare(a.network, b.network) || compare(a.node, b.node) || compare(a.name, b.name),
     );
   }
 
   async attach(input: Attach): Promise<Endpoint> {
-    return this.toEndpoint(await this.endpoints.attach(input));
+    const { endpoint, isNew } = await this.endpoints.attachOrFind(input);
+    return { ...this.toEndpoint(endpoint), ...(isNew ? {} : { existed: true }) };
   }
 
   async detachById(id: string): Promise<void> {
@@ -410,6 +415,8 @@ export class Host implements HostOperations {
   }
 
   private toEndpoint(endpoint: LocalEndpoint): Endpoint {
+    const stopped = this.endpoints.allStopped().includes(endpoint);
+    if (stopped) return endpointAnswer(endpoint, this.options.node, 'stopped');
     const waiting = this.addresses.allConflicts().has(endpoint.id) ? 'conflict' : 'waiting';
     const state = this.endpoints.isPublished(endpoint.id) ? 'published' : waiting;
     return endpointAnswer(endpoint, this.options.node, state);

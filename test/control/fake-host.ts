@@ -84,6 +84,9 @@ export class FakeHost implements HostOperations {
   readonly calls: unknown[][] = [];
   /** Thrown by the next call, once. */
   failure: Error | undefined;
+  /** What attach, and what detach, answers. */
+  endpoint: Endpoint = ENDPOINT;
+  detached: Endpoint[] = [ENDPOINT];
 
   async status() {
     return this.#answer(STATUS, 'status');
@@ -109,7 +112,7 @@ export class FakeHost implements HostOperations {
     return this.#answer([ENDPOINT, REMOTE_ENDPOINT], 'listEndpoints', network);
   }
   async attach(input: Parameters<HostOperations['attach']>[0]) {
-    return this.#answer(ENDPOINT, 'attach', input);
+    return this.#answer(this.endpoint, 'attach', input);
   }
   async detachById(id: string) {
     this.#answer(undefined, 'detachById', id);
@@ -125,7 +128,7 @@ export class FakeHost implements HostOperations {
     return this.#answer(['10.0.0.1'], 'nameservers', network);
   }
   async detach(input: Parameters<HostOperations['detach']>[0]) {
-    return this.#answer([ENDPOINT], 'detach', input);
+    return this.#answer(this.detached, 'detach', input);
   }
   async listNodes() {
     const vtep = { ip: '192.0.2.1', port: 4789 };

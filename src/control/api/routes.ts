@@ -42,8 +42,9 @@ export function addRoutes(app: FastifyInstance, host: HostOperations): void {
     host.listEndpoints(checkInput(networkQuerySchema, request.query).network),
   );
   app.post('/v1/endpoints', async (request, reply) => {
-    reply.code(201);
-    return host.attach(checkInput(attachSchema, request.body));
+    const endpoint = await host.attach(checkInput(attachSchema, request.body));
+    reply.code(endpoint.existed === true ? 200 : 201);
+    return endpoint;
   });
   app.delete('/v1/endpoints/:id', async (request, reply) => {
     await host.detachById(checkInput(byIdSchema, request.params).id);

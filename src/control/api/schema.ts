@@ -10,7 +10,7 @@
  * | GET /v1/networks/:name | | NetworkDetail |
  * | DELETE /v1/networks/:name?force=true | | 204 |
  * | GET /v1/endpoints?network= | | Endpoint[] (all hosts) |
- * | POST /v1/endpoints | Attach | 201 Endpoint |
+ * | POST /v1/endpoints | Attach | 201 Endpoint; 200 for one that existed, with `mayExist` |
  * | DELETE /v1/endpoints/:id | | 204 |
  * | POST /v1/detach | Detach | Endpoint[] that went |
  * | POST /v1/cni | what vtep-cni was given | what it prints: plugins/cni/cni-route.ts |
@@ -29,6 +29,15 @@ import { z } from 'zod';
 import type { AttachmentFacts } from '../endpoints/attachment-facts.js';
 import { askedSettings, storedSettings } from '../networks/network-settings.js';
 import { canonicalIp, whyNoVtep } from '../vtep-address.js';
+import {
+  canStand,
+  containerFields,
+  ENGINE_ALONE,
+  hasContainer,
+  ifExistsField,
+  PID_STANDS,
+  standingFields,
+} from './container-schema.js';
 import { publishedPortSchema, publishSchema } from './publish-schema.js';
 
 export { FLOOD_MODES, RESERVED_BITS_MODES } from '../networks/network-settings.js';
@@ -161,16 +170,23 @@ export const endpointSchema = z.object({
   group: z.number().optional(),
   /** As it was when the registry last answered: it is away. */
   stale: z.boolean().optional(),
+  /** In the answer to an attach with `mayExist`: it was there before. */
+  existed: z.boolean().optional(),
   /** On the endpoint's own host only. */
   local: z
     .object({
       hostInterface: z.string(),
       containerInterface: z.string(),
-      /** What was asked for: `netns:NAME` or `pid:N`. */
+      /** What was asked for: `netns:NAME`, `pid:N` or `docker:NAME`. */
       sandbox: z.string(),
       mtuBytes: z.number(),
-      /** conflict: another endpoint got its address while this host was not heard of; it is not published. */
-      state: z.enum(['published', 'waiting', 'conflict']),
+      /**
+       * conflict: another endpoint got its address while this host was not heard of; it is not published.
+       * stopped: its container does not run; it keeps its addresses and comes back with it.
+       */
+      state: z.enum(['published', 'waiting', 'conflict', 'stopped']),
+      /** It comes back with its container. */
+      standing: z.boolean().optional(),
       /** Ports of the host that lead to the endpoint. */
       publish: z.array(publishedPortSchema).optional(),
       owner: z.string().optional(),
@@ -208,6 +224,7 @@ const sandboxFields = {
   /** A name in /run/netns, or an absolute path to a network namespace. */
   netns: z.string(NETNS_RULE).min(1, NETNS_RULE).optional(),
   pid: z.number(PID_RULE).int(PID_RULE).positive(PID_RULE).optional(),
+  ...containerFields,
 };
 
 export const attachSchema = z
@@ -237,8 +254,14 @@ export const attachSchema = z
     defaultRoute: z.enum(['yes', 'no', 'auto'], 'must be yes, no or auto').optional(),
     /** Of at most one endpoint of this host. It can be detached by it, also when its container is gone. */
     owner: ownerSchema.optional(),
+    ...standingFields,
   })
-  .refine((a) => (a.netns === undefined) !== (a.pid === undefined), 'give one of netns and pid')
+  .refine(
+    (a) => [a.netns, a.pid, a.container].filter((v) => v !== undefined).length === 1,
+    'give one of netns, pid and container',
+  )
+  .refine(hasContainer, ENGINE_ALONE)
+  .refine(canStand, PID_STANDS)
   .refine((a) => a.ip === undefined || a.ips === undefined, 'give one of ip and ips')
   .transform(({ ip, ...attach }) => (ip === undefined ? attach : { ...attach, ips: [ip] }));
 export type Attach = z.infer<typeof attachSchema>;
@@ -250,11 +273,13 @@ export const detachSchema = z
     id: z.string().optional(),
     name: nameSchema.optional(),
     owner: ownerSchema.optional(),
+    ...ifExistsField,
   })
   .refine(
-    (d) => [d.netns, d.pid, d.id, d.name, d.owner].filter((v) => v !== undefined).length === 1,
-    'give one of netns, pid, id, name and owner',
-  );
+    (d) => [d.netns, d.pid, d.container, d.id, d.name, d.owner].filter((v) => v !== undefined).length === 1,
+    'give one of netns, pid, container, id, name and owner',
+  )
+  .refine(hasContainer, ENGINE_ALONE);
 export type Detach = z.infer<typeof detachSchema>;
 
 /** An underlay address, and of a host with both families the other one. */

@@ -21,6 +21,37 @@ export function isAttachedAlready(sandbox: string, there: LocalEndpoint): VtepEr
   );
 }
 
+/** @param wish that it does not fulfil */
+export function isAttachedOtherwise(there: LocalEndpoint, wish: string): VtepError {
+  const as = [there.name, ...there.addresses, there.mac].join(', ');
+  return new VtepError(
+    'VTEP_ERR_INTERFACE_EXISTS',
+    `${there.sandbox} is already attached to network "${there.network}" (${as}), and not as is wanted now (${wish}): detach it first`,
+  );
+}
+
+export function isStandingAlready(there: LocalEndpoint): VtepError {
+  return new VtepError(
+    'VTEP_ERR_INTERFACE_EXISTS',
+    `${there.sandbox} has a standing endpoint on network "${there.network}" (${there.addresses.join(', ')}), which comes back when it runs: detach it first`,
+  );
+}
+
+export function doesNotRun(engine: string, name: string): VtepError {
+  return new VtepError(
+    'VTEP_ERR_CONTAINER_UNKNOWN',
+    `container "${name}" of ${engine} does not run: start it first ("${engine} start ${name}")`,
+  );
+}
+
+/** A standing endpoint whose address went to another while its host was not heard of. */
+export function addressWent({ name, addresses, network }: LocalEndpoint): VtepError {
+  return new VtepError(
+    'VTEP_ERR_ADDRESS_IN_USE',
+    `an address of endpoint "${name}" (${addresses.join(', ')}) on network "${network}" went to another endpoint while this host was not heard of: detach it and attach it again`,
+  );
+}
+
 export function isOwnedAlready({ owner, name, network }: LocalEndpoint): VtepError {
   return new VtepError(
     'VTEP_ERR_INTERFACE_EXISTS',

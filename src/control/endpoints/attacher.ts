@@ -7,6 +7,9 @@
  * A failure undoes what was made, in reverse. A process that ends in between leaves an intent, or an endpoint in the local
  * copy: the next start removes what belongs to the first and completes the second. A registry that is away stops nothing
  * for which this host holds an address: the endpoint is published when it is back.
+ *
+ * A standing endpoint whose container is back goes the same way, with the id, the addresses and the MAC that it has; what
+ * is undone then leaves it stopped.
  */
 import type { Logger } from 'pino';
 import type { Attach } from '../api/schema.js';
@@ -23,6 +26,7 @@ import { removeVeth } from '../ports/veth.js';
 import type { NetworkValue } from '../registry/schema.js';
 import type { LocalEndpoint, LocalState, Reservation, StockedAddress } from '../state/local-state.js';
 import * as refusals from './attach-refusals.js';
+import { standingOf, unfulfilled, wantsStanding } from './attach-wishes.js';
 import type { ContainerSide } from './container-side.js';
 import { type EndpointTable, hostEnd, securedPort } from './endpoint-table.js';
 import type { LocalNetworks } from './local-networks.js';
@@ -70,6 +74,21 @@ export interface AttachRequest extends Attach {
   readonly isReserved?: boolean;
 }
 
+export interface Attached {
+  readonly endpoint: LocalEndpoint;
+  /** Made now; else it was there. */
+  readonly isNew: boolean;
+}
+
+interface Begun {
+  readonly input: AttachRequest;
+  readonly mac: string;
+  readonly containerInterface: string;
+  readonly id: string;
+  readonly answers: boolean;
+  readonly again: LocalEndpoint | undefined;
+}
+
 export class Attacher {
   private readonly options: AttacherOptions;
 
@@ -77,28 +96,38 @@ export class Attacher {
     this.options = options;
   }
 
-  /** @param answers whether the registry has just answered. @throws VtepError as its steps do; nothing is left then */
+  /**
+   * @param answers whether the registry has just answered. @param again a stopped endpoint that `input` makes again
+   * @throws VtepError as its steps do; nothing is left then
+   */
   async attach(
     network: NetworkValue,
     sandbox: ContainerSide,
     input: AttachRequest,
     answers: boolean,
-  ): Promise<LocalEndpoint> {
+    again?: LocalEndpoint,
+  ): Promise<Attached> {
     const { table, state, logger } = this.options;
     const there = table.on(network.name).find((endpoint) => endpoint.sandboxIdentity === sandbox.identity);
-    if (there !== undefined) throw refusals.isAttachedAlready(sandbox.label, there);
+    if (there !== undefined) {
+      if (input.mayExist !== true) throw refusals.isAttachedAlready(sandbox.label, there);
+      const wish = unfulfilled(input, there);
+      if (wish !== undefined) throw refusals.isAttachedOtherwise(there, wish);
+      return { endpoint: there, isNew: false };
+    }
     const owned = input.owner === undefined ? undefined : table.ownedBy(input.owner);
-    if (owned !== undefined) throw refusals.isOwnedAlready(owned);
+    if (owned !== undefined && owned !== again) throw refusals.isOwnedAlready(owned);
     if (input.group !== undefined && !network.groupPolicy) throw refusals.hasNoGroups(network.name);
     const mac = input.mac ?? randomMac();
-    if (table.macs(network.name).includes(mac)) throw refusals.macInUse(mac, network.name);
-    const id = table.newId();
-    const containerInterface = await sandbox.chooseInterface(id, input.interface);
+    if (table.hasMac(network.name, mac, again?.id)) throw refusals.macInUse(mac, network.name);
+    const id = again?.id ?? table.newId();
+    const containerInterface = await chooseInterface(sandbox, id, input, again);
     const undo: UndoStep[] = [];
     try {
       await state.putIntent({ id, network: network.name });
       undo.push(() => state.removeIntent(id));
-      return await this.make(network, sandbox, { input, mac, containerInterface, id, answers }, undo);
+      const begun = { input, mac, containerInterface, id, answers, again };
+      return { endpoint: await this.make(network, sandbox, begun, undo), isNew: true };
     } catch (error) {
       await runUndo(undo, logger, id);
       throw error;
@@ -108,15 +137,12 @@ export class Attacher {
   private async make(
     network: NetworkValue,
     sandbox: ContainerSide,
-    begun: { input: AttachRequest; mac: string; containerInterface: string; id: string; answers: boolean },
+    begun: Begun,
     undo: UndoStep[],
   ): Promise<LocalEndpoint> {
     const { table, locals, addresses, stock, reservations, publisher, iproute, gateway, ports, state } = this.options;
-    const { input, mac, containerInterface, id } = begun;
-    const granted =
-      input.isReserved === true
-        ? this.grantReserved(network, input.ips ?? [], undo)
-        : await this.grant(network, id, input.ips, begun.answers, undo);
+    const { input, mac, containerInterface, id, again } = begun;
+    const granted = await this.grantFor(network, begun, undo);
     const answers = begun.answers && !this.options.reach.away;
     await locals.open(network);
     undo.push(() => this.options.closeIfUnused(network.name));
@@ -137,7 +163,10 @@ export class Attacher {
       ...(input.publish === undefined ? {} : { publish: input.publish }),
       ...(input.group === undefined ? {} : { group: input.group }),
       ...(input.owner === undefined ? {} : { owner: input.owner }),
+      ...(sandbox.containerId === undefined ? {} : { containerId: sandbox.containerId }),
+      ...(wantsStanding(input) ? { standing: standingOf(input, network.id) } : {}),
       ...(granted.taken.length === 0 ? {} : { heldAs: heldAs(granted.taken) }),
+      ...(again?.heldAs === undefined ? {} : { heldAs: again.heldAs }),
       ...(granted.reserved.length === 0 ? {} : { heldAs: heldAs(granted.reserved), isReserved: true }),
     };
     if (input.publish !== undefined) {
@@ -155,9 +184,11 @@ export class Attacher {
     undo.push(() => removeVeth(iproute, id));
     await state.putEndpoint(endpoint);
     table.set(endpoint);
+    const forget = () => (again === undefined ? table.delete(id) : table.stop(again));
     undo.push(async () => {
-      table.delete(id);
-      await state.removeEndpoint(id, granted.taken, granted.reserved);
+      forget();
+      if (again === undefined) await state.removeEndpoint(id, granted.taken, granted.reserved);
+      else await state.stopEndpoint(again);
     });
     undo.push(async () => {
       granted.isPublished = true;
@@ -168,7 +199,7 @@ export class Attacher {
       granted.isPublished = false;
     });
     // A publication that failed may have arrived all the same; so what is undone first is the endpoint, then the key.
-    undo.push(() => table.delete(id));
+    undo.push(forget);
     await this.publish(network, answers);
     this.options.tell(network);
     addresses.settled(id);
@@ -177,6 +208,28 @@ export class Attacher {
     if (answers) stock.refill(network);
     sandbox.announce(endpoint, () => table.has(id));
     return endpoint;
+  }
+
+  private async grantFor(network: NetworkValue, begun: Begun, undo: UndoStep[]): Promise<Granted> {
+    const { id, input, answers, again } = begun;
+    if (again !== undefined) return this.regain(network, again, answers);
+    if (input.isReserved === true) return this.grantReserved(network, input.ips ?? [], undo);
+    return this.grant(network, id, input.ips, answers, undo);
+  }
+
+  /** A stopped endpoint's own addresses. @throws VtepError VTEP_ERR_ADDRESS_IN_USE */
+  private async regain(network: NetworkValue, again: LocalEndpoint, answers: boolean): Promise<Granted> {
+    const { addresses, stock } = this.options;
+    const granted: Granted = { addresses: again.addresses, taken: [], reserved: [], isPublished: false };
+    if (!answers) return granted;
+    try {
+      await stock.settle(again);
+      if ((await addresses.hold(network.name, [again])).lost.has(again.id)) throw refusals.addressWent(again);
+    } catch (error) {
+      if (!isUnreachable(error)) throw error;
+      this.options.onOwed();
+    }
+    return granted;
   }
 
   private grantReserved(network: NetworkValue, ips: readonly string[], undo: UndoStep[]): Granted {
@@ -245,4 +298,15 @@ export class Attacher {
 
 function heldAs(taken: readonly StockedAddress[]): Record<string, string> {
   return Object.fromEntries(taken.map(({ address, claimId }) => [bareAddress(address), claimId]));
+}
+
+/** As it was asked for; else as it was before, or the first that is free. */
+async function chooseInterface(sandbox: ContainerSide, id: string, input: Attach, again?: LocalEndpoint) {
+  if (input.interface !== undefined || again === undefined) return sandbox.chooseInterface(id, input.interface);
+  return sandbox.chooseInterface(id, again.containerInterface).catch((error: unknown) => {
+    if (error instanceof VtepError && error.code === 'VTEP_ERR_INTERFACE_EXISTS') {
+      return sandbox.chooseInterface(id, undefined);
+    }
+    throw error;
+  });
 }

@@ -21,6 +21,7 @@ export interface ContainerSide {
   readonly identity: string;
   /** A name for an endpoint that was given none. */
   readonly defaultName: string;
+  readonly containerId?: string | undefined;
   chooseInterface(endpointId: string, wanted: string | undefined): Promise<string>;
   defaultGateways(options: {
     readonly wanted: Attach['defaultRoute'];
@@ -39,6 +40,7 @@ export function inNamespace(iproute: Iproute, sandbox: Sandbox): ContainerSide {
     label: sandbox.label,
     identity: sandbox.identity,
     defaultName: sandbox.defaultName,
+    containerId: sandbox.containerId,
     chooseInterface: (_, wanted) => chooseInterface(iproute, sandbox, wanted),
     defaultGateways: (options) => chooseDefaultGateways(iproute, sandbox, options),
     connect: (port) => createVeth(iproute, sandbox, port),

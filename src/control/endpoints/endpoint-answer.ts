@@ -21,6 +21,7 @@ export function endpointAnswer(
     publish,
     group,
     owner,
+    standing,
   } = endpoint;
   const published = publish === undefined ? {} : { publish: [...publish] };
   const local = {
@@ -31,6 +32,7 @@ export function endpointAnswer(
     state,
     ...published,
     ...(owner === undefined ? {} : { owner }),
+    ...(standing === undefined ? {} : { standing: true }),
   };
   const known = { id, name, network, node, mac, addresses: [...addresses] };
   const named = aliases === undefined ? known : { ...known, aliases: [...aliases] };

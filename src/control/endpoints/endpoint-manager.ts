@@ -4,28 +4,30 @@
  *     attach   Attacher: addresses, kernel objects, local copy, registry, data plane
  *     detach   unpublish ─▶ data plane ─▶ veth ─▶ address ─▶ local copy ─▶ (last one: the network closes)
  *     restore  LocalRestore: from the local copy and the kernel, without the registry
+ *     stop     as detach, but the addresses stay claimed: a standing endpoint whose container ended (standing.ts)
  *
  * A detach succeeds without the registry: what is owed to it is done when it is back (RegistryReturn). Operations on one
  * network follow one another.
  */
 import type { Logger } from 'pino';
 import type { Attach, Detach } from '../api/schema.js';
-import { VtepError } from '../errors.js';
 import type { Forwarding } from '../forwarding.js';
 import type { GatewayManager } from '../gateway/gateway-manager.js';
 import type { AddressPool } from '../ipam/address-pool.js';
-import { bareAddress } from '../ipam/address-span.js';
 import { Reservations } from '../ipam/reservations.js';
 import type { NetworkStore } from '../networks/network-store.js';
+import type { ContainerFinder } from '../plugins/engines/container-finder.js';
 import type { Iproute } from '../ports/iproute.js';
-import { resolveSandbox, sandboxIdentity, sandboxLabel } from '../ports/namespace.js';
+import { resolveSandbox, type SandboxInput, sandboxIdentity, sandboxLabel } from '../ports/namespace.js';
 import type { PortSecurity } from '../ports/port-security.js';
 import { adoptHostEnd, removeVeth } from '../ports/veth.js';
 import type { Registry } from '../registry/registry.js';
-import { NETWORKS_PREFIX, type NetworkValue, networkKey, parseNetwork } from '../registry/schema.js';
-import type { LocalEndpoint, LocalState, Reservation, StockedAddress } from '../state/local-state.js';
+import type { NetworkValue } from '../registry/schema.js';
+import type { LocalEndpoint, LocalState } from '../state/local-state.js';
+import { AddressReturn } from './address-return.js';
 import * as refusals from './attach-refusals.js';
-import { Attacher, type AttachRequest } from './attacher.js';
+import { unfulfilled, wishesOf } from './attach-wishes.js';
+import { type Attached, Attacher, type AttachRequest } from './attacher.js';
 import { AwaitedEnds } from './awaited-ends.js';
 import { type ContainerSide, inNamespace, onTheHost } from './container-side.js';
 import { EndpointNames, type EndpointNaming } from './endpoint-names.js';
@@ -36,11 +38,14 @@ import type { LocalNetworks } from './local-networks.js';
 import { LocalRestore } from './local-restore.js';
 import { LostEndpoints } from './lost-endpoints.js';
 import { MtuChange } from './mtu-change.js';
+import { lookUpNetwork } from './network-look-up.js';
 import { OutageAddresses } from './outage-addresses.js';
+import { findPlace, fitsDetach } from './place.js';
 import { PortPublishing } from './port-publishing.js';
 import type { Publisher } from './publisher.js';
-import { isUnreachable, type RegistryReach } from './registry-reach.js';
+import type { RegistryReach } from './registry-reach.js';
 import { RegistryReturn } from './registry-return.js';
+import { StandingEndpoints } from './standing.js';
 
 export interface EndpointManagerOptions {
   readonly registry: Registry;
@@ -51,6 +56,7 @@ export interface EndpointManagerOptions {
   readonly publisher: Publisher;
   readonly reach: RegistryReach;
   readonly iproute: Iproute;
+  readonly containers: ContainerFinder;
   readonly gateway: GatewayManager;
   readonly ports: PortSecurity;
   readonly forwarding: Forwarding;
@@ -85,6 +91,8 @@ export class EndpointManager {
   private readonly mtuChange: MtuChange;
   private readonly names: EndpointNames;
   private readonly awaited: AwaitedEnds;
+  private readonly standing: StandingEndpoints;
+  private readonly addressReturn: AddressReturn;
 
   constructor(options: EndpointManagerOptions) {
     this.options = options;
@@ -108,6 +116,7 @@ export class EndpointManager {
       closeIfUnused: (network) => this.closeIfUnused(network),
       tell: (network) => this.tell(network),
     });
+    this.addressReturn = new AddressReturn({ ...options, stock, reservations });
     this.names = new EndpointNames({
       ...{ ...options, table, mutex, registryReturn: this.registryReturn },
       tell: (network) => this.tell(network),
@@ -118,13 +127,23 @@ export class EndpointManager {
     this.publishing = new PortPublishing({ table, mutex, iproute, state, gateway: options.gateway });
     this.linkCheck = new LinkCheck({
       ...{ table, locals, iproute, mutex, logger },
-      detach: (endpoint) => this.detachNow(endpoint),
+      detach: (endpoint) => this.detachNow(endpoint, endpoint.standing !== undefined),
       adoptNetwork: (name) => this.localRestore.adoptNetwork(name),
+    });
+    this.standing = new StandingEndpoints({
+      ...{ table, logger, containers: options.containers },
+      resume: (endpoint, place) => mutex.run(endpoint.network, () => this.resume(endpoint, place)),
+      stop: (endpoint) => mutex.run(endpoint.network, () => this.detachNow(endpoint, true)),
     });
   }
 
   all(): LocalEndpoint[] {
     return this.table.all();
+  }
+
+  /** Standing ones whose container does not run. */
+  allStopped(): LocalEndpoint[] {
+    return this.table.allStopped();
   }
 
   ownedBy(owner: string): LocalEndpoint | undefined {
@@ -160,11 +179,17 @@ export class EndpointManager {
     return this.stock.idle();
   }
 
+  /** Containers of standing endpoints are looked for from now on. */
+  follow(): void {
+    this.standing.start();
+  }
+
   /** Nothing more begins in the background; waits for what goes on. */
-  close(): Promise<void> {
+  async close(): Promise<void> {
+    await this.standing.close();
     this.reservations.close();
     this.awaited.close();
-    return this.stock.close();
+    await this.stock.close();
   }
 
   /** After a new session or the registry's return: all of this host's endpoints, and its addresses, as they are here. */
@@ -200,6 +225,16 @@ export class EndpointManager {
     });
   }
 
+  /** Stopped endpoints of networks that are no more stand no more. Never rejects. */
+  async endStopped(networks: readonly NetworkValue[], wasRemoved: (networkId: string) => boolean): Promise<void> {
+    for (const endpoint of this.table.allStopped()) {
+      const { networkId } = endpoint.standing!;
+      const now = networks.find(({ name }) => name === endpoint.network);
+      const isGone = now === undefined ? wasRemoved(networkId) : now.id !== networkId || now.forced === true;
+      if (isGone) await this.mutex.run(endpoint.network, () => this.forgetStopped(endpoint)).catch(() => undefined);
+    }
+  }
+
   /** Looks at the kernel: what others changed is put right. Never rejects. */
   async checkLinks(): Promise<void> {
     await this.linkCheck.check();
@@ -219,9 +254,28 @@ export class EndpointManager {
   }
 
   /** @throws VtepError as its steps do; nothing of the endpoint is left then. */
-  attach(input: Attach): Promise<LocalEndpoint> {
-    const { iproute } = this.options;
-    return this.attachAt(input, async () => inNamespace(iproute, await resolveSandbox(iproute, input)));
+  async attach(input: Attach): Promise<LocalEndpoint> {
+    return (await this.attachOrFind(input)).endpoint;
+  }
+
+  /** As attach; with `mayExist` it may be there already. */
+  async attachOrFind(input: Attach): Promise<Attached> {
+    const { labels, sandbox } = await findPlace(this.options.containers, input);
+    const attached = await this.mutex.run(input.network, async () => {
+      const stopped = this.stoppedOn(input.network).find((one) => labels.includes(one.sandbox));
+      if (stopped === undefined) {
+        if ('error' in sandbox) throw sandbox.error;
+        return this.attachAt(input, () => this.sideOf(sandbox));
+      }
+      if (input.mayExist !== true) throw refusals.isStandingAlready(stopped);
+      const wish = unfulfilled({ ...input, interface: undefined }, stopped);
+      if (wish !== undefined) throw refusals.isAttachedOtherwise(stopped, wish);
+      const isThere = !('error' in sandbox) && (await sandboxIdentity(sandbox)) !== undefined;
+      if (isThere) await this.resume(stopped, sandbox);
+      return { endpoint: this.table.get(stopped.id) ?? stopped, isNew: false };
+    });
+    if (attached.endpoint.standing !== undefined) this.standing.changed();
+    return attached;
   }
 
   /**
@@ -229,81 +283,105 @@ export class EndpointManager {
    * @param label where it will be then, as far as that is known: `netns:PATH`
    */
   attachAwaited(input: AttachRequest & { readonly owner: string }, label: string): Promise<LocalEndpoint> {
-    return this.attachAt(input, async () => onTheHost(this.options.iproute, input.owner, label));
+    return this.mutex.run(input.network, async () => {
+      const side = async () => onTheHost(this.options.iproute, input.owner, label);
+      return (await this.attachAt(input, side)).endpoint;
+    });
   }
 
-  private attachAt(input: AttachRequest, find: () => Promise<ContainerSide>): Promise<LocalEndpoint> {
-    return this.mutex.run(input.network, async () => {
-      const { network, answers } = await this.lookUp(input.network);
-      if (network.state !== 'active') {
-        throw refusals.isBeingRemoved(network.name);
-      }
-      const open = this.options.locals.get(network.name);
-      if (open !== undefined && open.id !== network.id) {
-        throw refusals.wasMadeAnew(network.name);
-      }
-      const sandbox = await find();
-      // Inside the network's turn: two networks must not choose one interface name for the same container.
-      return this.mutex.run(`namespace ${sandbox.identity}`, () =>
-        this.attacher.attach(network, sandbox, input, answers),
-      );
-    });
+  /** In the network's turn. */
+  private async attachAt(
+    input: AttachRequest,
+    find: () => Promise<ContainerSide>,
+    again?: LocalEndpoint,
+  ): Promise<Attached> {
+    const { network, answers } = await lookUpNetwork(input.network, this.options);
+    if (network.state !== 'active') {
+      throw refusals.isBeingRemoved(network.name);
+    }
+    const open = this.options.locals.get(network.name);
+    const known = again?.standing?.networkId ?? open?.id;
+    if (known !== undefined && known !== network.id) {
+      throw refusals.wasMadeAnew(network.name);
+    }
+    const side = await find();
+    // Inside the network's turn: two networks must not choose one interface name for the same container.
+    return this.mutex.run(`namespace ${side.identity}`, () =>
+      this.attacher.attach(network, side, input, answers, again),
+    );
+  }
+
+  private async sideOf(place: SandboxInput): Promise<ContainerSide> {
+    const { iproute } = this.options;
+    return inNamespace(iproute, await resolveSandbox(iproute, place));
+  }
+
+  /** In the network's turn: a stopped endpoint is attached as it was. */
+  private async resume(endpoint: LocalEndpoint, place: SandboxInput): Promise<void> {
+    if (!this.table.isStopped(endpoint)) return;
+    await this.attachAt(wishesOf(endpoint), () => this.sideOf(place), endpoint);
+    const { id, name, network, sandbox } = endpoint;
+    const text = `${sandbox} runs again: endpoint "${name}" of network "${network}" is attached as it was`;
+    this.options.logger.info({ event: 'endpoint.resumed', endpoint: id, name, network }, text);
+  }
+
+  private stoppedOn(network: string): LocalEndpoint[] {
+    return this.table.allStopped().filter((endpoint) => endpoint.network === network);
   }
 
   /** @throws VtepError VTEP_ERR_ENDPOINT_UNKNOWN */
   async detachById(id: string): Promise<void> {
-    const endpoint = this.table.get(id);
+    const endpoint = this.table.get(id) ?? this.table.allStopped().find((one) => one.id === id);
     if (endpoint === undefined) throw refusals.endpointUnknown(`with id "${id}"`);
-    await this.mutex.run(endpoint.network, () => this.detachNow(this.table.get(id) ?? endpoint));
+    await this.mutex.run(endpoint.network, () => this.end(this.table.get(id) ?? endpoint));
   }
 
   /** @returns those that went. @throws VtepError VTEP_ERR_ENDPOINT_UNKNOWN if none fits. */
   async detach(input: Detach): Promise<LocalEndpoint[]> {
-    const bySandbox = input.netns !== undefined || input.pid !== undefined;
-    const label = sandboxLabel(input);
-    // The same namespace by another name is meant too; one that is gone is known by its label only.
-    const identity = bySandbox ? await sandboxIdentity(input) : undefined;
-    const fits = (endpoint: LocalEndpoint): boolean => {
-      if (input.owner !== undefined) return endpoint.owner === input.owner;
-      if (input.id !== undefined) return endpoint.id === input.id;
-      if (input.name !== undefined) return endpoint.name === input.name;
-      return endpoint.sandbox === label || endpoint.sandboxIdentity === identity;
-    };
+    const fits = await fitsDetach(this.options.containers, input);
     return this.mutex.run(input.network, async () => {
-      const going = this.table.on(input.network).filter(fits);
-      if (going.length === 0) {
-        const what = input.owner ?? input.id ?? input.name ?? label;
+      const going = [...this.table.on(input.network), ...this.stoppedOn(input.network)].filter(fits);
+      if (going.length === 0 && input.ifExists !== true) {
+        const what =
+          input.owner ??
+          input.id ??
+          input.name ??
+          input.container ??
+          sandboxLabel({ netns: input.netns, pid: input.pid });
         throw refusals.endpointUnknown(`"${what}" on network "${input.network}"`);
       }
-      for (const endpoint of going) await this.detachNow(endpoint);
+      for (const endpoint of going) await this.end(endpoint);
       return going;
     });
   }
 
-  /** From the registry, or from the local copy of it while it is away. */
-  private async lookUp(name: string): Promise<{ network: NetworkValue; answers: boolean }> {
-    const { reach, networks, locals, state } = this.options;
-    try {
-      return { network: (await reach.read(() => networks.require(name))).value, answers: true };
-    } catch (error) {
-      if (!isUnreachable(error)) throw error;
-      const entry = state.snapshot(NETWORKS_PREFIX).find(({ key }) => key === networkKey(name));
-      const network = locals.get(name) ?? (entry && parseNetwork(entry));
-      if (network !== undefined) return { network, answers: false };
-      throw new VtepError(
-        'VTEP_ERR_REGISTRY_UNREACHABLE',
-        `${(error as Error).message}; network "${name}" is not in this host's copy of it: try again when it is back`,
-        { cause: error },
-      );
-    }
+  /** In the network's turn. */
+  private async end(endpoint: LocalEndpoint): Promise<void> {
+    await (this.table.isStopped(endpoint) ? this.forgetStopped(endpoint) : this.detachNow(endpoint));
+    if (endpoint.standing !== undefined) this.standing.changed();
   }
 
-  private async detachNow(endpoint: LocalEndpoint): Promise<void> {
+  /** In the network's turn. */
+  private async forgetStopped(endpoint: LocalEndpoint): Promise<void> {
+    if (!this.table.isStopped(endpoint)) return;
+    this.table.delete(endpoint.id);
+    const network = { name: endpoint.network, id: endpoint.standing!.networkId };
+    const stocked = await this.addressReturn.release(endpoint, network);
+    await this.options.state.removeEndpoint(endpoint.id, stocked).catch((error: unknown) => {
+      this.table.stop(endpoint);
+      throw error;
+    });
+    this.stock.add(stocked);
+  }
+
+  /** @param stops its addresses stay its own, and it comes back. */
+  private async detachNow(endpoint: LocalEndpoint, stops = false): Promise<void> {
     if (this.table.get(endpoint.id) !== endpoint) return;
     const { locals, iproute, state, logger, gateway, ports, reach, onOwed } = this.options;
     const network = locals.get(endpoint.network);
     const wasPublished = this.table.isPublished(endpoint.id);
-    this.table.delete(endpoint.id);
+    if (stops) this.table.stop(endpoint);
+    else this.table.delete(endpoint.id);
     // What the registry still has published keeps its addresses: publishAll puts both right.
     let unpublished = true;
     if (network !== undefined) {
@@ -311,7 +389,7 @@ export class EndpointManager {
       else {
         await this.registryReturn.publish(network).catch((error: unknown) => {
           unpublished = false;
-          this.owed(endpoint, error);
+          this.addressReturn.owed(endpoint, error);
         });
       }
       this.tell(network);
@@ -325,10 +403,12 @@ export class EndpointManager {
     }
     await ports.release(endpoint.hostInterface);
     await gateway.unpublish(endpoint.id);
-    const reserved = this.reservedOf(endpoint, network);
-    const stocked = unpublished && reserved.length === 0 ? await this.releaseAddresses(endpoint, network) : [];
+    if (stops) this.options.addresses.forget(endpoint.id);
+    const reserved = stops ? [] : this.addressReturn.reservedOf(endpoint, network);
+    const isFree = unpublished && !stops && reserved.length === 0;
+    const stocked = isFree ? await this.addressReturn.release(endpoint, network) : [];
     try {
-      await state.removeEndpoint(endpoint.id, stocked, reserved);
+      await (stops ? state.stopEndpoint(endpoint) : state.removeEndpoint(endpoint.id, stocked, reserved));
       this.stock.add(stocked);
       this.reservations.add(reserved);
     } catch (error) {
@@ -337,48 +417,7 @@ export class EndpointManager {
       onOwed();
     }
     await this.closeIfUnused(endpoint.network);
-  }
-
-  /** Addresses that somebody asked for ahead: they are that one's until he gives them back. */
-  private reservedOf(endpoint: LocalEndpoint, network: NetworkValue | undefined): Reservation[] {
-    if (endpoint.isReserved !== true || network === undefined) return [];
-    this.options.addresses.forget(endpoint.id);
-    const held = endpoint.addresses.map((address) => ({
-      ...{ network: network.name, networkId: network.id, address },
-      claimId: endpoint.heldAs?.[bareAddress(address)] ?? endpoint.id,
-    }));
-    return this.reservations.ofEndpoint(held);
-  }
-
-  /** @returns those that go to the stock: nothing was asked of a registry that is known to be away. */
-  private async releaseAddresses(
-    endpoint: LocalEndpoint,
-    network: NetworkValue | undefined,
-  ): Promise<StockedAddress[]> {
-    const { reach, addresses } = this.options;
-    const stocked: StockedAddress[] = [];
-    addresses.forget(endpoint.id);
-    for (const address of endpoint.addresses) {
-      const claimId = endpoint.heldAs?.[bareAddress(address)] ?? endpoint.id;
-      if (reach.away) {
-        if (network !== undefined) stocked.push({ network: network.name, networkId: network.id, address, claimId });
-        continue;
-      }
-      // One that did not answer may have released it all the same: such an address must not be given again.
-      await this.stock
-        .release(endpoint.network, address, claimId)
-        .catch((error: unknown) => this.owed(endpoint, error));
-    }
-    if (reach.away) this.options.onOwed();
-    return stocked;
-  }
-
-  private owed(endpoint: LocalEndpoint, error: unknown): void {
-    this.options.logger.warn(
-      { event: 'endpoint.detach-owed', err: error, endpoint: endpoint.id },
-      `detached; the registry is told when it is back: ${(error as Error).message}`,
-    );
-    this.options.onOwed();
+    if (stops) this.standing.changed();
   }
 
   /** Who needs to know what the network has here: the data plane, and whoever answers names. */

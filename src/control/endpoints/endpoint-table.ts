@@ -9,6 +9,8 @@ import type { LocalEndpoint } from '../state/local-state.js';
 export class EndpointTable {
   private readonly endpoints = new Map<string, LocalEndpoint>();
   private readonly published = new Set<string>();
+  /** Standing ones whose container does not run: they have addresses and a MAC, and nothing in the kernel. */
+  private readonly stopped = new Map<string, LocalEndpoint>();
 
   all(): LocalEndpoint[] {
     return [...this.endpoints.values()];
@@ -27,11 +29,26 @@ export class EndpointTable {
   }
 
   ownedBy(owner: string): LocalEndpoint | undefined {
-    return this.all().find((endpoint) => endpoint.owner === owner);
+    return this.withStopped().find((endpoint) => endpoint.owner === owner);
   }
 
-  macs(network: string): string[] {
-    return this.on(network).map((endpoint) => endpoint.mac);
+  /** @param without an endpoint whose own it may be */
+  hasMac(network: string, mac: string, without?: string): boolean {
+    const on = this.withStopped().filter((endpoint) => endpoint.network === network && endpoint.id !== without);
+    return on.some((endpoint) => endpoint.mac === mac);
+  }
+
+  allStopped(): LocalEndpoint[] {
+    return [...this.stopped.values()];
+  }
+
+  isStopped(endpoint: LocalEndpoint): boolean {
+    return this.stopped.get(endpoint.id) === endpoint;
+  }
+
+  stop(endpoint: LocalEndpoint): void {
+    this.delete(endpoint.id);
+    this.stopped.set(endpoint.id, endpoint);
   }
 
   /** What they have: the data plane delivers here. */
@@ -44,10 +61,12 @@ export class EndpointTable {
 
   set(endpoint: LocalEndpoint): void {
     this.endpoints.set(endpoint.id, endpoint);
+    this.stopped.delete(endpoint.id);
   }
 
   delete(id: string): void {
     this.endpoints.delete(id);
+    this.stopped.delete(id);
     this.published.delete(id);
   }
 
@@ -60,18 +79,22 @@ export class EndpointTable {
     else this.published.delete(id);
   }
 
-  /** Whether the registry holds an address of some endpoint here under this id. */
+  /** Whether the registry holds an address of some endpoint here, running or not, under this id. */
   holds(claimId: string): boolean {
-    if (this.endpoints.has(claimId)) return true;
-    return this.all().some(({ heldAs }) => heldAs !== undefined && Object.values(heldAs).includes(claimId));
+    if (this.endpoints.has(claimId) || this.stopped.has(claimId)) return true;
+    return this.withStopped().some(({ heldAs }) => heldAs !== undefined && Object.values(heldAs).includes(claimId));
   }
 
   /** The host interface is named after the first 8 digits: they must be free here. */
   newId(): string {
     for (;;) {
       const id = randomBytes(16).toString('hex');
-      if (!this.all().some((endpoint) => endpoint.hostInterface === hostInterfaceName(id))) return id;
+      if (!this.withStopped().some((endpoint) => endpoint.hostInterface === hostInterfaceName(id))) return id;
     }
+  }
+
+  private withStopped(): LocalEndpoint[] {
+    return [...this.endpoints.values(), ...this.stopped.values()];
   }
 }
 

@@ -53,7 +53,9 @@ export class LinkCheck {
       if (links.has(endpoint.hostInterface)) continue;
       logger.info(
         { event: 'endpoint.gone', endpoint: endpoint.id, name: endpoint.name, network: name },
-        'the container is gone: detached',
+        endpoint.standing === undefined
+          ? 'the container is gone: detached'
+          : 'the container is gone: its addresses wait for it',
       );
       await this.options.detach(endpoint);
     }

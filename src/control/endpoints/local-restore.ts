@@ -2,7 +2,8 @@
  * What a start takes up from the local copy and the kernel, before the registry is asked. Control plane, main thread.
  *
  *     intents     an attach that was not finished: its veth goes (its address is swept when the registry answers)
- *     endpoints   with their veth: taken up; without (the container ended, the host was booted): forgotten
+ *     endpoints   with their veth: taken up; without (the container ended, the host was booted): forgotten, standing
+ *                 ones stopped
  *     ports       who may send from what: the table is made anew, also without what an unfinished attach left in it
  *     networks    with endpoints: opened; without: bridge and TAP go
  *     the rest    veths with an alias of vtep's: LostEndpoints; bridges and TAPs that nobody has open: removed
@@ -99,6 +100,7 @@ export class LocalRestore {
   private async takeEndpoints(links: readonly Link[]): Promise<void> {
     const { state, logger, table } = this.options;
     const names = new Set(links.map((link) => link.ifname));
+    for (const endpoint of state.stoppedEndpoints()) table.stop(endpoint);
     for (const endpoint of state.endpoints()) {
       if (names.has(endpoint.hostInterface)) {
         table.set(endpoint);
@@ -108,7 +110,11 @@ export class LocalRestore {
         { event: 'endpoint.gone', endpoint: endpoint.id, name: endpoint.name },
         'an endpoint has gone while vtepd did not run',
       );
-      await state.removeEndpoint(endpoint.id);
+      if (endpoint.standing === undefined) await state.removeEndpoint(endpoint.id);
+      else {
+        await state.stopEndpoint(endpoint);
+        table.stop(endpoint);
+      }
     }
   }
 

@@ -54,13 +54,13 @@ export class RegistryReturn {
     await lost.adopt();
     for (const { name } of locals.all()) await this.publishNetwork(name).catch(note(name));
     await this.unpublishForgotten();
+    await this.settleStopped();
     await stock.drain(locals.all());
-    const held = table
-      .all()
-      .filter((endpoint) => table.isPublished(endpoint.id))
-      .flatMap(({ id, network, addresses: own }) =>
-        own.map((text) => ({ network, address: bareAddress(text), endpointId: id })),
-      );
+    const published = table.all().filter((endpoint) => table.isPublished(endpoint.id));
+    const stopped = table.allStopped().filter(({ heldAs }) => heldAs === undefined);
+    const held = [...published, ...stopped].flatMap(({ id, network, addresses: own }) =>
+      own.map((text) => ({ network, address: bareAddress(text), endpointId: id })),
+    );
     const isKnown = (id: string) => table.holds(id) || stock.knows(id) || reservations.knows(id) || lost.knows(id);
     const contested = await addresses.sweep(held, isKnown);
     for (const network of contested) await this.publishNetwork(network);
@@ -101,6 +101,21 @@ export class RegistryReturn {
       const { heldAs: _, ...own } = endpoint;
       await state.putEndpoint(own);
       table.set(own);
+    }
+  }
+
+  /** The same of those whose container does not run: nothing of them is published. */
+  private async settleStopped(): Promise<void> {
+    const { table, stock, state, mutex } = this.options;
+    for (const endpoint of table.allStopped()) {
+      if (endpoint.heldAs === undefined) continue;
+      await mutex.run(endpoint.network, async () => {
+        if (!table.isStopped(endpoint)) return;
+        await stock.settle(endpoint);
+        const { heldAs: _, ...own } = endpoint;
+        await state.stopEndpoint(own);
+        table.stop(own);
+      });
     }
   }
 

@@ -1,5 +1,6 @@
 /**
- * What an operator calls a container (`--netns NAME`, `--netns /path`, `--pid N`), turned into a network namespace.
+ * What an operator calls a container (`--netns NAME`, `--netns /path`, `--pid N`), turned into a network namespace. A
+ * container's name is turned into a pid before (plugins/engines/).
  *
  * The inode of a namespace is its identity while it lives: a name and a pid may mean the same one.
  */
@@ -11,10 +12,12 @@ import type { Iproute } from './iproute.js';
 export interface SandboxInput {
   readonly netns?: string | undefined;
   readonly pid?: number | undefined;
+  /** Whose pid it is: it goes by that name. */
+  readonly container?: { readonly engine: string; readonly name: string; readonly id: string } | undefined;
 }
 
 export interface Sandbox {
-  /** `netns:NAME` or `pid:N`: what was asked for. */
+  /** `netns:NAME`, `pid:N` or `docker:NAME`: what was asked for. */
   readonly label: string;
   /** Absolute path that nsenter takes. */
   readonly path: string;
@@ -22,12 +25,15 @@ export interface Sandbox {
   readonly identity: string;
   /** A name for an endpoint that was given none. */
   readonly defaultName: string;
+  /** Its engine's. */
+  readonly containerId?: string | undefined;
 }
 
 const NAMED_DIRECTORY = '/run/netns';
 
 /** The label alone: what detach goes by when the namespace is no more. */
 export function sandboxLabel(input: SandboxInput): string {
+  if (input.container !== undefined) return `${input.container.engine}:${input.container.name}`;
   return input.netns === undefined ? `pid:${input.pid}` : `netns:${input.netns}`;
 }
 
@@ -53,7 +59,7 @@ export async function resolveSandbox(iproute: Iproute, input: SandboxInput): Pro
       `${describe(input)} is the host's own network namespace: give a container's, such as one made by "ip netns add NAME"`,
     );
   }
-  return { label, path, identity, defaultName: defaultName(input) };
+  return { label, path, identity, defaultName: defaultName(input), containerId: input.container?.id };
 }
 
 /** @returns undefined if nothing is there. */
@@ -85,9 +91,10 @@ export async function sandboxPaths(
   endpoint: { readonly sandbox: string; readonly sandboxIdentity: string },
   hostInterface: string,
 ): Promise<string[]> {
-  const labelled = labelPath(endpoint.sandbox);
-  const ways = [labelled];
-  if ((await namespaceIdentity(labelled)) !== endpoint.sandboxIdentity) {
+  // A container's name leads nowhere by itself.
+  const labelled = /^(pid|netns):/.test(endpoint.sandbox) ? labelPath(endpoint.sandbox) : undefined;
+  const ways = labelled === undefined ? [] : [labelled];
+  if (labelled === undefined || (await namespaceIdentity(labelled)) !== endpoint.sandboxIdentity) {
     const nsid = (await iproute.link(hostInterface))?.link_netnsid;
     if (nsid !== undefined) ways.push(...(await iproute.sandboxes(nsid)).map(({ path }) => path));
   }
@@ -116,6 +123,9 @@ function sandboxPath(input: SandboxInput): string {
 }
 
 async function unknown(input: SandboxInput, path: string): Promise<VtepError> {
+  if (input.container !== undefined) {
+    return new VtepError('VTEP_ERR_CONTAINER_UNKNOWN', `${describe(input)} has just ended: start it again`);
+  }
   if (input.netns === undefined) {
     const errno = await stat(path).then(
       () => undefined,
@@ -137,13 +147,15 @@ async function unknown(input: SandboxInput, path: string): Promise<VtepError> {
 }
 
 function describe(input: SandboxInput): string {
+  if (input.container !== undefined) return `container "${input.container.name}"`;
   return input.netns === undefined ? `process ${input.pid}` : `netns "${input.netns}"`;
 }
 
 /** Names are 1 to 63 letters, digits, "_", "." or "-". */
 function defaultName(input: SandboxInput): string {
-  if (input.netns === undefined) return `pid-${input.pid}`;
-  const base = input.netns.slice(input.netns.lastIndexOf('/') + 1).replace(/[^a-zA-Z0-9_.-]/g, '-');
+  const text = input.container?.name ?? input.netns;
+  if (text === undefined) return `pid-${input.pid}`;
+  const base = text.slice(text.lastIndexOf('/') + 1).replace(/[^a-zA-Z0-9_.-]/g, '-');
   return base.replace(/^[^a-zA-Z0-9]+/, '').slice(0, 63) || 'endpoint';
 }
 

@@ -9,6 +9,7 @@
  *     network/<name>              networks that have an endpoint here: the registry's value
  *     intent/<id>                 an attach that has begun: whatever is found of it at a start without its endpoint goes
  *     endpoint/<id>               this host's endpoints with their kernel objects
+ *     stopped/<id>                standing ones whose container does not run: standing.ts
  *     stock/<network>/<address>   addresses that this host holds without an endpoint: outage-addresses.ts
  *     reservation/<network>/<address>   addresses that were asked for ahead of their endpoint: ipam/reservations.ts
  *     plugin/<...>                what the plugin of a container engine has to remember: plugins/docker/bindings.ts
@@ -30,6 +31,14 @@ const SNAPSHOT_MS = 1000;
 /** How far behind the time of the registry's last answer may be. */
 const ANSWERED_MS = 60_000;
 
+/** What an endpoint needs to come back with its container, besides what it is. */
+export interface Standing {
+  readonly networkId: string;
+  /** As they were asked for. */
+  readonly defaultRoute?: 'yes' | 'no' | 'auto';
+  readonly interface?: string;
+}
+
 export interface LocalEndpoint {
   readonly id: string;
   readonly name: string;
@@ -41,7 +50,7 @@ export interface LocalEndpoint {
   /** With prefix length. */
   readonly addresses: readonly string[];
   readonly mtuBytes: number;
-  /** `netns:NAME` or `pid:N`. */
+  /** `netns:NAME`, `pid:N`, or an engine and a container's name: `docker:web`. */
   readonly sandbox: string;
   /** `device:inode` of the namespace. */
   readonly sandboxIdentity: string;
@@ -51,6 +60,10 @@ export interface LocalEndpoint {
   readonly attachedAt?: number;
   /** Who made it, where that is neither a person nor a script: `docker:<endpoint id>`, `cni:<container id>/<interface>@<name>`. */
   readonly owner?: string;
+  /** The container's id, of one that was attached by its name. */
+  readonly containerId?: string;
+  /** Its addresses stay its own while its container does not run. */
+  readonly standing?: Standing;
   /** Its group policy id. */
   readonly group?: number;
   /** Ports of the host that lead here. */
@@ -183,6 +196,7 @@ export class LocalState {
     this.write(() => {
       this.database.put(`endpoint/${endpoint.id}`, endpoint);
       this.database.remove(`intent/${endpoint.id}`);
+      this.database.remove(`stopped/${endpoint.id}`);
       for (const address of Object.keys(endpoint.heldAs ?? {})) {
         this.database.remove(stockKey(endpoint, address));
         this.database.remove(reservationKey(endpoint, address));
@@ -198,8 +212,21 @@ export class LocalState {
   ): Promise<void> {
     this.write(() => {
       this.database.remove(`endpoint/${id}`);
+      this.database.remove(`stopped/${id}`);
       for (const item of stocked) this.database.put(stockKey(item, item.address), item);
       for (const item of reserved) this.database.put(reservationKey(item, item.address), item);
+    });
+  }
+
+  stoppedEndpoints(): LocalEndpoint[] {
+    return this.values<LocalEndpoint>('stopped/');
+  }
+
+  /** Its container does not run: nothing of it is in the kernel. */
+  async stopEndpoint(endpoint: LocalEndpoint): Promise<void> {
+    this.write(() => {
+      this.database.remove(`endpoint/${endpoint.id}`);
+      this.database.put(`stopped/${endpoint.id}`, endpoint);
     });
   }
 
