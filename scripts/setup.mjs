@@ -3,7 +3,7 @@
  *
  * Runs before anything is installed, so it uses Node's own modules only. It looks first and changes only what is
  * missing: apt packages, node_modules, dist. The second run finds all in place and takes a fraction of a second.
- * Stamps live in .cache/. `check` and `build` install no apt packages and need no root.
+ * The build's stamp is in .cache/. `check` and `build` install no apt packages and need no root.
  *
  * Exit codes: 0 ready; 1 something could not be made ready (one line says what); 2 a goal that does not exist.
  */
@@ -51,6 +51,7 @@ const TEST_PACKAGES = [
   ['busybox', 'busybox'],
   ['traceroute', 'traceroute'],
   ['nmap', 'nmap'],
+  ['systemd', 'systemd-analyze'],
   ['iptables', 'iptables'],
   // The image's base and its compose file (test/docker/image.test.ts).
   ['debootstrap', 'debootstrap'],
@@ -58,6 +59,10 @@ const TEST_PACKAGES = [
   // Of the unpacked dockerd and runc (scripts/docker.sh).
   ['libdevmapper1.02.1'],
   ['libseccomp2'],
+  ['podman', 'podman'],
+  ['containernetworking-plugins'],
+  ['conmon', 'conmon'],
+  ['crun', 'crun'],
 ];
 
 /** The Debian suites whose Docker the tests run. */

@@ -6,6 +6,7 @@
  * plane) → API → wait for a signal → stop in reverse. Exit codes: 0 stopped by a signal, 1 a failure, 2 a wrong option.
  * Containers keep their interfaces when the process ends: they are persistent kernel objects, adopted at the next start.
  */
+import { basename } from 'node:path';
 import type { Logger } from 'pino';
 import { startApi } from './control/api/server.js';
 import { checkNetAdmin, readPrivileges } from './control/capabilities.js';
@@ -13,6 +14,7 @@ import { type DaemonConfig, loadConfig } from './control/config.js';
 import { VtepError } from './control/errors.js';
 import { createForwarding } from './control/forwarding-tables.js';
 import { Host } from './control/host.js';
+import type { HostOptions } from './control/host-options.js';
 import { Lifecycle, StopRequested } from './control/lifecycle.js';
 import { createLogger } from './control/log.js';
 import { startDockerPlugin } from './control/plugins/docker/server.js';
@@ -125,7 +127,9 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
       spareAddresses: config.spareAddresses,
       reapAfterMs: config.reapAfterSeconds * 1000,
       pools: config.defaultPools,
+      servesDocker: config.dockerPlugin !== undefined,
       ...(config.dns && { dns: { upstream: config.dnsUpstream?.map((address) => ({ address, port: 53 })) } }),
+      ...dockerOf(config),
       version: VERSION,
     }),
   );
@@ -141,8 +145,9 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
   const { dockerPlugin, dockerScope: scope } = config;
   if (dockerPlugin !== undefined) {
     await lifecycle.start('Docker plugin', () =>
-      startDockerPlugin({ host: host.pluginHost(), socketPath: dockerPlugin, scope, logger }),
+      startDockerPlugin({ host: host.pluginHost(), socketPath: dockerPlugin, scope, logger, hooks: host.docker }),
     );
+    host.docker?.start();
   }
   await lifecycle.start('API', () => startApi({ host, socketPath, logger }));
 
@@ -157,6 +162,12 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
   };
   logger.info({ event: 'daemon.ready', version: VERSION, ...facts }, 'vtepd is ready');
   return { workers: () => forwarding.status().workers, outline: () => host.outline() };
+}
+
+/** Docker's API is asked only where the plugin is on. The plugin is called as its socket. */
+function dockerOf({ dockerPlugin, dockerApi, dockerScope: scope }: DaemonConfig): Pick<HostOptions, 'docker'> {
+  if (dockerPlugin === undefined || dockerApi === undefined) return {};
+  return { docker: { socketPath: dockerApi, driver: basename(dockerPlugin, '.sock'), scope } };
 }
 
 /** @throws VtepError VTEP_ERR_INVALID for a file of the token or of TLS that is not what it should be. */

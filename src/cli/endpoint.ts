@@ -17,6 +17,7 @@ export const ENDPOINT_LABELS = {
   network: '--network',
   netns: '--netns',
   pid: '--pid',
+  owner: '--owner',
   ip: '--ip',
   ips: '--ip',
   mac: '--mac',
@@ -47,6 +48,7 @@ interface DetachOptions {
   pid?: string;
   name?: string;
   id?: string;
+  owner?: string;
 }
 
 export function addEndpointCommands(program: Command, contextOf: ContextOf): void {
@@ -92,6 +94,7 @@ Examples:
     .option('--pid <pid>', 'by the id of a process in the container')
     .option('--name <name>', "by the endpoint's name")
     .option('--id <id>', "by the endpoint's id")
+    .option('--owner <owner>', 'by who made it, such as docker:<endpoint id> ("vtep endpoint ls --json" shows it)')
     .addHelpText(
       'after',
       `
@@ -101,8 +104,8 @@ Examples:
     )
     .action(async (options: DetachOptions, command: Command) => {
       const { client, print } = contextOf(command);
-      const { network, netns, name, id } = options;
-      const fields = given({ network, netns, name, id, pid: numberOrText(options.pid) });
+      const { network, netns, name, id, owner } = options;
+      const fields = given({ network, netns, name, id, owner, pid: numberOrText(options.pid) });
       const body = checkInput(detachSchema, fields, ENDPOINT_LABELS);
       const { raw, value } = await client.call(z.array(endpointSchema), 'POST', '/v1/detach', body);
       print(raw, () => value.map(detachedText).join(''));

@@ -131,9 +131,11 @@ function statusText(status: Status): string {
     ['gateways', gatewaysText(status)],
     ...(status.gateway?.problems ?? []).map((problem) => ['warning', problem] as const),
     ...(status.unreachable ?? []).map(({ reason }) => ['warning', printable(reason)] as const),
+    ...(status.docker?.problems ?? []).map((problem) => ['warning', printable(problem)] as const),
     ['floods', floodsText(status)],
     ['port security', portSecurityText(status)],
     ['dns', dnsText(status)],
+    ...dockerRows(status),
     ['drops', drops === 0 ? '0' : `${drops} (vtep status --drops)`],
   ]);
   const totals = counterRows(status.totals);
@@ -204,4 +206,10 @@ function dnsText({ dns }: Status): string {
 function portSecurityText({ portSecurity: { ports, problem } = { ports: 0 } }: Status): string {
   const count = `${ports} ${ports === 1 ? 'port' : 'ports'}`;
   return problem === undefined ? count : `unsupported, ${count} NOT secured: ${problem}`;
+}
+
+function dockerRows({ docker }: Status): [string, string][] {
+  if (docker === undefined) return [];
+  const why = docker.error === undefined ? '' : ` (${printable(docker.error)})`;
+  return [['docker', docker.connected ? 'answers' : `does not answer${why}`]];
 }

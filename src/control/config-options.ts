@@ -70,6 +70,7 @@ export interface ConfigValues {
   dnsUpstream?: readonly string[];
   dockerPlugin?: string;
   dockerScope?: DockerScope;
+  dockerApi?: string;
 }
 export type OnOff = (typeof ON_OFF)[number];
 const ON_OFF = ['on', 'off'] as const;
@@ -91,6 +92,7 @@ export interface ConfigOption {
 }
 
 /** Where Docker looks for plugins first; it is called after the file. */
+export const DOCKER_API_SOCKET = '/run/docker.sock';
 const DOCKER_SOCKET = '/run/docker/plugins/vtep.sock';
 /** sockaddr_un.sun_path is 108 bytes with its closing zero (unix(7)). */
 const SOCKET_PATH_BYTES_MAX = 107;
@@ -207,6 +209,10 @@ function parseDefaultPool(text: string): Pool[] | Refusal {
     if (!(error instanceof VtepError)) throw error;
     return new Refusal(`is not right: ${error.message}`);
   }
+}
+
+function parseSocketOrOff(text: string): string | Refusal {
+  return text === 'off' ? text : parseSocket(text);
 }
 
 /** IP[,IP]. */
@@ -394,6 +400,12 @@ export const CONFIG_OPTIONS: readonly ConfigOption[] = [
     'scope',
     'local, or global for Docker daemons that share a cluster store (default: local)',
     oneOf(['local', 'global'] as const),
+  ),
+  option(
+    'dockerApi',
+    'path|off',
+    `the unix socket of Docker's own API, asked for names and told of networks where the plugin is on (default: ${DOCKER_API_SOCKET})`,
+    parseSocketOrOff,
   ),
   option(
     'token',

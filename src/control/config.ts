@@ -15,6 +15,7 @@ import {
   CONFIG_OPTIONS,
   type ConfigKey,
   type ConfigValues,
+  DOCKER_API_SOCKET,
   MULTICAST_FROM_DEFAULT,
   MULTICAST_HOPS_DEFAULT,
   QUERY_INTERVAL_SECONDS_DEFAULT,
@@ -70,6 +71,8 @@ export interface DaemonConfig {
   readonly dns: boolean;
   /** Absent: those of /etc/resolv.conf. */
   readonly dnsUpstream?: readonly string[];
+  /** The socket of Docker's own API, asked where the plugin is on. Absent: never. */
+  readonly dockerApi?: string;
   /** The socket of the Docker plugin. Absent: none. */
   readonly dockerPlugin?: string;
   readonly dockerScope: DockerScope;
@@ -275,6 +278,7 @@ function complete(given: GivenOptions, sources: ConfigSources): DaemonConfig {
     },
     dns: values.dns !== 'off',
     ...(values.dnsUpstream !== undefined && { dnsUpstream: values.dnsUpstream }),
+    ...(values.dockerApi !== 'off' && { dockerApi: values.dockerApi ?? DOCKER_API_SOCKET }),
     ...(values.dockerPlugin !== undefined && values.dockerPlugin !== 'off' && { dockerPlugin: values.dockerPlugin }),
     dockerScope: values.dockerScope ?? 'local',
     ...registryOptions(values),

@@ -40,6 +40,12 @@ export interface HostOptions {
   readonly reapAfterMs?: number | undefined;
   /** What networks get subnets of that are given none. @default 10.0.0.0/8/24 and fd76:7465:7000::/48/64 */
   readonly pools?: readonly Pool[] | undefined;
+  /** Docker's API: asked for names, told of networks. `driver` is this plugin's name there. @default it is not asked */
+  readonly docker?:
+    | { readonly socketPath: string; readonly driver: string; readonly scope: 'local' | 'global' }
+    | undefined;
   /** Names are served on the networks' gateways; `upstream` instead of the host's own resolvers. @default not */
   readonly dns?: { readonly upstream?: readonly Resolver[] | undefined } | undefined;
+  /** Whether this host's dockerd uses vtep: its firewall is made to let vtep's frames through. @default false */
+  readonly servesDocker?: boolean | undefined;
 }

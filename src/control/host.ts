@@ -47,6 +47,7 @@ import { toNetwork } from './networks/network-listing.js';
 import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
 import { NodeSession } from './nodes/node-session.js';
+import { DockerEngine } from './plugins/docker/engine.js';
 import type { PluginHost } from './plugins/plugin-host.js';
 import { Iproute } from './ports/iproute.js';
 import { linkDrops } from './ports/link-drops.js';
@@ -55,6 +56,7 @@ import { PortSecurity } from './ports/port-security.js';
 import { Reconciler } from './reconcile/reconciler.js';
 import { RegistryKeeper } from './reconcile/registry-keeper.js';
 import { NODES_PREFIX, parseNode, parseNodeKey } from './registry/schema.js';
+import { RegistryContact, secondsSince } from './registry-contact.js';
 import { type LocalEndpoint, LocalState } from './state/local-state.js';
 import { allIps, familiesOf, type VtepIps } from './vtep-address.js';
 
@@ -75,13 +77,14 @@ export class Host implements HostOperations {
   private readonly reaper: Reaper;
   private readonly gateway: GatewayManager;
   private readonly ports: PortSecurity;
+  /** What goes through Docker's own API; start it once the plugin listens, which Docker asks in return. */
+  readonly docker: DockerEngine | undefined;
   private monitor: { close(): Promise<void> } | undefined;
   private readonly linkChecks = new LatestRun(() => this.endpoints.checkLinks());
   private readonly startedMs = performance.now();
-  private contact: { answeredMs?: number; error?: string | undefined; away?: boolean } = {};
+  private readonly contact: RegistryContact;
   private readonly reach: RegistryReach;
   private readonly listing: EndpointListing;
-  private answeredAt: number;
 
   /** @throws VtepError VTEP_ERR_NODE_NAME_IN_USE. A registry that is not reachable is no error: it is tried for ever. */
   static async start(options: HostOptions): Promise<Host> {
@@ -108,21 +111,22 @@ export class Host implements HostOperations {
     this.options = options;
     this.vtep = options.vtep;
     const { registry, node, forwarding, logger } = options;
-    const onContact = (error?: unknown) => this.noteContact(error);
+    const onContact = (error?: unknown) => this.contact.note(error);
     const iproute = options.iproute ?? new Iproute(options.ipCommandPrefix);
     this.state = state;
-    this.answeredAt = state.answeredAt ?? Number.NEGATIVE_INFINITY;
+    this.contact = new RegistryContact(state);
     this.iproute = iproute;
-    const gateway = new GatewayManager({ iproute, logger, tunnel: () => this.vtep, nftProgram: options.nftProgram });
+    const { nftProgram, servesDocker } = options;
+    const gateway = new GatewayManager({ iproute, logger, tunnel: () => this.vtep, nftProgram, servesDocker });
     this.gateway = gateway;
-    const { portTable = new Nftables(iproute.prefix, options.nftProgram, PORT_TABLE) } = options;
+    const { portTable = new Nftables(iproute.prefix, nftProgram, PORT_TABLE) } = options;
     this.ports = new PortSecurity(portTable, logger);
     this.networks = new NetworkStore(registry, () => hostRoutes(iproute), options.pools);
     this.peers = new PeerStore(registry, this.networks);
     this.session = new NodeSession({
       ...{ registry, node, hostId, state, logger },
       onContact: (error) => {
-        this.noteContact(error);
+        this.contact.note(error);
         this.reconciler.noteContact(error);
       },
       vtep: options.vtep,
@@ -146,7 +150,9 @@ export class Host implements HostOperations {
       },
       onNetworks: (entries) => {
         const there = new Set(entries.map((entry) => entry.key));
-        for (const network of parseAll(entries)) {
+        const networks = parseAll(entries);
+        this.docker?.setRegistry(networks);
+        for (const network of networks) {
           if (network.state === 'removing' && network.forced === true) void this.endpoints.dropNetwork(network);
         }
         const missing = this.locals.all().filter(({ name }) => !there.has(`networks/${name}`));
@@ -169,12 +175,12 @@ export class Host implements HostOperations {
     });
     const absence = (other: string) => this.reaper.absence(other);
     this.addresses = new AddressPool(registry, node, logger, { session, absence });
-    this.reach = new RegistryReach(registry, () => this.contact.away === true);
+    this.reach = new RegistryReach(registry, () => this.contact.away);
     const known = { registry, node, logger, state, networks, locals: this.locals, reach: this.reach };
     this.listing = new EndpointListing(known);
     this.endpoints = new EndpointManager({
       ...{ ...known, spareAddresses: options.spareAddresses ?? 0, reapAfterMs: options.reapAfterMs },
-      silentMs: () => Date.now() - this.answeredAt,
+      silentMs: () => this.contact.silentMs(),
       onOwed: () => this.session.republish(),
       onEndpoints: (network, endpoints) => names?.setLocalEndpoints(network, endpoints),
       ...{ ...parts, addresses: this.addresses },
@@ -188,9 +194,12 @@ export class Host implements HostOperations {
         mayRestore: ({ id }) => this.keeper.mayPutBack(id),
       }),
     });
+    const { endpoints } = this;
+    this.docker = options.docker && new DockerEngine({ ...options.docker, networks, endpoints, logger });
   }
 
   async close(): Promise<void> {
+    await this.docker?.close();
     await this.monitor?.close();
     await this.linkChecks.idle();
     await this.gateway.close();
@@ -240,16 +249,10 @@ export class Host implements HostOperations {
     const { version, node, underlay, forwarding, registry } = this.options;
     const [security, links] = await Promise.all([this.ports.status(), linkDrops(this.iproute)]);
     const { workers, offloads, totals, vteps, ...frames } = forwarding.status();
-    const { answeredMs, error } = this.contact;
     return {
       ...{ version, node, vtep: { ...vtep }, underlay: { ...underlay, mtuBytes: this.locals.underlayMtuBytes } },
       uptimeSeconds: secondsSince(this.startedMs),
-      registry: {
-        url: registry.url,
-        connected: answeredMs !== undefined && error === undefined,
-        ...(answeredMs === undefined ? {} : { staleSeconds: secondsSince(answeredMs) }),
-        ...(error === undefined ? {} : { error }),
-      },
+      registry: this.contact.status(registry.url),
       counts: {
         ...this.reconciler.counts(),
         localNetworks: this.locals.all().length,
@@ -262,6 +265,7 @@ export class Host implements HostOperations {
       ...(this.names === undefined
         ? {}
         : { dns: this.names.status().map((served) => ({ ...served, addresses: [...served.addresses] })) }),
+      ...(this.docker === undefined ? {} : { docker: this.docker.status() }),
       totals: { ...totals },
       ...reportDrops(frames, security, links, this.endpoints.all()),
       unreachable: this.reconciler.unreachable().map((one) => ({ ...one, addresses: [...one.addresses] })),
@@ -271,10 +275,7 @@ export class Host implements HostOperations {
 
   /** A line for the service manager, without asking anybody. */
   outline(): string {
-    const { answeredMs, error } = this.contact;
-    const isConnected = answeredMs !== undefined && error === undefined;
-    const registry = isConnected ? 'the registry answers' : `the registry is away (${error ?? 'not asked yet'})`;
-    return `${this.endpoints.all().length} containers on ${this.locals.all().length} networks here; ${registry}`;
+    return `${this.endpoints.all().length} containers on ${this.locals.all().length} networks here; ${this.contact.outline()}`;
   }
 
   async listNetworks(): Promise<Network[]> {
@@ -418,21 +419,6 @@ export class Host implements HostOperations {
     const state = this.endpoints.isPublished(endpoint.id) ? 'published' : waiting;
     return endpointAnswer(endpoint, this.options.node, state);
   }
-
-  private noteContact(error?: unknown): void {
-    if (error === undefined) {
-      this.contact = { answeredMs: performance.now() };
-      this.answeredAt = Date.now();
-      this.state.noteAnswered(this.answeredAt);
-    } else {
-      const message = error instanceof Error ? error.message : String(error);
-      this.contact = { ...this.contact, error: message, away: isUnreachable(error) };
-    }
-  }
-}
-
-function secondsSince(ms: number): number {
-  return Math.round((performance.now() - ms) / 100) / 10;
 }
 
 function compare(a: string, b: string): number {

@@ -318,7 +318,7 @@ describe('failures: one line, and the exit code', () => {
     [['attach', '--network', 'n'], 'give one of --netns and --pid'],
     [['attach', '--network', 'n', '--pid', 'x'], '--pid: "x" must be a process id'],
     [['attach', '--netns', 'x'], "required option '--network <name>' not specified"],
-    [['detach', '--network', 'n'], 'give one of --netns, --pid, --id and --name'],
+    [['detach', '--network', 'n'], 'give one of --netns, --pid, --id, --name and --owner'],
     [['peer', 'add', '--network', 'n', '--address', 'x'], '--address: "x" must be an IPv4 or IPv6 address'],
     [['peer', 'add', '--network', 'n', '--address', '192.0.2.1', '--port', '0'], '--port: 0 must be a UDP port'],
     [['fdb', '--network', '-x'], '--network: "-x" must be'],

@@ -41,6 +41,8 @@ export class PaperHost {
     readonly node: string,
     private readonly memory: MemoryRegistry,
     private readonly clock: Clock,
+    /** As Publisher's: whether a network that is missing may be put back. */
+    mayRestore?: () => Promise<boolean>,
   ) {
     const registry = gated(memory, () => this.cut);
     this.registry = registry;
@@ -50,7 +52,10 @@ export class PaperHost {
     this.reaper = new Reaper({ ...{ registry, node, logger, now }, reapAfterMs: REAP_AFTER_MS });
     const absence = (other: string) => this.reaper.absence(other);
     this.pool = new AddressPool(registry, node, logger, { session, absence });
-    this.publisher = new Publisher({ registry, node, networks: this.store, addresses: this.pool, logger, session });
+    this.publisher = new Publisher({
+      ...{ registry, node, networks: this.store, addresses: this.pool, logger, session },
+      ...(mayRestore && { mayRestore }),
+    });
   }
 
   /** Renews its session, or enters anew and publishes all that it has. One after another. */

@@ -12,7 +12,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import { type CommandResult, ROOT, run, waitFor } from '../e2e/host-pair.js';
+import { type CommandResult, run } from '../e2e/command.js';
+import { ROOT, waitFor } from '../e2e/host-pair.js';
 import { IMAGE, makeImageTar } from './image.js';
 
 export type DockerSuite = 'bullseye' | 'bookworm' | 'trixie';

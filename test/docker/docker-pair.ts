@@ -2,16 +2,12 @@
  * Two hosts, each with a real dockerd, on one wire, and one real Consul on the first: what HostPair makes, with a
  * DockerHost on each. vtepd runs where its host's dockerd does, so that both see the same /run/docker. Test support.
  */
+
 import { join } from 'node:path';
-import {
-  type CommandResult,
-  createHostPair,
-  type HostPair,
-  REGISTRY_URL,
-  UNDERLAY_ADDRESS,
-  waitFor,
-} from '../e2e/host-pair.js';
+import type { CommandResult } from '../e2e/command.js';
+import { createHostPair, type HostPair, REGISTRY_URL, UNDERLAY_ADDRESS, waitFor } from '../e2e/host-pair.js';
 import { DockerHost, type DockerSuite, endProcess, type HostProcess } from './docker-host.js';
+import { IMAGE } from './image.js';
 
 export type DockerHostName = 'a' | 'b';
 export const DOCKER_HOSTS: readonly DockerHostName[] = ['a', 'b'];
@@ -25,6 +21,7 @@ export interface DockerPairOptions {
 }
 
 const START_MS_MAX = 60_000;
+const FOREVER = ['sleep', '1000000'];
 
 export class DockerPair {
   readonly wire: HostPair;
@@ -67,6 +64,51 @@ export class DockerPair {
   /** The docker command on a host; a failure is the test's failure. @returns its output */
   docker(name: DockerHostName, ...args: string[]): Promise<string> {
     return this.host(name).mustDocker(...args);
+  }
+
+  /** Starts a container that sleeps; what it is run with goes before the image. @returns its IPv4 address */
+  async run(name: DockerHostName, container: string, network: string, ...options: string[]): Promise<string> {
+    await this.docker(name, 'run', '-d', '--name', container, '--network', network, ...options, IMAGE, ...FOREVER);
+    return this.address(name, container, network);
+  }
+
+  /** What `docker inspect` shows. */
+  async address(name: DockerHostName, container: string, network: string, key = 'IPAddress'): Promise<string> {
+    const format = `{{(index .NetworkSettings.Networks "${network}").${key}}}`;
+    return (await this.docker(name, 'inspect', '-f', format, container)).trim();
+  }
+
+  /** Whether one of some pings from a container is answered. A name is asked for anew each time. */
+  async pings(name: DockerHostName, container: string, target: string, seconds = 10): Promise<boolean> {
+    const deadline = Date.now() + seconds * 1000;
+    const ping = ['exec', container, 'ping', '-c', '1', '-W', '1', target];
+    do {
+      if ((await this.host(name).docker(...ping)).exitCode === 0) return true;
+    } while (Date.now() < deadline);
+    return false;
+  }
+
+  async networks(name: DockerHostName): Promise<string[]> {
+    return (await this.docker(name, 'network', 'ls', '--filter', 'driver=vtep', '--format', '{{.Name}}'))
+      .split('\n')
+      .filter(Boolean)
+      .sort();
+  }
+
+  /** Until exactly these networks are on both hosts. */
+  async waitNetworks(...wanted: string[]): Promise<void> {
+    for (const name of DOCKER_HOSTS) {
+      let seen: string[] = [];
+      const isSame = async () => {
+        seen = await this.networks(name);
+        return seen.join() === [...wanted].sort().join();
+      };
+      await waitFor(`${name} to have the networks ${wanted.join(', ') || 'none'}`, isSame, 20_000).catch((error) => {
+        throw new Error(
+          `${error.message}; it has ${seen.join(', ') || 'none'}\n${this.host(name).log('vtepd').slice(-3000)}`,
+        );
+      });
+    }
   }
 
   /** Starts vtepd and waits until it is connected to the registry. */

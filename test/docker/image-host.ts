@@ -12,8 +12,9 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
+import type { CommandResult } from '../e2e/command.js';
 import { type Guard, startGuard } from '../e2e/guard.js';
-import { type CommandResult, ROOT } from '../e2e/host-pair.js';
+import { ROOT } from '../e2e/host-pair.js';
 import { DockerHost } from './docker-host.js';
 
 export const IMAGE = 'vtep';

@@ -6,7 +6,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type CommandResult, ROOT, waitFor } from '../e2e/host-pair.js';
+import type { CommandResult } from '../e2e/command.js';
+import { ROOT, waitFor } from '../e2e/host-pair.js';
 import { CONSUL_IMAGE, IMAGE, ImageHost, START_MS_MAX } from './image-host.js';
 
 /** What docker/Dockerfile adds to its base: 40 MB, of which LMDB's binaries are 15. */

@@ -16,6 +16,8 @@ for path in /run/netns/"$1"*; do
   for pid in $(ip netns pids "$name"); do kill -KILL "$pid"; done
   ip netns del "$name"
 done
+# Containers of an engine that keeps its state in the folder: they are in namespaces of other names.
+for file in $(find "$2" -name pidfile -path '*/userdata/*'); do kill -KILL "$(cat "$file")"; done
 # Of containers that docker ran there (test/docker): a group can go when the last of its processes has.
 for _ in {1..50}; do
   groups=$(find /sys/fs/cgroup -maxdepth 2 -type d -name "$1*")

@@ -165,6 +165,11 @@ export class HostPair {
     return existsSync(this.logPath(name)) ? readFileSync(this.logPath(name), 'utf8') : '';
   }
 
+  /** The command that runs another in a namespace; it must become that other one. */
+  protected entering(netns: string): string[] {
+    return ['ip', 'netns', 'exec', netns];
+  }
+
   async addNamespace(name: string): Promise<string> {
     const netns = this.netns(name);
     await must('ip', 'netns', 'add', netns);
@@ -186,8 +191,13 @@ export class HostPair {
 
   /** A process in a namespace, its output in the log NAME.log. It ends with the fixture at the latest. */
   spawn(name: string, netns: string, command: string, ...args: string[]): ChildProcess {
+    return this.spawnAs(name, [...this.entering(netns), command, ...args]);
+  }
+
+  /** The same, of a whole command. */
+  protected spawnAs(name: string, [command, ...args]: readonly string[]): ChildProcess {
     const log = openSync(this.logPath(name), 'a');
-    const child = spawn('ip', ['netns', 'exec', netns, command, ...args], { stdio: ['ignore', log, log] });
+    const child = spawn(command!, args, { stdio: ['ignore', log, log] });
     closeSync(log);
     this.#children.add(child);
     child.once('exit', () => this.#children.delete(child));
@@ -277,7 +287,8 @@ export class HostPair {
 
   /** `where`: a host, or a container's name. */
   exec(where: string, command: string, ...args: string[]): Promise<CommandResult> {
-    return run('ip', ['netns', 'exec', this.netns(where), command, ...args]);
+    const [enter, ...way] = this.entering(this.netns(where));
+    return run(enter!, [...way, command, ...args]);
   }
 
   async mustExec(where: string, command: string, ...args: string[]): Promise<CommandResult> {

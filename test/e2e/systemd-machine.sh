@@ -46,7 +46,6 @@ case $action in
     mkdir -p "$root/run/inbox"
     mount --bind "$folder/inbox" "$root/run/inbox"
     if [[ -n $hidden ]]; then mount -t tmpfs tmpfs "$root$hidden"; fi
-    hostname machine
     cd "$root"
     mkdir -p mnt
     pivot_root . mnt
@@ -61,6 +60,6 @@ case $action in
     ;;
   prune)
     mount_groups "$folder/groups"
-    [[ ! -d "$folder/groups/$name" ]] || find "$folder/groups/$name" -depth -type d -exec rmdir {} \;
+    [[ ! -d "$folder/groups/$name" ]] || find "$folder/groups/$name" -depth -type d -exec rmdir {} +
     ;;
 esac

@@ -150,6 +150,8 @@ export const endpointSchema = z.object({
   id: z.string(),
   /** Container's or person's name for it; unique only by habit. */
   name: z.string(),
+  /** Further names that DNS answers. */
+  aliases: z.array(z.string()).optional(),
   network: z.string(),
   node: z.string(),
   mac: z.string(),
@@ -357,6 +359,8 @@ export const statusSchema = z.object({
       }),
     )
     .optional(),
+  /** Docker's own API: whether it answers, and what Docker can't show or name. Absent: it is not asked. */
+  docker: z.object({ connected: z.boolean(), error: z.string().optional(), problems: z.array(z.string()) }).optional(),
   totals: counters,
   drops: counters,
   networks: z.array(z.object({ vni: z.number(), network: z.string(), flood: floodSchema.optional(), counters })),

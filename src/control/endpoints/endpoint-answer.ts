@@ -10,6 +10,7 @@ export function endpointAnswer(
   const {
     id,
     name,
+    aliases,
     network,
     mac,
     addresses,
@@ -32,5 +33,6 @@ export function endpointAnswer(
     ...(owner === undefined ? {} : { owner }),
   };
   const known = { id, name, network, node, mac, addresses: [...addresses] };
-  return { ...known, ...(group === undefined ? {} : { group }), local };
+  const named = aliases === undefined ? known : { ...known, aliases: [...aliases] };
+  return { ...named, ...(group === undefined ? {} : { group }), local };
 }

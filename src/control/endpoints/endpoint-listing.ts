@@ -40,9 +40,9 @@ export class EndpointListing {
       );
       // One's own are told from what is here, which is never behind.
       if (key === undefined || value === undefined || key.node === node) continue;
-      for (const { id, name, mac, addresses, group } of value.endpoints) {
+      for (const { id, name, aliases, mac, addresses, group } of value.endpoints) {
         const known = { id, name, network: key.network, node: key.node, mac, addresses };
-        const found = group === undefined ? known : { ...known, group };
+        const found = { ...known, ...(aliases && { aliases }), ...(group === undefined ? {} : { group }) };
         endpoints.push(stale ? { ...found, stale } : found);
       }
     }

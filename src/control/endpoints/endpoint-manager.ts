@@ -28,6 +28,7 @@ import * as refusals from './attach-refusals.js';
 import { Attacher, type AttachRequest } from './attacher.js';
 import { AwaitedEnds } from './awaited-ends.js';
 import { type ContainerSide, inNamespace, onTheHost } from './container-side.js';
+import { EndpointNames, type EndpointNaming } from './endpoint-names.js';
 import { EndpointTable, hostEnd, securedPort } from './endpoint-table.js';
 import { KeyedMutex } from './keyed-mutex.js';
 import { LinkCheck } from './link-check.js';
@@ -80,6 +81,7 @@ export class EndpointManager {
   private readonly linkCheck: LinkCheck;
   private readonly localRestore: LocalRestore;
   private readonly mtuChange: MtuChange;
+  private readonly names: EndpointNames;
   private readonly awaited: AwaitedEnds;
 
   constructor(options: EndpointManagerOptions) {
@@ -102,6 +104,10 @@ export class EndpointManager {
     this.attacher = new Attacher({
       ...{ ...options, table, stock, reservations, registryReturn: this.registryReturn },
       closeIfUnused: (network) => this.closeIfUnused(network),
+      tell: (network) => this.tell(network),
+    });
+    this.names = new EndpointNames({
+      ...{ ...options, table, mutex, registryReturn: this.registryReturn },
       tell: (network) => this.tell(network),
     });
     this.localRestore = new LocalRestore({ ...options, table, stock, lost, tell: (network) => this.tell(network) });
@@ -197,6 +203,11 @@ export class EndpointManager {
     await this.linkCheck.check();
     await this.awaited.check();
     this.options.gateway.checkSoon();
+  }
+
+  /** As EndpointNames.describe. */
+  describe(id: string, naming: EndpointNaming): Promise<void> {
+    return this.names.describe(id, naming);
   }
 
   /** The underlay's MTU is this: the networks that follow it get theirs. Never rejects. */

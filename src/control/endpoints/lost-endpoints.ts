@@ -131,6 +131,7 @@ export class LostEndpoints {
       mtuBytes: mtuBytes(network),
       ...sandboxOf(veth, peer),
       ...(record?.group === undefined ? {} : { group: record.group }),
+      ...(record?.aliases === undefined ? {} : { aliases: record.aliases }),
       hostInterface: veth.link.ifname,
       ...(veth.owner === undefined ? {} : { owner: veth.owner }),
     };

@@ -151,8 +151,9 @@ export class Publisher {
 function encodeEndpoints(endpoints: readonly LocalEndpoint[]): string {
   return encodeValue(endpointsValueSchema, {
     v: 1,
-    endpoints: endpoints.map(({ id, name, mac, addresses, attachedAt, group }) => ({
+    endpoints: endpoints.map(({ id, name, aliases, mac, addresses, attachedAt, group }) => ({
       ...{ id, name, mac, addresses: [...addresses] },
+      ...(aliases === undefined ? {} : { aliases: [...aliases] }),
       ...(attachedAt === undefined ? {} : { attachedAt }),
       ...(group === undefined ? {} : { group }),
     })),

@@ -69,7 +69,7 @@ export class GatewayManager {
     readonly tunnel: () => DesiredRules['tunnel'];
     readonly nftProgram?: string | undefined;
     /** Whether this host's dockerd uses vtep. @default false */
-    readonly servesDocker?: boolean;
+    readonly servesDocker?: boolean | undefined;
   }) {
     this.tunnel = options.tunnel;
     this.iproute = options.iproute;

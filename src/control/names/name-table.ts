@@ -1,8 +1,8 @@
 /**
  * Which names and addresses each network has. Pure; main thread.
  *
- *     name    ─▶ addresses, each with how many endpoints have it     answers A, AAAA
- *     address ─▶ names, each with how many endpoints have it         answers PTR
+ *     name, alias ─▶ addresses, each with how many endpoints have it    answers A, AAAA
+ *     address     ─▶ names, each with how many endpoints have it        answers PTR; aliases are not told
  *
  * A name is a network's own: nothing of another network is ever answered. A change of one node costs what that node's
  * endpoints cost, however many the others have. Counted, since an endpoint that moves is on two nodes for a moment.
@@ -11,6 +11,8 @@ import { formatIp, parseIp } from '../../wire/ip-address.js';
 
 export interface NamedEndpoint {
   readonly name: string;
+  /** Lead to it as well. */
+  readonly aliases?: readonly string[] | undefined;
   /** With prefix length: 10.0.0.2/24. */
   readonly addresses: readonly string[];
 }
@@ -127,21 +129,25 @@ export class NameTable {
   }
 
   private count(names: NetworkNames, endpoint: NamedEndpoint, step: 1 | -1): void {
+    const addresses = endpoint.addresses.map(canonical).filter((address) => address !== undefined);
+    for (const name of [endpoint.name, ...(endpoint.aliases ?? [])]) {
+      if (NAME.test(name)) countName(names, name.toLowerCase(), addresses, step);
+    }
     if (!NAME.test(endpoint.name)) return;
-    const key = endpoint.name.toLowerCase();
-    const record = names.names.get(key) ?? { addresses: new Map(), turn: 0 };
-    for (const text of endpoint.addresses) {
-      const address = canonical(text);
-      if (address === undefined) continue;
-      add(record.addresses, address, step);
+    for (const address of addresses) {
       const back = names.reverse.get(address) ?? new Map<string, number>();
       add(back, endpoint.name, step);
       if (back.size === 0) names.reverse.delete(address);
       else names.reverse.set(address, back);
     }
-    if (record.addresses.size === 0) names.names.delete(key);
-    else names.names.set(key, record);
   }
+}
+
+function countName(names: NetworkNames, key: string, addresses: readonly string[], step: 1 | -1): void {
+  const record = names.names.get(key) ?? { addresses: new Map(), turn: 0 };
+  for (const address of addresses) add(record.addresses, address, step);
+  if (record.addresses.size === 0) names.names.delete(key);
+  else names.names.set(key, record);
 }
 
 function add(counts: Map<string, number>, key: string, step: number): void {
@@ -156,7 +162,8 @@ function rotated(addresses: readonly string[], turn: number): string[] {
 }
 
 function keyOf(endpoint: NamedEndpoint): string {
-  return `${endpoint.name} ${endpoint.addresses.join(' ')}`;
+  const own = `${endpoint.name} ${endpoint.addresses.join(' ')}`;
+  return endpoint.aliases === undefined ? own : JSON.stringify([own, ...endpoint.aliases]);
 }
 
 function canonical(text: string): string | undefined {

@@ -40,6 +40,7 @@ import {
   vniValueSchema,
 } from '../registry/schema.js';
 import { askedSubnets, overlapWarnings, planSubnets } from './network-plan.js';
+import { renameNetwork } from './network-rename.js';
 import { settingsOf } from './network-settings.js';
 import { DEFAULT_POOLS, nextFreeSubnet, type Pool } from './subnet-pool.js';
 
@@ -137,6 +138,11 @@ export class NetworkStore {
   async restore(value: NetworkValue): Promise<boolean> {
     if (value.forced === true) return false;
     return this.registry.transaction(claimsOf({ ...value, state: 'active' }));
+  }
+
+  /** @throws VtepError as renameNetwork; the network has its old name then */
+  rename(from: string, to: string): Promise<NetworkValue> {
+    return renameNetwork(this.registry, from, to);
   }
 
   /**

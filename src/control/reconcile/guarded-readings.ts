@@ -68,7 +68,7 @@ export class GuardedReadings {
         entries = (await registry.list(prefix)).entries;
         after = byKey(entries);
       } else {
-        await keeper.noteRemoved(gone);
+        await keeper.noteRemoved(gone, entries);
       }
     }
     if (signal.aborted) return;

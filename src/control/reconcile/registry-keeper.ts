@@ -96,9 +96,10 @@ export class RegistryKeeper {
     return performance.now() - this.lostMs < PUT_BACK_MS;
   }
 
-  /** Removed by someone, from a registry that is well. */
-  async noteRemoved(gone: readonly RegistryEntry[]): Promise<void> {
-    const ids = gone.map((entry) => parseNetwork(entry)?.id).filter((id) => id !== undefined);
+  /** Removed by someone, from a registry that is well. What of it is still there was renamed. */
+  async noteRemoved(gone: readonly RegistryEntry[], there: readonly RegistryEntry[] = []): Promise<void> {
+    const stay = new Set(there.map((entry) => parseNetwork(entry)?.id));
+    const ids = gone.flatMap((entry) => parseNetwork(entry)?.id ?? []).filter((id) => !stay.has(id));
     const { state } = this.options;
     if (state.registry !== undefined) await state.noteRemoved(ids, state.registry.id);
   }

@@ -85,6 +85,8 @@ export const networkValueSchema = z.looseObject({
   state: z.enum(['active', 'removing']),
   /** Removing: each host detaches what it has on the network. */
   forced: z.boolean().optional(),
+  /** Removing: to be made anew at once under this name, by whoever wrote it. */
+  renamingTo: name.optional(),
   createdAt: time,
   options: z.record(z.string(), z.unknown()),
 });
@@ -108,6 +110,8 @@ export type AddressValue = z.infer<typeof addressValueSchema>;
 export const endpointRecordSchema = z.looseObject({
   id: z.string().min(1),
   name: z.string(),
+  /** Further names that lead to it. */
+  aliases: z.array(z.string()).optional(),
   mac,
   /** With prefix length: 10.0.0.2/24. */
   addresses: z.array(cidr),

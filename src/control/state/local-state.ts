@@ -33,6 +33,8 @@ const ANSWERED_MS = 60_000;
 export interface LocalEndpoint {
   readonly id: string;
   readonly name: string;
+  /** Further names that lead to it. */
+  readonly aliases?: readonly string[];
   readonly network: string;
   readonly vni: number;
   readonly mac: string;

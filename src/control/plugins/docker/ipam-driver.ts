@@ -16,7 +16,7 @@ import { checkSubnet, gatewayOf } from '../../networks/subnet-check.js';
 import type { NetworkValue, SubnetRecord } from '../../registry/schema.js';
 import type { PluginHost } from '../plugin-host.js';
 import { type Bindings, dockerOptions, type PoolRecord } from './bindings.js';
-import { readPoolOptions } from './network-options.js';
+import { checkMeant, readPoolOptions } from './network-options.js';
 import type { PendingNames } from './pending-names.js';
 import type { RequestAddressCall, RequestPoolCall } from './requests.js';
 
@@ -50,8 +50,8 @@ export class IpamDriver {
 
   async requestPool(call: RequestPoolCall) {
     await this.forgetOldPools();
-    const name = readPoolOptions(call.Options);
-    const network = name === undefined ? undefined : await this.bindings.byName(name);
+    const { name, id } = readPoolOptions(call.Options);
+    const network = name === undefined ? undefined : checkMeant(await this.bindings.byName(name), name, id);
     if (network !== undefined) return this.poolOf(network, call);
     const cidr = call.Pool === '' ? await this.freeBlock(call.V6 ? 6 : 4) : checkSubnet(call.Pool);
     if (call.SubPool !== '' && !contains(parseSpan(cidr), parseSpan(call.SubPool))) {

@@ -18,7 +18,7 @@ import type { PluginHost } from '../plugin-host.js';
 import { type Bindings, type DockerOptions, dockerOptions, type PoolRecord } from './bindings.js';
 import type { DockerHooks } from './hooks.js';
 import { ADDRESS_SPACES, promisedPools } from './ipam-driver.js';
-import { type NetworkOptions, readNetworkOptions } from './network-options.js';
+import { checkMeant, type NetworkOptions, readNetworkOptions } from './network-options.js';
 import type { CreateNetworkCall, IpamData } from './requests.js';
 
 export type DockerScope = DockerOptions['scope'];
@@ -87,7 +87,8 @@ export class NetworkMaker {
     if (same !== undefined) return same;
     const cidrs = asked.subnets.map(({ cidr }) => cidr);
     if (asked.network !== undefined) {
-      const named = networks.find(({ name }) => name === asked.network);
+      const there = networks.find(({ name }) => name === asked.network);
+      const named = checkMeant(there, asked.network, asked.id);
       if (named !== undefined) checkFits(named, asked);
       return named;
     }

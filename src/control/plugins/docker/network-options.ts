@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { checkInput } from '../../api/check-input.js';
 import { type CreateNetwork, createNetworkSchema, nameSchema } from '../../api/schema.js';
 import { VtepError } from '../../errors.js';
+import type { NetworkValue } from '../../registry/schema.js';
 
 const PREFIX = 'vtep.';
 /** Where Docker puts what was given by `-o`. */
@@ -38,6 +39,8 @@ const SETTINGS: Readonly<Record<string, readonly [keyof CreateNetwork, (text: st
   'reserved-bits': ['reservedBits', plain],
 };
 const NETWORK = 'network';
+/** The id of the network that is meant: with it none is made. What mirrors are made with. */
+const ID = 'id';
 /** Looked at by whoever answers names. */
 const DNS = 'dns';
 const KNOWN = [NETWORK, DNS, ...Object.keys(SETTINGS)].map((name) => PREFIX + name);
@@ -47,6 +50,8 @@ export type AskedSetting = keyof CreateNetwork;
 export interface NetworkOptions {
   /** The network in the registry, if it was named. */
   readonly network?: string;
+  /** Its id there: another one is not meant. */
+  readonly id?: string;
   /** What was asked for of it. */
   readonly asked: Partial<Omit<CreateNetwork, 'name'>>;
   /** How the user knows each of them. */
@@ -63,6 +68,7 @@ export function readNetworkOptions(options: Readonly<Record<string, unknown>>): 
   const labels: Record<string, string> = {};
   const kept: Record<string, string> = {};
   let network: string | undefined;
+  let id: string | undefined;
   for (const [key, value] of Object.entries(generic)) {
     const text = String(value);
     if (key === DOCKER_MTU) {
@@ -74,6 +80,7 @@ export function readNetworkOptions(options: Readonly<Record<string, unknown>>): 
     const name = key.slice(PREFIX.length);
     const setting = SETTINGS[name];
     if (name === NETWORK) network = checkNetworkName(text, key);
+    else if (name === ID) id = text;
     else if (name === DNS) kept[key] = checkDns(text, key);
     else if (setting === undefined) throw unknownOption(key);
     else {
@@ -87,18 +94,31 @@ export function readNetworkOptions(options: Readonly<Record<string, unknown>>): 
   }
   if (options[DOCKER_IPV6] === true) fields.ipv6 = true;
   const { name: _, ...asked } = checkInput(createNetworkSchema, { name: 'x', ...fields }, labels);
-  return { ...(network === undefined ? {} : { network }), asked, labels, kept };
+  return { ...(network === undefined ? {} : { network }), ...(id === undefined ? {} : { id }), asked, labels, kept };
 }
 
 /** `--ipam-opt vtep.network=NAME`. @throws VtepError VTEP_ERR_INVALID */
-export function readPoolOptions(options: Readonly<Record<string, string>>): string | undefined {
+export function readPoolOptions(options: Readonly<Record<string, string>>): { name?: string; id?: string } {
   for (const key of Object.keys(options)) {
-    if (key.startsWith(PREFIX) && key !== PREFIX + NETWORK) {
+    if (key.startsWith(PREFIX) && key !== PREFIX + NETWORK && key !== PREFIX + ID) {
       throw new VtepError('VTEP_ERR_INVALID', `unknown IPAM option "${key}"; known: ${PREFIX}${NETWORK}`);
     }
   }
   const name = options[PREFIX + NETWORK];
-  return name === undefined ? undefined : checkNetworkName(name, PREFIX + NETWORK);
+  const id = options[PREFIX + ID];
+  return {
+    ...(name === undefined ? {} : { name: checkNetworkName(name, PREFIX + NETWORK) }),
+    ...(id === undefined ? {} : { id }),
+  };
+}
+
+/**
+ * @param id of the network that is meant, if that was said
+ * @returns `found`. @throws VtepError VTEP_ERR_NETWORK_UNKNOWN: it is gone, or another one has its name by now
+ */
+export function checkMeant(found: NetworkValue | undefined, name: string, id: string | undefined) {
+  if (id === undefined || found?.id === id) return found;
+  throw new VtepError('VTEP_ERR_NETWORK_UNKNOWN', `network "${name}" (${id}) was removed in the meantime`);
 }
 
 /** `docker network connect --driver-opt vtep.group=10`. @throws VtepError VTEP_ERR_INVALID */

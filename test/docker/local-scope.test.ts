@@ -1,0 +1,234 @@
+/**
+ * The classic workflow with two real dockerds that know nothing of each other (Docker 20.10.24 of bookworm: no cluster
+ * store), vtepd beside each, and one real Consul. One set-up for all cases; they build on one another and end with
+ * everything torn down.
+ */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { waitFor } from '../e2e/host-pair.js';
+import { churn } from './churn.js';
+import { DOCKER_HOSTS, DockerPair } from './docker-pair.js';
+import { IMAGE } from './image.js';
+import { registered, waitNothingLeft } from './leftovers.js';
+
+const NETWORK = 'my_overlay';
+const address: Record<string, string> = {};
+let pair: DockerPair;
+
+beforeAll(async () => {
+  pair = await DockerPair.start({ suite: 'bookworm', daemonOptions: ['--docker-plugin', 'on'] });
+  await Promise.all(DOCKER_HOSTS.map((name) => pair.startVtepd(name)));
+});
+
+afterAll(async () => {
+  await pair?.cleanup();
+});
+
+describe('a network', () => {
+  it('is made once, by one command, and is there on both hosts', async () => {
+    await pair.docker('a', 'network', 'create', '-d', 'vtep', NETWORK);
+    await pair.waitNetworks(NETWORK);
+    for (const name of DOCKER_HOSTS) {
+      expect((await pair.vtep(name, 'network', 'ls')).stdout).toContain(NETWORK);
+      expect(await pair.docker(name, 'network', 'ls')).toMatch(new RegExp(`${NETWORK} +vtep +local`));
+    }
+    const shown = await Promise.all(
+      DOCKER_HOSTS.map((name) => pair.docker(name, 'network', 'inspect', '-f', '{{json .IPAM.Config}}', NETWORK)),
+    );
+    const [a, b] = shown.map((text) => JSON.parse(text)[0]);
+    expect(b.Subnet).toBe(a.Subnet);
+    expect(b.Gateway ?? a.Gateway).toBe(a.Gateway);
+  });
+
+  it('joins containers of both hosts, and two of one host', async () => {
+    address.one = await pair.run('a', 'one', NETWORK);
+    address.three = await pair.run('a', 'three', NETWORK);
+    address.two = await pair.run('b', 'two', NETWORK);
+    expect(new Set(Object.values(address)).size).toBe(3);
+    for (const [name, container] of [
+      ['a', 'one'],
+      ['a', 'three'],
+      ['b', 'two'],
+    ] as const) {
+      expect(await pair.docker(name, 'exec', container, 'ip', 'addr', 'show', 'eth0')).toContain(address[container]);
+      for (const target of Object.values(address)) {
+        expect(await pair.pings(name, container, target), `${container} to ${target}`).toBe(true);
+      }
+    }
+    // 1500 of the wire less 50.
+    expect(await pair.docker('b', 'exec', 'two', 'cat', '/sys/class/net/eth0/mtu')).toBe('1450');
+  });
+
+  it('resolves the names of containers, of this host and of the other', async () => {
+    for (const [name, container] of [
+      ['a', 'one'],
+      ['a', 'three'],
+      ['b', 'two'],
+    ] as const) {
+      for (const target of ['one', 'two', 'three']) {
+        expect(await pair.pings(name, container, target), `${container} to ${target}`).toBe(true);
+      }
+    }
+    const endpoints = (await pair.vtep('b', 'endpoint', 'ls', '--json')).json() as { name: string }[];
+    expect(endpoints.map((endpoint) => endpoint.name).sort()).toEqual(['one', 'three', 'two']);
+  });
+
+  it('leads outside, and publishes a port', async () => {
+    expect(await pair.pings('a', 'one', '192.0.2.2')).toBe(true);
+    const options = ['-p', '8080:80', '--network', NETWORK, IMAGE];
+    await pair.docker('a', 'run', '-d', '--name', 'web', ...options, 'httpd', '-f', '-p', '80', '-h', '/etc');
+    const page = async (where: 'a' | 'b') =>
+      (await pair.host(where).exec('curl', '-s', '-m', '3', 'http://192.0.2.1:8080/hostname')).stdout;
+    const hostname = await pair.docker('a', 'exec', 'web', 'cat', '/etc/hostname');
+    await waitFor('the published port', async () => (await page('b')) === hostname.trim());
+    expect(await page('a')).toBe(hostname.trim());
+    await pair.docker('a', 'rm', '-f', 'web');
+    expect(await page('b')).toBe('');
+  });
+
+  it('gives a wished address, and no address twice', async () => {
+    const wished = address.one!.replace(/\d+$/, '77');
+    expect(await pair.run('b', 'wished', NETWORK, '--ip', wished)).toBe(wished);
+    expect(await pair.pings('a', 'one', wished)).toBe(true);
+    for (const [name, taken] of [
+      ['a', wished],
+      ['b', address.one!],
+    ] as const) {
+      const refused = await pair
+        .host(name)
+        .docker('run', '--name', 'refused', '--network', NETWORK, '--ip', taken, IMAGE);
+      expect(refused.exitCode).not.toBe(0);
+      expect(refused.stderr).toContain(taken);
+      await pair.docker(name, 'rm', '-f', 'refused');
+    }
+    await pair.docker('b', 'rm', '-f', 'wished');
+  });
+});
+
+describe('other networks', () => {
+  it('are internal: containers reach each other and nothing else', async () => {
+    await pair.docker('b', 'network', 'create', '-d', 'vtep', '--internal', 'inner');
+    await pair.waitNetworks(NETWORK, 'inner');
+    const inner = await pair.run('b', 'inner-b', 'inner');
+    await pair.run('a', 'inner-a', 'inner');
+    expect(await pair.pings('a', 'inner-a', inner)).toBe(true);
+    expect(await pair.pings('a', 'inner-a', '192.0.2.2', 1)).toBe(false);
+    expect(await pair.pings('a', 'inner-a', address.one!, 1)).toBe(false);
+  });
+
+  it('have IPv6 too', async () => {
+    const subnets = ['--ipv6', '--subnet', '10.66.0.0/24', '--subnet', 'fd66::/64'];
+    await pair.docker('a', 'network', 'create', '-d', 'vtep', ...subnets, 'six');
+    await pair.waitNetworks(NETWORK, 'inner', 'six');
+    await pair.run('a', 'six-a', 'six');
+    expect(await pair.run('b', 'six-b', 'six')).toMatch(/^10\.66\.0\./);
+    const six = await pair.address('b', 'six-b', 'six', 'GlobalIPv6Address');
+    expect(six).toMatch(/^fd66::/);
+    expect(await pair.pings('a', 'six-a', six)).toBe(true);
+  });
+
+  it('are made by vtep, and are there for docker', async () => {
+    await pair.vtep('b', 'network', 'create', 'by_vtep', '--subnet', '10.67.0.0/24', '--vni', '5000');
+    await pair.waitNetworks(NETWORK, 'inner', 'six', 'by_vtep');
+    await pair.run('a', 'by-a', 'by_vtep');
+    expect(await pair.pings('a', 'by-a', await pair.run('b', 'by-b', 'by_vtep'))).toBe(true);
+  });
+
+  it('go, on both hosts, when they are removed on one; not while containers are on them anywhere', async () => {
+    const refused = await pair.host('b').docker('network', 'rm', NETWORK);
+    expect(refused.exitCode).not.toBe(0);
+    await pair.docker('b', 'rm', '-f', 'two');
+    const still = await pair.host('b').docker('network', 'rm', NETWORK);
+    expect(still.exitCode).not.toBe(0);
+    expect(still.stderr).toMatch(/one|three/);
+    address.two = await pair.run('b', 'two', NETWORK);
+    await pair.docker('a', 'rm', '-f', 'inner-a', 'six-a', 'by-a');
+    await pair.docker('b', 'rm', '-f', 'inner-b', 'six-b', 'by-b');
+    await pair.docker('a', 'network', 'rm', 'inner', 'six', 'by_vtep');
+    await pair.waitNetworks(NETWORK);
+    expect((await registered(pair, 'networks/')).map(({ key }) => key)).toEqual([`networks/${NETWORK}`]);
+  });
+});
+
+describe('restarts', () => {
+  const bothPing = async () => {
+    expect(await pair.pings('a', 'one', address.two!), 'one to two').toBe(true);
+    expect(await pair.pings('b', 'two', address.three!), 'two to three').toBe(true);
+    expect(await pair.pings('b', 'two', 'one'), 'two to one by name').toBe(true);
+  };
+
+  /** A container that comes and goes shows that all parts work together again. */
+  const newOnesWork = async () => {
+    const added = await pair.run('a', 'added', NETWORK);
+    expect(await pair.pings('b', 'two', added)).toBe(true);
+    await pair.docker('a', 'rm', '-f', 'added');
+  };
+
+  it.each([
+    ['dockerd', 'SIGTERM'],
+    ['vtepd', 'SIGTERM'],
+    ['both', 'SIGTERM'],
+    ['both', 'SIGKILL'],
+  ] as const)('of %s by %s leave the containers as they were', async (which, signal) => {
+    const before = await pair.docker('a', 'inspect', '-f', '{{.State.Pid}} {{.NetworkSettings.Networks}}', 'one');
+    if (which !== 'vtepd') await pair.host('a').stopDockerd(signal);
+    if (which !== 'dockerd') await pair.stopVtepd('a', signal);
+    expect(await pair.pings('b', 'two', address.one!, which === 'dockerd' ? 10 : 0)).toBe(which === 'dockerd');
+    // vtepd last: dockerd finds a plugin that is not there yet.
+    if (which !== 'vtepd') await pair.host('a').startDockerd();
+    if (which !== 'dockerd') await pair.startVtepd('a');
+    await bothPing();
+    expect(await pair.docker('a', 'inspect', '-f', '{{.State.Pid}} {{.NetworkSettings.Networks}}', 'one')).toBe(before);
+    await newOnesWork();
+  });
+
+  it('forget nothing of a container that ended meanwhile', async () => {
+    await pair.run('b', 'ends', NETWORK);
+    await pair.stopVtepd('b', 'SIGKILL');
+    await pair.docker('b', 'rm', '-f', 'ends');
+    await pair.startVtepd('b');
+    await waitFor(
+      'the endpoint to go',
+      async () => !(await pair.vtep('a', 'endpoint', 'ls')).stdout.includes('ends'),
+      20_000,
+    );
+  });
+});
+
+it('leaves nothing of containers that come and go at random (the short form of npm run soak:docker)', async () => {
+  await pair.docker('b', 'network', 'create', '-d', 'vtep', 'churn');
+  await pair.waitNetworks(NETWORK, 'churn');
+  await pair.docker('a', 'rm', '-f', 'one', 'three');
+  await pair.docker('b', 'rm', '-f', 'two');
+  const seed = Math.floor(Math.random() * 2 ** 28);
+  const options = { pair, networks: [NETWORK, 'churn'], seconds: 20, containers: 24, seed, print: () => undefined };
+  const { starts, pings } = await churn(options);
+  expect(starts).toBeGreaterThan(4);
+  expect(pings).toBeGreaterThan(0);
+  await pair.docker('a', 'network', 'rm', 'churn');
+  await pair.waitNetworks(NETWORK);
+});
+
+describe('the end', () => {
+  it('without mirroring, a network is adopted by the explicit command', async () => {
+    address.one = await pair.run('a', 'one', NETWORK);
+    await pair.stopVtepd('b', 'SIGTERM');
+    await pair.docker('b', 'network', 'rm', NETWORK).catch(() => undefined);
+    pair.wire.daemonOptions = ['--docker-plugin', 'on', '--docker-api', 'off'];
+    await pair.startVtepd('b');
+    if (!(await pair.networks('b')).includes(NETWORK)) {
+      const names = ['--ipam-driver', 'vtep', '--ipam-opt', `vtep.network=${NETWORK}`, '-o', `vtep.network=${NETWORK}`];
+      await pair.docker('b', 'network', 'create', '-d', 'vtep', ...names, NETWORK);
+    }
+    address.two = await pair.run('b', 'two', NETWORK);
+    expect(await pair.pings('b', 'two', address.one!)).toBe(true);
+  });
+
+  it('leaves nothing', async () => {
+    await pair.docker('a', 'rm', '-f', 'one');
+    await pair.docker('b', 'rm', '-f', 'two');
+    await waitNothingLeft(pair, { networksToo: false });
+    await pair.docker('b', 'network', 'rm', NETWORK);
+    await waitNothingLeft(pair, { networksToo: true });
+    expect(await pair.networks('a')).toEqual([]);
+  });
+});
