@@ -29,6 +29,12 @@ afterAll(async () => {
 
 const docker = (...args: string[]): Promise<string> => host.docker.mustDocker(...args);
 
+async function must(running: Promise<CommandResult>): Promise<string> {
+  const { exitCode, stdout, stderr } = await running;
+  if (exitCode !== 0) throw new Error(stderr || stdout);
+  return stdout;
+}
+
 async function untilHealthy(container: string): Promise<void> {
   const health = async () => (await docker('inspect', '-f', '{{.State.Health.Status}}', container)).trim();
   await waitFor(`${container} to be healthy`, async () => (await health()) === 'healthy', HEALTHY_MS_MAX).catch(
@@ -54,9 +60,11 @@ const SYSCTLS = ['ip_forward', 'conf.default.arp_ignore', 'conf.default.route_lo
   `net.ipv4.${name}=1`,
 ]);
 
+const UNDERLAY = 'underlay0';
+
 describe('the image', () => {
   beforeAll(async () => {
-    await docker('network', 'create', 'underlay');
+    await docker('network', 'create', '-o', `com.docker.network.bridge.name=${UNDERLAY}`, 'underlay');
     const agent = ['agent', '-server', '-bootstrap-expect=1', '-client=0.0.0.0', '-data-dir=/consul/data'];
     await docker('run', '-d', '--name', 'consul', '--network', 'underlay', CONSUL_IMAGE, ...agent);
     const leads = () => host.docker.docker('exec', 'consul', 'consul', 'operator', 'raft', 'list-peers');
@@ -119,6 +127,30 @@ describe('the image', () => {
     expect(status).toMatch(/^port security +1 port$/m);
   });
 
+  it('works in the network of its machine, and sets there what a gateway needs', async () => {
+    const address = '{{(index .NetworkSettings.Networks "underlay").IPAddress}}';
+    const consul = `http://${(await docker('inspect', '-f', address, 'consul')).trim()}:8500`;
+    // The first one makes /run/netns a mount that others can follow.
+    await must(host.docker.exec('ip', 'netns', 'add', 'web'));
+    const caps = ['NET_ADMIN', 'NET_BIND_SERVICE', 'SYS_ADMIN'].flatMap((name) => ['--cap-add', name]);
+    const views = ['-v', '/proc/sys/net:/host/proc/sys/net', '-v', '/run/netns:/run/netns:rslave'];
+    const own = ['--name', 'native', '--network', 'host', '--device', `${host.tun}:/dev/net/tun`];
+    const health = ['--health-interval', '1s'];
+    const vtepd = ['--registry', consul, '--underlay', UNDERLAY, '--node', 'native'];
+    await docker('run', '-d', ...own, '--cap-drop', 'ALL', ...caps, ...views, ...health, IMAGE, ...vtepd);
+    await untilHealthy('native');
+    await docker('exec', 'native', 'vtep', 'attach', '--network', 'blue', '--netns', 'web', '--ip', '10.7.0.13');
+    await pings('one', '10.7.0.13');
+    const status = await docker('exec', 'native', 'vtep', 'status');
+    expect(status).toMatch(/^gateways +blue 10\.7\.0\.1\/24$/m);
+    const settings = ['arp_ignore', 'route_localnet'].map((name) => `/proc/sys/net/ipv4/conf/vtep-b256/${name}`);
+    expect(await must(host.docker.exec('cat', ...settings))).toBe('1\n1');
+    await waitFor('DNS on port 53', async () => {
+      const { stderr } = await host.docker.docker('logs', 'native');
+      return stderr.includes('names.listening');
+    });
+  });
+
   async function pings(name: string, address: string): Promise<void> {
     const inside = ['nsenter', '--net=/run/netns/web', 'ping', '-c', '1', '-W', '2', address];
     const isAnswered = async () => (await host.docker.docker('exec', '-u', 'root', name, ...inside)).exitCode === 0;
@@ -129,8 +161,9 @@ describe('the image', () => {
     const check = ['exec', '-e', 'VTEP_SOCKET=/run/vtep/none.sock', 'one', 'node', '/opt/vtep/docker/healthcheck.mjs'];
     const result = await host.docker.docker(...check);
     expect(result).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('no health of /run/vtep/none.sock') });
-    await docker('stop', '-t', '30', 'one', 'two', 'least');
-    for (const name of ['one', 'two', 'least']) {
+    const names = ['one', 'two', 'least', 'native'];
+    await docker('stop', '-t', '30', ...names);
+    for (const name of names) {
       expect((await docker('inspect', '-f', '{{.State.ExitCode}}', name)).trim(), name).toBe('0');
     }
   });
@@ -192,11 +225,5 @@ describe('compose.yaml', () => {
     expect(await docker('ps', '-aq', '--filter', OF_COMPOSE)).toBe('');
     expect(await docker('network', 'ls', '-q', '--filter', OF_COMPOSE)).toBe('');
     expect(await docker('volume', 'ls', '-q', '--filter', OF_COMPOSE)).toBe('');
-  }
-
-  async function must(running: Promise<CommandResult>): Promise<string> {
-    const { exitCode, stdout, stderr } = await running;
-    if (exitCode !== 0) throw new Error(stderr || stdout);
-    return stdout;
   }
 });

@@ -6,6 +6,7 @@ import { execa } from 'execa';
 import { VtepError } from '../errors.js';
 import type { Iproute } from '../ports/iproute.js';
 import { bridgeName } from '../ports/names.js';
+import { netSysctlPath } from '../ports/net-sysctl.js';
 
 export class HostSettings {
   private readonly iproute: Iproute;
@@ -48,12 +49,14 @@ export class HostSettings {
   /** @returns whether it had to be changed. */
   private async ensure(path: string, value: string): Promise<boolean> {
     if ((await this.read(path)) === value) return false;
-    await this.run(['tee', `/proc/sys/net/${path}`], `/proc/sys/net/${path}`, value);
+    const file = netSysctlPath(path);
+    await this.run(['tee', file], file, value);
     return true;
   }
 
   private async read(path: string): Promise<string> {
-    return (await this.run(['cat', `/proc/sys/net/${path}`], `/proc/sys/net/${path}`)).trim();
+    const file = netSysctlPath(path);
+    return (await this.run(['cat', file], file)).trim();
   }
 
   private async run(command: readonly string[], what: string, input?: string): Promise<string> {
@@ -61,6 +64,8 @@ export class HostSettings {
     const io = input === undefined ? { stdin: 'ignore' as const } : { input };
     const { exitCode, stdout, stderr } = await execa(file!, args, { reject: false, env: { LC_ALL: 'C' }, ...io });
     if (exitCode === 0) return stdout;
-    throw new VtepError('VTEP_ERR_KERNEL', `${what} could not be ${input === undefined ? 'read' : 'set'}: ${stderr}`);
+    const hint = stderr.includes('Read-only') ? '; in a container, mount a second view of it: docs/image.md' : '';
+    const done = input === undefined ? 'read' : 'set';
+    throw new VtepError('VTEP_ERR_KERNEL', `${what} could not be ${done}: ${stderr}${hint}`);
   }
 }

@@ -6,6 +6,7 @@
 import { execa } from 'execa';
 import { VtepError } from '../errors.js';
 import { LinkMonitor } from './link-monitor.js';
+import { netSysctlPath } from './net-sysctl.js';
 
 /** One interface, of what `ip -json -details link` prints; only what ports/ looks at. */
 export interface Link {
@@ -135,7 +136,7 @@ export class Iproute {
 
   /** Writes a setting of the namespace's own /proc/sys/net. */
   async setSysctlIn(namespacePath: string, path: string, value: string): Promise<void> {
-    await this.run(inside(namespacePath, ['tee', `/proc/sys/net/${path}`]), value);
+    await this.run(inside(namespacePath, ['tee', netSysctlPath(path)]), value);
   }
 
   /** Whether nsenter can go into the path: only a network namespace lets it. */
