@@ -16,11 +16,9 @@ beforeAll(async () => {
 });
 afterAll(() => site.remove());
 beforeEach(async () => {
-  box = await site.namespaces.add();
+  box = await site.containers.add();
 });
-afterEach(async () => {
-  for (const { id } of await site.host.localEndpoints()) await site.host.detachById(id);
-});
+afterEach(() => site.clear());
 
 const added = async (asked: Parameters<CniSite['ask']>[1] = {}) => {
   const answer = await site.ask('ADD', { netns: box, ...asked });
@@ -127,8 +125,8 @@ describe('ADD', () => {
 
   it('of a container that began anew, with its former namespace gone, replaces what is left', async () => {
     await added();
-    await site.namespaces.remove(box);
-    box = await site.namespaces.add();
+    await site.containers.remove(box);
+    box = await site.containers.add();
     await added();
     expect(await linkNames(box)).toEqual(['eth0']);
     expect(await site.owners()).toEqual(['cni:c1/eth0@blue']);
@@ -178,7 +176,7 @@ describe('ADD', () => {
   });
 
   it('code 104: an address that is taken', async () => {
-    await added({ containerId: 'c2', netns: await site.namespaces.add(), args: 'IP=10.1.0.50' });
+    await added({ containerId: 'c2', netns: await site.containers.add(), args: 'IP=10.1.0.50' });
     const { body } = await site.ask('ADD', { netns: box, args: 'IP=10.1.0.50' });
     expect(body).toMatchObject({
       code: 104,
@@ -214,7 +212,7 @@ describe('DEL', () => {
 
   it('needs no namespace, no prevResult, no right fields, no network; other attachments stay', async () => {
     await added();
-    const other = await site.namespaces.add();
+    const other = await site.containers.add();
     await added({ netns: other, containerId: 'c2' });
     await added({ ifname: 'eth1', config: { name: 'both' } });
     const config = { network: 17, vni: 'x', ips: 'none' };
@@ -317,9 +315,9 @@ describe('GC', () => {
 
   it('detaches what is not listed, of its own configuration only', async () => {
     for (const containerId of ['c1', 'c2', 'c3']) {
-      await added({ containerId, netns: await site.namespaces.add() });
+      await added({ containerId, netns: await site.containers.add() });
     }
-    await added({ containerId: 'c4', netns: await site.namespaces.add(), config: { name: 'second', network: 'blue' } });
+    await added({ containerId: 'c4', netns: await site.containers.add(), config: { name: 'second', network: 'blue' } });
     await site.host.attach({ network: 'blue', netns: box });
     expect(await site.ask('GC', { config: listed(['c2', 'eth0'], ['c3', 'eth1']) })).toMatchObject({ status: 204 });
     expect(await site.owners()).toEqual(['cni:c2/eth0@blue', 'cni:c4/eth0@second', undefined]);
@@ -329,7 +327,7 @@ describe('GC', () => {
 
   it('goes on after a failure, and reports all', async () => {
     for (const containerId of ['c1', 'c2', 'c3']) {
-      await added({ containerId, netns: await site.namespaces.add() });
+      await added({ containerId, netns: await site.containers.add() });
     }
     const detach = site.host.detachById.bind(site.host);
     const ids = (await site.host.localEndpoints()).map(({ id }) => id);

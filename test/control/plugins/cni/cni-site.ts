@@ -29,14 +29,15 @@ const logger = pino({ level: 'silent' });
 
 export class CniSite {
   readonly registry = new MemoryRegistry();
-  readonly namespaces = new Namespaces();
+  readonly containers = new Namespaces();
+  readonly #own = new Namespaces();
   readonly #directory = mkdtempSync(join(tmpdir(), 'vtct-cni-'));
   netns = '';
   host!: Host;
   #api!: FastifyInstance;
 
   async start(): Promise<void> {
-    if (this.netns === '') this.netns = await this.namespaces.add();
+    if (this.netns === '') this.netns = await this.#own.add();
     this.host = await Host.start({
       ...{ node: 'cdh1', registry: this.registry, forwarding: new FakeForwarding(this.netns), version: '0' },
       ...{ vtep: { ip: '10.30.10.111', port: 4789 }, underlay: { interface: 'ens33', mtuBytes: 1500 } },
@@ -58,7 +59,8 @@ export class CniSite {
 
   async remove(): Promise<void> {
     await this.stop();
-    await this.namespaces.removeAll();
+    await this.containers.removeAll();
+    await this.#own.removeAll();
     rmSync(this.#directory, { recursive: true });
   }
 
@@ -73,6 +75,12 @@ export class CniSite {
     const config = { cniVersion: '1.1.0', name: 'blue', type: 'vtep-cni', ...asked.config };
     const answer = await this.#api.inject({ method: 'POST', url: '/v1/cni', payload: { environment, config } });
     return { status: answer.statusCode, body: answer.body === '' ? undefined : answer.json() };
+  }
+
+  /** Every container's namespace and endpoint. */
+  async clear(): Promise<void> {
+    for (const { id } of await this.host.localEndpoints()) await this.host.detachById(id);
+    await this.containers.removeAll();
   }
 
   owners(): Promise<(string | undefined)[]> {
