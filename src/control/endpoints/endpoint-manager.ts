@@ -296,14 +296,10 @@ export class EndpointManager {
     again?: LocalEndpoint,
   ): Promise<Attached> {
     const { network, answers } = await lookUpNetwork(input.network, this.options);
-    if (network.state !== 'active') {
-      throw refusals.isBeingRemoved(network.name);
-    }
+    if (network.state !== 'active') throw refusals.isBeingRemoved(network.name);
     const open = this.options.locals.get(network.name);
     const known = again?.standing?.networkId ?? open?.id;
-    if (known !== undefined && known !== network.id) {
-      throw refusals.wasMadeAnew(network.name);
-    }
+    if (known !== undefined && known !== network.id) throw refusals.wasMadeAnew(network.name);
     const side = await find();
     // Inside the network's turn: two networks must not choose one interface name for the same container.
     return this.mutex.run(`namespace ${side.identity}`, () =>

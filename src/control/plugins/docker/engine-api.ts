@@ -6,7 +6,6 @@
  * is believed, and one that does not come in time is an error.
  */
 import { type IncomingMessage, request } from 'node:http';
-import { createInterface } from 'node:readline';
 import { z } from 'zod';
 
 const TIMEOUT_MS = 20_000;
@@ -144,7 +143,7 @@ export class EngineApi {
     if (answer.statusCode !== 200) throw refusal(path, answer, await readText(answer, path));
     handlers.onOpen();
     try {
-      for await (const line of createInterface({ input: answer })) {
+      for await (const line of linesOf(answer)) {
         if (line.trim() === '') continue;
         const event = eventSchema.safeParse(jsonOf(line));
         // Others than those of networks and containers may have another form.
@@ -263,4 +262,15 @@ function jsonOf(body: string): unknown {
 function text(cause: unknown): string {
   const { code, message } = cause as NodeJS.ErrnoException;
   return code ?? message ?? String(cause);
+}
+
+/** Not node:readline, which throws a broken stream's error where nobody can catch it. */
+async function* linesOf(stream: IncomingMessage): AsyncGenerator<string> {
+  let rest = '';
+  stream.setEncoding('utf8');
+  for await (const text of stream as AsyncIterable<string>) {
+    const lines = (rest + text).split('\n');
+    rest = lines.pop() ?? '';
+    yield* lines;
+  }
 }

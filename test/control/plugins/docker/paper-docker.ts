@@ -2,6 +2,7 @@
  * A host with the Docker drivers and without kernel, data plane and socket, over a registry in memory; and a dockerd that
  * calls them in Docker's order. Whatever the host does passes a gate, at which it can die. Test support.
  */
+
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { EndpointManager } from '../../../../src/control/endpoints/endpoint-manager.js';
@@ -16,6 +17,7 @@ import { NO_HOOKS } from '../../../../src/control/plugins/docker/hooks.js';
 import { IpamDriver } from '../../../../src/control/plugins/docker/ipam-driver.js';
 import { NetworkDriver } from '../../../../src/control/plugins/docker/network-driver.js';
 import { PendingNames } from '../../../../src/control/plugins/docker/pending-names.js';
+import { ContainerFinder } from '../../../../src/control/plugins/engines/container-finder.js';
 import { PortSecurity } from '../../../../src/control/ports/port-security.js';
 import type { Reconciler } from '../../../../src/control/reconcile/reconciler.js';
 import { NETWORKS_PREFIX } from '../../../../src/control/registry/schema.js';
@@ -72,7 +74,13 @@ export class PaperHost {
     const endpoints = new EndpointManager({
       ...{ registry, node, networks, locals, addresses, iproute, gateway, ports, forwarding, state, logger, reach },
       publisher: new Publisher({ registry, node, networks, addresses, logger, session }),
-      ...{ spareAddresses: 1, silentMs: () => 0, onOwed: () => undefined, now: () => this.clock.nowMs },
+      ...{
+        containers: new ContainerFinder([]),
+        spareAddresses: 1,
+        silentMs: () => 0,
+        onOwed: () => undefined,
+        now: () => this.clock.nowMs,
+      },
     });
     this.manager = endpoints;
     const removeNetwork = (name: string) => networks.remove(name);
