@@ -25,7 +25,8 @@ afterAll(async () => {
 
 describe('a network', () => {
   it('is made once, by one command, and is there on both hosts', async () => {
-    await pair.docker('a', 'network', 'create', '-d', 'vtep', NETWORK);
+    // With a subnet of the user's: Docker takes --ip on no other network.
+    await pair.docker('a', 'network', 'create', '-d', 'vtep', '--subnet', '10.65.0.0/24', NETWORK);
     await pair.waitNetworks(NETWORK);
     for (const name of DOCKER_HOSTS) {
       expect((await pair.vtep(name, 'network', 'ls')).stdout).toContain(NETWORK);
@@ -72,6 +73,18 @@ describe('a network', () => {
     expect(endpoints.map((endpoint) => endpoint.name).sort()).toEqual(['one', 'three', 'two']);
   });
 
+  it('resolves longer names, aliases, and new names of containers that the other host has', async () => {
+    await pair.run('b', 'shop', NETWORK, '--network-alias', 'store');
+    for (const target of ['two.my_overlay', 'two.my_overlay.vtep', 'shop', 'store']) {
+      expect(await pair.pings('a', 'one', target), `one to ${target}`).toBe(true);
+    }
+    await pair.docker('b', 'rename', 'shop', 'stall');
+    for (const target of ['stall', 'store'])
+      expect(await pair.pings('a', 'one', target), `one to ${target}`).toBe(true);
+    await pair.docker('b', 'rm', '-f', 'stall');
+    expect(await pair.pings('a', 'one', 'stall', 0)).toBe(false);
+  });
+
   it('leads outside, and publishes a port', async () => {
     expect(await pair.pings('a', 'one', '192.0.2.2')).toBe(true);
     const options = ['-p', '8080:80', '--network', NETWORK, IMAGE];
@@ -95,7 +108,7 @@ describe('a network', () => {
     ] as const) {
       const refused = await pair
         .host(name)
-        .docker('run', '--name', 'refused', '--network', NETWORK, '--ip', taken, IMAGE);
+        .docker('run', '--name', 'refused', '--network', NETWORK, '--ip', taken, IMAGE, 'true');
       expect(refused.exitCode).not.toBe(0);
       expect(refused.stderr).toContain(taken);
       await pair.docker(name, 'rm', '-f', 'refused');
