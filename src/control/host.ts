@@ -37,6 +37,7 @@ import { isUnreachable, RegistryReach } from './endpoints/registry-reach.js';
 import { VtepError } from './errors.js';
 import type { FdbEntry, NeighbourEntry } from './forwarding.js';
 import { GatewayManager } from './gateway/gateway-manager.js';
+import { nameClients } from './gateway/name-redirects.js';
 import { Nftables } from './gateway/nftables.js';
 import type { HostOptions } from './host-options.js';
 import { AddressPool } from './ipam/address-pool.js';
@@ -46,6 +47,7 @@ import { hostRoutes } from './networks/host-routes.js';
 import { toNetwork } from './networks/network-listing.js';
 import { NetworkStore, parseAll } from './networks/network-store.js';
 import { PeerStore } from './networks/peer-store.js';
+import { listNodes } from './nodes/node-listing.js';
 import { NodeSession } from './nodes/node-session.js';
 import { DockerEngine } from './plugins/docker/engine.js';
 import type { PluginHost } from './plugins/plugin-host.js';
@@ -139,7 +141,12 @@ export class Host implements HostOperations {
     this.keeper = new RegistryKeeper({ registry, state, networks: this.networks, logger });
     const { dns, holdMs } = options;
     const families = familiesOf(options.vtep);
-    const names = dns && new NamesService({ node, logger, upstream: dns.upstream });
+    const names =
+      dns &&
+      new NamesService({
+        ...{ node, logger, upstream: dns.upstream },
+        onListening: (address, isListening) => gateway.setNameServer(address, isListening),
+      });
     this.names = names;
     this.reconciler = new Reconciler({
       ...{ registry, node, families, forwarding, state, logger, onContact, keeper: this.keeper, holdMs },
@@ -182,7 +189,10 @@ export class Host implements HostOperations {
       ...{ ...known, spareAddresses: options.spareAddresses ?? 0, reapAfterMs: options.reapAfterMs },
       silentMs: () => this.contact.silentMs(),
       onOwed: () => this.session.republish(),
-      onEndpoints: (network, endpoints) => names?.setLocalEndpoints(network, endpoints),
+      onEndpoints: (network, endpoints) => {
+        names?.setLocalEndpoints(network, endpoints);
+        if (names) gateway.setNameClients(network, nameClients(this.locals.get(network), endpoints));
+      },
       ...{ ...parts, addresses: this.addresses },
       publisher: new Publisher({
         registry,
@@ -360,22 +370,8 @@ export class Host implements HostOperations {
     }
   }
 
-  async listNodes(): Promise<Node[]> {
-    const nodes: Node[] = [];
-    for (const entry of (await this.options.registry.list(NODES_PREFIX)).entries) {
-      const name = parseNodeKey(entry.key);
-      const value = parseNode(entry, (error) =>
-        this.options.logger.warn({ event: 'registry.bad-value', err: error }, error.message),
-      );
-      if (name === undefined || value === undefined) continue;
-      const { ip, otherIp, port } = value.vtep;
-      nodes.push({
-        name,
-        vtep: { ip, port, ...(otherIp === undefined ? {} : { otherIp }) },
-        self: name === this.options.node,
-      });
-    }
-    return nodes.sort((a, b) => compare(a.name, b.name));
+  listNodes(): Promise<Node[]> {
+    return listNodes(this.options.registry, this.options.node, this.options.logger);
   }
 
   async listPeers(network?: string): Promise<Peer[]> {

@@ -16,6 +16,7 @@ import { type AddressPlan, type HostAddresses, type HostRoute, planAddresses } f
 import { DockerUser } from './docker-user.js';
 import type { Gateway, GatewayNetwork } from './gateways-of.js';
 import { HostSettings } from './host-settings.js';
+import { NameRedirects } from './name-redirects.js';
 import { Nftables } from './nftables.js';
 import { bindingsOf, checkListeners, checkPublication, type Publication } from './published-ports.js';
 import { type DesiredRules, ruleset } from './ruleset.js';
@@ -52,6 +53,7 @@ export class GatewayManager {
   private waiting: Promise<void> | undefined;
   private readonly networks = new Map<string, GatewayNetwork>();
   private readonly publications = new Map<string, Publication>();
+  private readonly redirects = new NameRedirects();
   private present = new Map<string, readonly Gateway[]>();
   private problems: readonly string[] = [];
   /** The rules that were applied last, and how the kernel lists them. */
@@ -85,11 +87,25 @@ export class GatewayManager {
     this.timer.unref();
   }
 
-  /** Rules and addresses stay. */
+  /** Rules and addresses stay, but what leads to the names servers, which end with this process. */
   async close(): Promise<void> {
     clearInterval(this.timer);
     clearTimeout(this.soon);
+    if (!this.redirects.isEmpty) {
+      this.redirects.clear();
+      void this.check();
+    }
     await this.turn;
+  }
+
+  /** The containers of an open network whose DNS questions go to its server here. Not waited for. */
+  setNameClients(network: string, addresses: readonly string[]): void {
+    if (this.redirects.setClients(network, addresses)) void this.check();
+  }
+
+  /** Whether a names server listens on a gateway's address. Not waited for. */
+  setNameServer(address: string, isListening: boolean): void {
+    if (this.redirects.setServer(address, isListening)) void this.check();
   }
 
   /** What the last run had, so that its rules are replaced by the same: nothing is touched until restored(). */
@@ -258,6 +274,7 @@ export class GatewayManager {
         gateways: plans.get(network.name)!.gateways,
       })),
       bindings: [...this.publications.values()].flatMap(bindingsOf),
+      redirects: networks.flatMap((network) => this.redirects.of(network, plans.get(network.name)!.gateways)),
     });
     const { applied } = this;
     if (applied?.text === text) {

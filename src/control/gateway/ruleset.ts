@@ -4,7 +4,7 @@
  *     raw,         what the bridge carries from container to container, and the tunnel's own datagrams, are none of
  *       raw-input,   conntrack's business: it would cost them, and two networks may use the same addresses
  *       raw-output
- *     prerouting,  published ports: to the container (dnat)
+ *     prerouting,  DNS questions of Docker's containers: to the gateway; published ports: to the container (dnat)
  *       output
  *     forward      one bridge to itself: yes; internal: no; into a network: answers and published ports only
  *     input        internal networks reach DNS, echo and ND of the gateway; networks without a gateway here, nothing
@@ -37,11 +37,21 @@ export interface PortBinding {
   readonly containerPort: number;
 }
 
+/** A container whose DNS questions, whoever they are for, go to the server on its network's gateway. */
+export interface NameRedirect {
+  readonly vni: number;
+  readonly family: 4 | 6;
+  /** Without prefix length, both. */
+  readonly client: string;
+  readonly server: string;
+}
+
 export interface DesiredRules {
   /** This host's VTEP: its datagrams are none of conntrack's business either. */
   readonly tunnel: VtepIps & { readonly port: number };
   readonly networks: readonly RulesetNetwork[];
   readonly bindings: readonly PortBinding[];
+  readonly redirects?: readonly NameRedirect[];
 }
 
 /** What `nft -f -` takes: replaces the table in one transaction. Few rules over sets: a thousand networks cost no more. */
@@ -65,7 +75,10 @@ export function ruleset(desired: DesiredRules): string {
       ...forwardRules(routed),
     ]),
     chain('input', 'filter hook input priority filter', inputRules(shut)),
-    chain('prerouting', 'nat hook prerouting priority dstnat', desired.bindings.map(publishRule)),
+    chain('prerouting', 'nat hook prerouting priority dstnat', [
+      ...redirectRules(desired.redirects ?? []),
+      ...desired.bindings.map(publishRule),
+    ]),
     chain('output', 'nat hook output priority -100', desired.bindings.map(publishRule)),
     chain('postrouting', 'nat hook postrouting priority srcnat', postroutingRules(routed)),
   ];
@@ -126,6 +139,15 @@ function inputRules(shut: readonly RulesetNetwork[]): string[] {
     ]).flat(),
     ...on(shut, (all) => `iifname ${bridges(all)} drop`),
   ];
+}
+
+function redirectRules(redirects: readonly NameRedirect[]): string[] {
+  return ([4, 6] as const).flatMap((family) => {
+    const own = redirects.filter((one) => one.family === family);
+    const elements = own.map(({ vni, client, server }) => `${quoted(vni)} . ${client} : ${server}`).sort();
+    const to = `dnat ${word(family)} to iifname . ${word(family)} saddr map ${set(elements)}`;
+    return elements.length === 0 ? [] : [`meta l4proto { tcp, udp } th dport 53 ${to}`];
+  });
 }
 
 function publishRule(binding: PortBinding): string {

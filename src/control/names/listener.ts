@@ -22,6 +22,8 @@ export interface ListenerOptions {
     transport: 'udp' | 'tcp',
   ) => Buffer | undefined | Promise<Buffer | undefined>;
   readonly onSendFailure: () => void;
+  /** It listens from now on, or no more. */
+  readonly onListening?: ((isListening: boolean) => void) | undefined;
 }
 
 export interface ListenerStatus {
@@ -68,6 +70,7 @@ export class Listener {
   async close(): Promise<void> {
     this.closed = true;
     clearTimeout(this.timer);
+    this.setListening(false);
     await this.release();
   }
 
@@ -85,7 +88,7 @@ export class Listener {
     }
     this.udp.on('error', (error) => void this.retry(error));
     this.tcp.on('error', (error) => void this.retry(error));
-    this.listening = true;
+    this.setListening(true);
     const { network, address, port, logger } = this.options;
     logger.info({ event: 'names.listening', network, address, port }, `names of "${network}" are served on ${address}`);
     this.retryMs = RETRY_MS_MIN;
@@ -94,7 +97,7 @@ export class Listener {
 
   private async retry(error: Error): Promise<void> {
     const { network, address, port, logger } = this.options;
-    this.listening = false;
+    this.setListening(false);
     await this.release();
     if (this.closed || this.timer !== undefined) return;
     if (this.error === undefined) {
@@ -109,6 +112,12 @@ export class Listener {
       void this.open();
     }, this.retryMs);
     this.retryMs = Math.min(RETRY_MS_MAX, this.retryMs * 2);
+  }
+
+  private setListening(isListening: boolean): void {
+    if (this.listening === isListening) return;
+    this.listening = isListening;
+    this.options.onListening?.(isListening);
   }
 
   private async release(): Promise<void> {

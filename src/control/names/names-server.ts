@@ -31,6 +31,8 @@ export interface NamesServerOptions {
   /** Whether a server of this host listens on the address. */
   readonly isOwnAddress: (address: string) => boolean;
   readonly logger: Logger;
+  /** A server listens on one of the addresses, or no more. */
+  readonly onListening?: ((address: string, isListening: boolean) => void) | undefined;
   /** @default 53 */
   readonly port?: number | undefined;
   /** Of answers from the table: containers move. @default 5 */
@@ -61,6 +63,7 @@ export class NamesServer {
           onSendFailure: () => {
             this.counters.sendFailures++;
           },
+          onListening: (isListening) => options.onListening?.(address, isListening),
         }),
     );
   }

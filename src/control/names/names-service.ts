@@ -13,7 +13,7 @@ import type { NetworkValue } from '../registry/schema.js';
 import type { NamesCounters } from './counters.js';
 import type { ListenerStatus } from './listener.js';
 import { type NamedEndpoint, NameTable } from './name-table.js';
-import { NamesServer } from './names-server.js';
+import { NamesServer, type NamesServerOptions } from './names-server.js';
 import { type Resolver, Resolvers } from './resolvers.js';
 
 export interface NamesServiceOptions {
@@ -22,6 +22,7 @@ export interface NamesServiceOptions {
   readonly logger: Logger;
   /** Asked instead of those of /etc/resolv.conf. */
   readonly upstream?: readonly Resolver[] | undefined;
+  readonly onListening?: NamesServerOptions['onListening'];
   /** @default 'vtep' */
   readonly domain?: string | undefined;
   /** @default 53 */
@@ -87,6 +88,7 @@ export class NamesService {
         subnets: network.subnets.map(parseCidr),
         ...{ table: this.table, resolvers: this.resolvers, logger: this.options.logger, port: this.options.port },
         isOwnAddress: (address) => this.isOwn(address),
+        onListening: this.options.onListening,
       });
       this.served.set(network.name, { network, server });
       this.noteAddresses();

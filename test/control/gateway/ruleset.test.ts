@@ -36,6 +36,21 @@ describe('ruleset', () => {
     ]);
   });
 
+  it("leads DNS questions of Docker's containers to their gateway, before ports are published", () => {
+    const binding = { protocol: 'udp', hostPort: 53, containerAddress: '10.0.0.9', containerPort: 53 } as const;
+    const redirects = [
+      { vni: 257, family: 4, client: '10.0.1.2', server: '10.0.1.1' },
+      { vni: 256, family: 6, client: 'fd00::2', server: 'fd00::1' },
+      { vni: 256, family: 4, client: '10.0.0.2', server: '10.0.0.1' },
+    ] as const;
+    expect(rules({ networks: [OUTSIDE], bindings: [binding], redirects }, 'prerouting')).toEqual([
+      'meta l4proto { tcp, udp } th dport 53 dnat ip to iifname . ip saddr map { "vtep-b256" . 10.0.0.2 : 10.0.0.1, "vtep-b257" . 10.0.1.2 : 10.0.1.1 }',
+      'meta l4proto { tcp, udp } th dport 53 dnat ip6 to iifname . ip6 saddr map { "vtep-b256" . fd00::2 : fd00::1 }',
+      'fib daddr type local meta nfproto ipv4 udp dport 53 dnat ip to 10.0.0.9:53',
+    ]);
+    expect(rules({ redirects }, 'output')).toEqual([]);
+  });
+
   it('is the same in whatever order the networks come', () => {
     expect(ruleset({ ...NONE, networks: [ALONE, OUTSIDE] })).toBe(ruleset({ ...NONE, networks: [OUTSIDE, ALONE] }));
   });
