@@ -7,7 +7,7 @@ import { defineConfig } from 'vitest/config';
 const ALONE = [
   'test/alloc/**/*.test.ts',
   'test/chaos/**/*.test.ts',
-  'test/dataplane/**/*.test.ts',
+  'test/dataplane/memory.test.ts',
   'test/e2e/idle.test.ts',
   'test/e2e/live-restore.test.ts',
   'test/e2e/soak.test.ts',

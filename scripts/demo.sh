@@ -229,7 +229,7 @@ ping_without_loss() {
 throughput() {
   spawn "iperf3-$1" "ip netns exec $1 iperf3 -s -1"
   wait_for 5 "iperf3 in $1" "ip netns exec $1 ss -Hltn 'sport = :5201' | grep -q ."
-  command_now="ip netns exec $2 iperf3 -c $3 -t 3 -f m"
+  command_now="ip netns exec $2 iperf3 -c $3 -t ${DEMO_IPERF_SECONDS:-3} -f m"
   show "$command_now"
   eval "$command_now" >"$D/output" 2>&1 || { cat "$D/output" && return 1; }
   mbits=$(awk '/receiver/ { for (i = 2; i <= NF; i++) if ($i == "Mbits/sec") print $(i - 1) }' "$D/output")
@@ -282,9 +282,9 @@ else
   step 'vtepd on both hosts; that of cdh1 also serves the registry (no consul on the PATH)'
   spawn vtepd-cdh1 "ip netns exec cdh1 vtepd --embedded-registry $REGISTRY $options1"
 fi
-wait_for 20 'vtepd on cdh1' 'vtep --socket $D/cdh1.sock status'
+wait_for 20 'vtepd on cdh1' '[[ -S $D/cdh1.sock ]] && vtep --socket $D/cdh1.sock status'
 spawn vtepd-cdh2 "ip netns exec cdh2 vtepd --registry http://$REGISTRY $options2"
-wait_for 20 'vtepd on cdh2' 'vtep --socket $D/cdh2.sock status'
+wait_for 20 'vtepd on cdh2' '[[ -S $D/cdh2.sock ]] && vtep --socket $D/cdh2.sock status'
 wait_for 20 'both nodes in the registry' 'vtep --socket $D/cdh1.sock node ls | grep -q cdh2'
 run 'ip netns exec cdh1 vtep --socket $D/cdh1.sock node ls'
 

@@ -56,6 +56,8 @@ export class VtepPair {
       `vtepd on ${host.netns}`,
       async () => {
         if (ended()) throw explain(`vtepd on ${host.netns} ended at once:`);
+        // A Node for each look would take from the start that it waits for.
+        if (!existsSync(this.#socketPath(name))) return false;
         const answer = await this.#vtep(name, 'status', '--json').catch(() => '{}');
         return JSON.parse(answer).registry?.connected === true;
       },

@@ -57,6 +57,7 @@ import { PORT_TABLE } from './ports/port-ruleset.js';
 import { PortSecurity } from './ports/port-security.js';
 import { Reconciler } from './reconcile/reconciler.js';
 import { RegistryKeeper } from './reconcile/registry-keeper.js';
+import { RegistryContact, secondsSince } from './registry-contact.js';
 import { type LocalEndpoint, LocalState } from './state/local-state.js';
 import { allIps, familiesOf, type VtepIps } from './vtep-address.js';
 
@@ -82,10 +83,9 @@ export class Host implements HostOperations {
   private monitor: { close(): Promise<void> } | undefined;
   private readonly linkChecks = new LatestRun(() => this.endpoints.checkLinks());
   private readonly startedMs = performance.now();
-  private contact: { answeredMs?: number; error?: string | undefined; away?: boolean } = {};
+  private readonly contact: RegistryContact;
   private readonly reach: RegistryReach;
   private readonly listing: EndpointListing;
-  private answeredAt: number;
 
   /** @throws VtepError VTEP_ERR_NODE_NAME_IN_USE. A registry that is not reachable is no error: it is tried for ever. */
   static async start(options: HostOptions): Promise<Host> {
@@ -112,10 +112,10 @@ export class Host implements HostOperations {
     this.options = options;
     this.vtep = options.vtep;
     const { registry, node, forwarding, logger } = options;
-    const onContact = (error?: unknown) => this.noteContact(error);
+    const onContact = (error?: unknown) => this.contact.note(error);
     const iproute = options.iproute ?? new Iproute(options.ipCommandPrefix);
     this.state = state;
-    this.answeredAt = state.answeredAt ?? Number.NEGATIVE_INFINITY;
+    this.contact = new RegistryContact(state);
     this.iproute = iproute;
     const { nftProgram, servesDocker } = options;
     const gateway = new GatewayManager({ iproute, logger, tunnel: () => this.vtep, nftProgram, servesDocker });
@@ -127,7 +127,7 @@ export class Host implements HostOperations {
     this.session = new NodeSession({
       ...{ registry, node, hostId, state, logger },
       onContact: (error) => {
-        this.noteContact(error);
+        this.contact.note(error);
         this.reconciler.noteContact(error);
       },
       vtep: options.vtep,
@@ -181,12 +181,12 @@ export class Host implements HostOperations {
     });
     const absence = (other: string) => this.reaper.absence(other);
     this.addresses = new AddressPool(registry, node, logger, { session, absence });
-    this.reach = new RegistryReach(registry, () => this.contact.away === true);
+    this.reach = new RegistryReach(registry, () => this.contact.away);
     const known = { registry, node, logger, state, networks, locals: this.locals, reach: this.reach };
     this.listing = new EndpointListing(known);
     this.endpoints = new EndpointManager({
       ...{ ...known, spareAddresses: options.spareAddresses ?? 0, reapAfterMs: options.reapAfterMs },
-      silentMs: () => Date.now() - this.answeredAt,
+      silentMs: () => this.contact.silentMs(),
       onOwed: () => this.session.republish(),
       onEndpoints: (network, endpoints) => {
         names?.setLocalEndpoints(network, endpoints);
@@ -258,16 +258,10 @@ export class Host implements HostOperations {
     const { version, node, underlay, forwarding, registry } = this.options;
     const [security, links] = await Promise.all([this.ports.status(), linkDrops(this.iproute)]);
     const { workers, offloads, totals, vteps, ...frames } = forwarding.status();
-    const { answeredMs, error } = this.contact;
     return {
       ...{ version, node, vtep: { ...vtep }, underlay: { ...underlay, mtuBytes: this.locals.underlayMtuBytes } },
       uptimeSeconds: secondsSince(this.startedMs),
-      registry: {
-        url: registry.url,
-        connected: answeredMs !== undefined && error === undefined,
-        ...(answeredMs === undefined ? {} : { staleSeconds: secondsSince(answeredMs) }),
-        ...(error === undefined ? {} : { error }),
-      },
+      registry: this.contact.status(registry.url),
       counts: {
         ...this.reconciler.counts(),
         localNetworks: this.locals.all().length,
@@ -290,10 +284,7 @@ export class Host implements HostOperations {
 
   /** A line for the service manager, without asking anybody. */
   outline(): string {
-    const { answeredMs, error } = this.contact;
-    const isConnected = answeredMs !== undefined && error === undefined;
-    const registry = isConnected ? 'the registry answers' : `the registry is away (${error ?? 'not asked yet'})`;
-    return `${this.endpoints.all().length} containers on ${this.locals.all().length} networks here; ${registry}`;
+    return `${this.endpoints.all().length} containers on ${this.locals.all().length} networks here; ${this.contact.outline()}`;
   }
 
   async listNetworks(): Promise<Network[]> {
@@ -423,21 +414,6 @@ export class Host implements HostOperations {
     const state = this.endpoints.isPublished(endpoint.id) ? 'published' : waiting;
     return endpointAnswer(endpoint, this.options.node, state);
   }
-
-  private noteContact(error?: unknown): void {
-    if (error === undefined) {
-      this.contact = { answeredMs: performance.now() };
-      this.answeredAt = Date.now();
-      this.state.noteAnswered(this.answeredAt);
-    } else {
-      const message = error instanceof Error ? error.message : String(error);
-      this.contact = { ...this.contact, error: message, away: isUnreachable(error) };
-    }
-  }
-}
-
-function secondsSince(ms: number): number {
-  return Math.round((performance.now() - ms) / 100) / 10;
 }
 
 function compare(a: string, b: string): number {

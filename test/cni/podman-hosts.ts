@@ -28,11 +28,13 @@ export class PodmanHosts extends HostPair {
 
   async start(): Promise<void> {
     await this.setUp(1500);
-    for (const host of ['a', 'b'] as const) {
-      await this.#hold(host);
-      this.#configure(host);
-      await this.startDaemon(host);
-    }
+    await Promise.all(
+      (['a', 'b'] as const).map(async (host) => {
+        await this.#hold(host);
+        this.#configure(host);
+        await this.startDaemon(host);
+      }),
+    );
     const image = this.#imageFolder();
     await Promise.all(
       (['a', 'b'] as const).map(async (host) => {
@@ -143,7 +145,7 @@ export class PodmanHosts extends HostPair {
     mkdirSync(join(folder, 'bin'), { recursive: true });
     mkdirSync(join(folder, 'etc'));
     copyFileSync('/bin/busybox', join(folder, 'bin/busybox'));
-    for (const applet of ['sh', 'ping', 'nc', 'httpd', 'cat', 'sleep', 'printf']) {
+    for (const applet of ['sh', 'ping', 'nc', 'httpd', 'cat', 'sleep', 'printf', 'mount']) {
       symlinkSync('busybox', join(folder, 'bin', applet));
     }
     for (const library of librariesOf('/bin/busybox')) {
@@ -155,7 +157,8 @@ export class PodmanHosts extends HostPair {
   }
 }
 
-function librariesOf(program: string): string[] {
+/** None of a static one. */
+export function librariesOf(program: string): string[] {
   const { stdout } = execaSync('ldd', [program], { reject: false });
   return [...stdout.matchAll(/(?:=> )?(\/\S+) \(0x/g)].map((match) => match[1]!);
 }

@@ -13,6 +13,7 @@ const EFFECTS = new Set([
   ...['put', 'compareAndSet', 'acquire', 'delete', 'compareAndDelete', 'deleteTree', 'transaction'],
   ...['createSession', 'destroySession'],
   ...['setSession', 'putIntent', 'removeIntent', 'putEndpoint', 'removeEndpoint', 'putStock', 'removeStock'],
+  ...['putReservation', 'removeReservation', 'putPluginRecord', 'removePluginRecord'],
   ...['putNetwork', 'removeNetwork', 'openNetwork', 'closeNetwork'],
 ]);
 /** What answers at once, and so has to throw: a data plane that is no more tells nobody. */

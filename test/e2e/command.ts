@@ -3,7 +3,7 @@
  *
  * The second is for the hundreds of calls by which tests set things up and look at them: the same command tree, client
  * and output, without a Node of its own for each. What only the executable has (streams, exit codes of the process) is
- * in test/cli/process.test.ts, and two-hosts.test.ts goes its whole way with it.
+ * in test/cli/process.test.ts, and two-hosts.test.ts goes its whole way with it once.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';

@@ -15,7 +15,7 @@ import { fileURLToPath } from 'node:url';
 import { type CommandResult, run, runVtep } from './command.js';
 import { startGuard } from './guard.js';
 
-export { run };
+export { type CommandResult, run };
 
 export const ROOT = repositoryRoot();
 export const DAEMON = join(ROOT, 'dist/daemon.js');

@@ -20,8 +20,8 @@ import { SystemdMachine } from './systemd-machine.js';
 
 const { version, bin } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
 const NAME = `vtep-${version}-linux-${process.arch}`;
-/** capability(7): the numbers of DAC_READ_SEARCH, NET_BIND_SERVICE, NET_ADMIN, SYS_PTRACE, SYS_ADMIN, SYS_NICE. */
-const CAPABILITIES = [2, 10, 12, 19, 21, 23].reduce((set, number) => set + 2 ** number, 0);
+/** capability(7): DAC_READ_SEARCH, NET_BIND_SERVICE, NET_ADMIN, NET_RAW, SYS_PTRACE, SYS_ADMIN, SYS_NICE. */
+const CAPABILITIES = [2, 10, 12, 13, 19, 21, 23].reduce((set, number) => set + 2 ** number, 0);
 const UNIT = '/etc/systemd/system/vtepd.service';
 const URL_A = `http://${UNDERLAY_ADDRESS.a}:8500`;
 let pair: HostPair;
@@ -52,7 +52,8 @@ beforeAll(async () => {
   machine = await SystemdMachine.boot(pair.prefix, folder, `/run/netns/${pair.netns('a')}`);
   // As `npm run dist -- --with-node` has it there.
   copyFileSync(process.execPath, join(folder, 'inbox', 'node'));
-});
+  // npm writes some thousand files.
+}, 240_000);
 afterAll(async () => {
   await machine?.remove();
   await pair?.cleanup();
@@ -128,8 +129,15 @@ describe('the systemd unit, on a machine with the tarball alone', () => {
     await machine.must('install', '-m', '644', `/opt/${NAME}/systemd/vtepd.service`, UNIT);
     await machine.must('mkdir', '-p', '/etc/vtep', `${UNIT}.d`);
     await machine.write(`${UNIT}.d/log.conf`, '[Service]\nStandardError=append:/var/log/vtepd.log\nRestartSec=100ms\n');
+    // The older iptables needs more: a lock file and raw sockets.
+    const older =
+      'for i in iptables ip6tables; do for e in "" -restore; do ln -s /usr/sbin/$i-legacy$e /usr/local/sbin/$i$e; done; done';
+    await machine.must('sh', '-c', older);
     const options = [`embedded-registry: ${UNDERLAY_ADDRESS.a}:8500`, `underlay: ${UNDERLAY}`, 'node: a'];
-    await machine.write('/etc/vtep/vtepd.yaml', [...options, 'workers: 2', 'worker-nice: -5', ''].join('\n'));
+    await machine.write(
+      '/etc/vtep/vtepd.yaml',
+      [...options, 'workers: 2', 'worker-nice: -5', 'docker-plugin: on', ''].join('\n'),
+    );
     await machine.must('systemctl', 'daemon-reload');
     await machine.must('systemctl', 'start', 'vtepd');
   });
@@ -147,6 +155,8 @@ describe('the systemd unit, on a machine with the tarball alone', () => {
   it('runs as the unit says, is ready when it says so, and keeps its channel from its children', async () => {
     expect(await machine.show('vtepd', 'StatusText')).toContain('0 containers on 0 networks here; the registry ');
     await vtep('network', 'ls');
+    const plugin = ['--silent', '--unix-socket', '/run/docker/plugins/vtep.sock', '--request', 'POST'];
+    expect(await machine.must('curl', ...plugin, 'http://docker/Plugin.Activate')).toContain('NetworkDriver');
     const pid = daemonPid() as number;
     expect(readlinkSync(`/proc/${pid}/exe`)).toBe(`/opt/${NAME}/bin/node`);
     const status = readFileSync(`/proc/${pid}/status`, 'utf8');
@@ -193,6 +203,11 @@ describe('the systemd unit, on a machine with the tarball alone', () => {
     await waitFor('the name of a container of b', async () => {
       return (await machine.run('ip', 'netns', 'exec', 'c1', ...dig)).stdout.trim() === far.ip;
     });
+    for (const program of ['iptables', 'ip6tables']) {
+      await waitFor(`vtep's rules in Docker's chain of ${program}`, async () => {
+        return (await machine.run(program, '-S', 'DOCKER-USER')).stdout.includes('-j VTEP-FORWARD');
+      });
+    }
     const { offloads, portSecurity } = JSON.parse(await vtep('status', '--json'));
     expect(offloads.filter(({ state }: { state: string }) => state !== 'on')).toEqual([]);
     expect(portSecurity).toMatchObject({ ports: 3 });

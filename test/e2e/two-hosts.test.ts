@@ -14,7 +14,7 @@ describe.each(['embedded', 'consul'] as const)('two hosts, %s registry', (regist
   let slaver: Container;
 
   beforeAll(async () => {
-    pair = await createHostPair({ registry, cliProcess: true });
+    pair = await createHostPair({ registry, cliProcess: registry === 'embedded' });
   });
   afterAll(async () => {
     await pair?.cleanup();

@@ -61,6 +61,8 @@ export interface EndpointManagerOptions {
   /** Since when the registry has not answered. */
   readonly silentMs: () => number;
   readonly reapAfterMs?: number | undefined;
+  /** For tests: when reservations were made, and expire. @default Date.now */
+  readonly now?: () => number;
   /** Something is owed to the registry: publishAll() is to be called when it answers. */
   readonly onOwed: () => void;
   /** The endpoints that a network has here, each time that they change. */

@@ -31,8 +31,8 @@ export const FORMAT = 1;
 const FORMAT_KEY = 'identity/format';
 const LMDB_OPTIONS = { encoding: 'json', maxReaders: 16 } as const;
 
-/** struct MDB_meta behind a page's 16 bytes: magic, version, address, mapsize, two struct MDB_db of 48, last page, txnid. */
-const META = { magic: 16, pageBytes: 40, lastPage: 136, end: 152 } as const;
+/** struct MDB_meta behind a page's 24 bytes: magic, version, address, mapsize, two struct MDB_db of 48, last page, txnid. */
+const META = { magic: 24, pageBytes: 48, lastPage: 144, end: 160 } as const;
 const LMDB_MAGIC = 0xbeefc0de;
 const PROBE_TIMEOUT_MS = 20_000;
 const PROBE = `

@@ -11,14 +11,27 @@ interface FakeLink {
   peer?: string;
   peerName?: string;
   mac?: string;
+  /** Of a veth whose other end is on the host, or was: by that its own index is known. */
+  peerIndex?: number;
 }
 
 export class FakeKernel extends Iproute {
   readonly all = new Map<string, FakeLink>();
+  private indexes = 1000;
 
   /** A container comes. */
   boot(path: string): void {
     writeFileSync(path, '');
+  }
+
+  /** An engine moves the end of a veth from the host into its container, and renames it. */
+  move(name: string, path: string, inner: string): void {
+    const end = this.all.get(name);
+    const host = [...this.all.values()].find(({ peerName, peer }) => peerName === name && peer === undefined);
+    if (end === undefined || host === undefined) throw new Error(`no ${name} on the host`);
+    this.all.delete(name);
+    host.peer = path;
+    host.peerName = inner;
   }
 
   /** A container ends, and its cables with it. */
@@ -28,7 +41,9 @@ export class FakeKernel extends Iproute {
   }
 
   veths(): string[] {
-    return [...this.all].filter(([, { kind }]) => kind === 'veth').map(([name]) => name);
+    return [...this.all]
+      .filter(([name, { kind }]) => kind === 'veth' && !name.startsWith('vtep-c'))
+      .map(([name]) => name);
   }
 
   override async links(): Promise<Link[]> {
@@ -36,6 +51,7 @@ export class FakeKernel extends Iproute {
       ...{ ifindex: index + 1, ifname, mtu: 1450, flags: link.up ? ['UP'] : [], inet6_addr_gen_mode: 'none' },
       ...(link.master === undefined ? {} : { master: link.master }),
       ...(link.alias === undefined ? {} : { ifalias: link.alias }),
+      ...(link.peerIndex === undefined ? {} : { link_index: link.peerIndex }),
       linkinfo: { info_kind: link.kind, info_slave_data: { state: 'forwarding' } },
     }));
   }
@@ -46,13 +62,23 @@ export class FakeKernel extends Iproute {
 
   override async linksIn(path: string): Promise<Link[]> {
     const here = [...this.all.values()].filter(({ peer }) => peer === path);
-    return here.map(({ peerName }, index) => ({ ifindex: index + 2, ifname: peerName!, flags: ['UP'] }));
+    return here.map(({ peerName, peerIndex, mac }, index) => ({
+      ...{ ifindex: peerIndex ?? index + 2, ifname: peerName!, flags: ['UP'] },
+      ...(mac === undefined ? {} : { address: mac }),
+    }));
   }
 
   override async ip(...args: string[]): Promise<void> {
     const after = (word: string, from = 0) => args[args.indexOf(word, from) + 1]!;
     if (args[1] === 'add') {
       const peerAt = args.indexOf('peer');
+      if (!args.includes('netns')) {
+        const [host, inner, mac] = [after('name'), after('name', peerAt), after('address')];
+        this.indexes += 1;
+        this.all.set(host, { kind: 'veth', up: false, peerName: inner, mac, peerIndex: this.indexes });
+        this.all.set(inner, { kind: 'veth', up: false, mac });
+        return;
+      }
       const peer = { peer: after('netns'), peerName: after('name', peerAt), mac: after('address') };
       this.all.set(after('name'), { kind: 'veth', up: false, ...peer });
       return;
@@ -73,6 +99,8 @@ export class FakeKernel extends Iproute {
   }
 
   override async removeLink(name: string): Promise<boolean> {
+    const { peerName, peer } = this.all.get(name) ?? {};
+    if (peerName !== undefined && peer === undefined) this.all.delete(peerName);
     return this.all.delete(name);
   }
 

@@ -91,7 +91,26 @@ describe('a damaged database', () => {
     const again = start();
     expect(again.setAside).toBeUndefined();
     expect(again.endpoints().map(({ id }) => id)).toEqual(['a']);
+    await stop(again);
+    expect(await probed()).toBe(true);
   });
+
+  it('is read by this process alone if there is no sign of damage: a process more is a tenth of a second', async () => {
+    for (let time = 0; time < 3; time++) {
+      const state = start();
+      await state.putEndpoint(endpoint(`e${time}`));
+      await stop(state);
+    }
+    expect(await probed()).toBe(false);
+  });
+
+  /** Whether the reader of its own, which leaves its count there, has been at the database. */
+  async function probed(): Promise<boolean> {
+    const database = open<unknown, string>({ path: path(), encoding: 'json', maxReaders: 16 });
+    const count = database.get('identity/probed');
+    await database.close();
+    return count !== undefined;
+  }
 });
 
 it('a database of a newer vtepd is refused by name and stays as it is', async () => {
