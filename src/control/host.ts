@@ -57,7 +57,6 @@ import { PORT_TABLE } from './ports/port-ruleset.js';
 import { PortSecurity } from './ports/port-security.js';
 import { Reconciler } from './reconcile/reconciler.js';
 import { RegistryKeeper } from './reconcile/registry-keeper.js';
-import { NODES_PREFIX, parseNode, parseNodeKey } from './registry/schema.js';
 import { RegistryContact, secondsSince } from './registry-contact.js';
 import { type LocalEndpoint, LocalState } from './state/local-state.js';
 import { allIps, familiesOf, type VtepIps } from './vtep-address.js';
