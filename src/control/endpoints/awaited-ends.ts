@@ -49,8 +49,13 @@ export class AwaitedEnds {
     clearTimeout(this.timer);
   }
 
-  /** Never rejects. */
-  async check(): Promise<void> {
+  /** A link has changed. Never rejects. */
+  check(): Promise<void> {
+    this.pauseMs = LOOK_AGAIN_MS.min;
+    return this.lookAtAll();
+  }
+
+  private async lookAtAll(): Promise<void> {
     const { table, iproute, mutex, logger } = this.options;
     const awaited = table.all().filter(isAwaited);
     if (awaited.length === 0) return;
@@ -66,7 +71,6 @@ export class AwaitedEnds {
       isHalfThere ||= !done;
     }
     if (isHalfThere) this.lookAgain();
-    else this.pauseMs = LOOK_AGAIN_MS.min;
   }
 
   /** @returns false if it has left the host and was not found yet */
@@ -122,11 +126,12 @@ export class AwaitedEnds {
   }
 
   private lookAgain(): void {
-    if (this.closed || this.timer !== undefined) return;
+    // Where vtepd may not enter namespaces nothing is found; the next change of a link looks once more.
+    if (this.closed || this.timer !== undefined || this.pauseMs > LOOK_AGAIN_MS.max) return;
     this.timer = setTimeout(() => {
       this.timer = undefined;
-      void this.check();
+      void this.lookAtAll();
     }, this.pauseMs).unref();
-    this.pauseMs = Math.min(LOOK_AGAIN_MS.max, this.pauseMs * 2);
+    this.pauseMs *= 2;
   }
 }

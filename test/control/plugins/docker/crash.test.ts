@@ -104,3 +104,25 @@ it.each(NAMES)('dies in %s, and dockerd with it', async (name) => {
     if (!died) break;
   }
 });
+
+it("gives the host's spare addresses while the registry is away, and tells it when it is back", async () => {
+  const host = await newHost();
+  const first = newContainer(host);
+  for (const call of ['requestAddress', 'createEndpoint', 'join', 'move']) await first.calls[call]!();
+  await host.manager.idle();
+  registry.goDown();
+  const second = newContainer(host, OTHER);
+  for (const call of ['requestAddress', 'createEndpoint', 'join', 'move']) await second.calls[call]!();
+  expect(second.address).not.toBe(first.address);
+  await expect(newContainer(host, 'd'.repeat(64)).calls.requestAddress!()).rejects.toMatchObject({
+    code: 'VTEP_ERR_REGISTRY_UNREACHABLE',
+  });
+  for (const call of ['leave', 'deleteEndpoint', 'releaseAddress']) await first.calls[call]!();
+  registry.down = false;
+  await host.heard();
+  agree(host);
+  expect([...host.held().keys()]).toEqual([second.address.split('/')[0]]);
+  for (const call of ['leave', 'deleteEndpoint', 'releaseAddress']) await second.calls[call]!();
+  await expectNothing(host);
+  await host.stop();
+});
