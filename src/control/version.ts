@@ -1,7 +1,17 @@
 /** The version of this build, read once from package.json. Any thread, both executables. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 
-// src/control and dist/control are equally deep, so the same path holds before and after the build.
-const packageJson: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+/** The nearest one above: src, dist and what tests and benchmarks are compiled to are not equally deep. */
+function manifest(): URL {
+  let folder = new URL('../', import.meta.url);
+  while (!existsSync(new URL('package.json', folder))) {
+    const parent = new URL('../', folder);
+    if (parent.href === folder.href) throw new Error('no package.json above the program');
+    folder = parent;
+  }
+  return new URL('package.json', folder);
+}
+
+const packageJson: unknown = JSON.parse(readFileSync(manifest(), 'utf8'));
 
 export const VERSION: string = String((packageJson as { version?: unknown }).version);
