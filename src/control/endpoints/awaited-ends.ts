@@ -107,7 +107,9 @@ export class AwaitedEnds {
     if (direct !== undefined || host.link_netnsid === undefined) return direct;
     for (const way of await iproute.sandboxes(host.link_netnsid)) {
       const found = await this.findIn(endpoint, host, way);
-      if (found !== undefined) return found;
+      // It may have got its name between the two looks.
+      if (found !== undefined)
+        return found.identity === (await namespaceIdentity(said.path)) ? { ...found, ...said } : found;
     }
     return undefined;
   }

@@ -109,8 +109,9 @@ describe.each([
     await engine.stop('web');
     const third = await engine.start('web');
     await start();
+    // Published it was when the host went: only the interface tells.
+    await vi.waitFor(async () => expect(await inside(third)).toBe(before), WAIT);
     await becomes('web published');
-    expect(await inside(third)).toBe(before);
     await engine.stop('web');
     await becomes('web stopped');
     await host.close();
