@@ -14,7 +14,7 @@ import type { Logger } from 'pino';
 import type { EngineName } from '../api/container-schema.js';
 import type { ContainerEngine } from '../plugins/engines/container-engine.js';
 import type { ContainerFinder } from '../plugins/engines/container-finder.js';
-import { type SandboxInput, sandboxIdentity } from '../ports/namespace.js';
+import { mountedIdentity, type SandboxInput, sandboxIdentity } from '../ports/namespace.js';
 import type { LocalEndpoint } from '../state/local-state.js';
 import type { EndpointTable } from './endpoint-table.js';
 
@@ -159,7 +159,7 @@ export class StandingEndpoints {
 
   private async lookAtNamespace(endpoint: LocalEndpoint): Promise<void> {
     const place = { netns: placeOf(endpoint).name };
-    const identity = await sandboxIdentity(place);
+    const identity = await mountedIdentity(place);
     if (identity !== undefined) await this.settle(endpoint, place, identity);
   }
 

@@ -81,6 +81,13 @@ export async function sandboxIdentity(input: SandboxInput): Promise<string | und
   }
 }
 
+/** As sandboxIdentity, but not of the plain file that `ip netns` makes before a namespace is there, and removes last. */
+export async function mountedIdentity(input: SandboxInput): Promise<string | undefined> {
+  const [identity, own] = await Promise.all([sandboxIdentity(input), namespaceIdentity('/proc/self/ns/net')]);
+  const device = (text: string | undefined) => text?.split(':')[0];
+  return device(identity) === device(own) ? identity : undefined;
+}
+
 /**
  * The ways into the namespace of an endpoint, which may have got another name, or another process, since it was attached.
  *

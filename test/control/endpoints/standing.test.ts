@@ -5,6 +5,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -229,6 +230,10 @@ it('a namespace stands only if it is asked for; one of the same name takes the p
   const holder = execa('nsenter', [`--net=/run/netns/${container}`, 'sleep', '600'], { reject: false });
   const old = `/proc/${holder.pid}/ns/net`;
   await vi.waitFor(async () => expect(await inside(old)).toBe(before), WAIT);
+  // What is left of the name for a moment when a namespace is made or removed is a plain file.
+  await execa('umount', [`/run/netns/${container}`]);
+  await sleep(700);
+  expect(await states()).toEqual(['n published']);
   await execa('ip', ['netns', 'del', container]);
   expect(await states()).toEqual(['n published']);
   await execa('ip', ['netns', 'add', container]);
