@@ -230,7 +230,7 @@ it('leaves nothing of containers that come and go at random (the short form of n
   const { starts, pings } = await churn(options);
   expect(starts).toBeGreaterThan(4);
   expect(pings).toBeGreaterThan(0);
-  await pair.docker('a', 'network', 'rm', 'churn');
+  await pair.docker('b', 'network', 'rm', 'churn');
   await pair.waitNetworks(NETWORK);
 });
 
@@ -238,13 +238,12 @@ describe('the end', () => {
   it('without mirroring, a network is adopted by the explicit command', async () => {
     address.one = await pair.run('a', 'one', NETWORK);
     await pair.stopVtepd('b', 'SIGTERM');
-    await pair.docker('b', 'network', 'rm', NETWORK).catch(() => undefined);
     pair.wire.daemonOptions = ['--docker-plugin', 'on', '--docker-api', 'off'];
     await pair.startVtepd('b');
-    if (!(await pair.networks('b')).includes(NETWORK)) {
-      const names = ['--ipam-driver', 'vtep', '--ipam-opt', `vtep.network=${NETWORK}`, '-o', `vtep.network=${NETWORK}`];
-      await pair.docker('b', 'network', 'create', '-d', 'vtep', ...names, NETWORK);
-    }
+    await pair.docker('b', 'network', 'rm', NETWORK);
+    expect(await pair.networks('b')).toEqual([]);
+    const names = ['--ipam-driver', 'vtep', '--ipam-opt', `vtep.network=${NETWORK}`, '-o', `vtep.network=${NETWORK}`];
+    await pair.docker('b', 'network', 'create', '-d', 'vtep', ...names, NETWORK);
     address.two = await pair.run('b', 'two', NETWORK);
     expect(await pair.pings('b', 'two', address.one!)).toBe(true);
   });
