@@ -12,7 +12,8 @@ const EFFECTS = new Set([
   ...['ip', 'batch', 'ipIn', 'setSysctlIn', 'removeLink', 'apply', 'remove'],
   ...['put', 'compareAndSet', 'acquire', 'delete', 'compareAndDelete', 'deleteTree', 'transaction'],
   ...['createSession', 'destroySession'],
-  ...['setSession', 'putIntent', 'removeIntent', 'putEndpoint', 'removeEndpoint', 'putStock', 'removeStock'],
+  ...['setSession', 'putIntent', 'removeIntent', 'putEndpoint', 'stopEndpoint', 'removeEndpoint'],
+  ...['putStock', 'removeStock'],
   ...['putReservation', 'removeReservation', 'putPluginRecord', 'removePluginRecord'],
   ...['putNetwork', 'removeNetwork', 'openNetwork', 'closeNetwork'],
 ]);

@@ -3,8 +3,9 @@
  * store), vtepd beside each, and one real Consul. One set-up for all cases; they build on one another and end with
  * everything torn down.
  */
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { waitFor } from '../e2e/host-pair.js';
+import { ROOT, waitFor } from '../e2e/host-pair.js';
 import { churn } from './churn.js';
 import { DOCKER_HOSTS, DockerPair } from './docker-pair.js';
 import { IMAGE } from './image.js';
@@ -119,6 +120,41 @@ describe('a network', () => {
     await pair.docker('b', 'rm', '-f', 'wished');
     await pair.docker('a', 'network', 'rm', 'fixed');
     await pair.waitNetworks(NETWORK);
+  });
+
+  it('has containers without a network of Docker attached by script; they keep their address over a restart', async () => {
+    const script = (name: 'a' | 'b', file: string, container: string) => {
+      const options = ['--container', container, '--socket', pair.wire.socketPath(name)];
+      return pair.host(name).exec(join(ROOT, 'docker', file), NETWORK, ...options);
+    };
+    const given: Record<string, string> = {};
+    for (const [name, container] of [
+      ['a', 'web'],
+      ['b', 'peer'],
+    ] as const) {
+      await pair.docker(name, 'run', '-d', '--name', container, '--network', 'none', IMAGE, 'sleep', '1000000');
+      const attached = await script(name, 'attach.sh', container);
+      expect(attached.stdout, attached.stderr).toMatch(/^eth0 [0-9.]+\/\d+$/m);
+      expect(await script(name, 'attach.sh', container)).toMatchObject({ exitCode: 0, stdout: attached.stdout });
+      given[container] = /eth0 ([0-9.]+)/.exec(attached.stdout)![1]!;
+    }
+    expect(await pair.pings('b', 'peer', given.web!)).toBe(true);
+    expect(await pair.pings('a', 'one', given.web!)).toBe(true);
+    await pair.docker('a', 'restart', '-t', '0', 'web');
+    expect(await pair.pings('b', 'peer', given.web!, 20)).toBe(true);
+    expect(await pair.docker('a', 'exec', 'web', 'ip', 'addr', 'show', 'eth0')).toContain(`${given.web}/`);
+    await pair.docker('a', 'rm', '-f', 'web');
+    await pair.docker('b', 'rm', '-f', 'peer');
+    for (const [name, container] of [
+      ['a', 'web'],
+      ['b', 'peer'],
+    ] as const) {
+      const detached = await script(name, 'detach.sh', container);
+      expect(detached).toMatchObject({ exitCode: 0, stdout: expect.stringContaining(`detached ${given[container]}`) });
+      const again = await script(name, 'detach.sh', container);
+      expect(again).toMatchObject({ exitCode: 0, stdout: expect.stringContaining('nothing was attached') });
+    }
+    expect((await pair.vtep('a', 'endpoint', 'ls')).stdout).not.toMatch(/web|peer/);
   });
 });
 
