@@ -5,6 +5,7 @@
  * Read the options → check the host → embedded registry (if asked for) → forwarding (the data plane) → host (the control
  * plane) → API → wait for a signal → stop in reverse. Exit codes: 0 stopped by a signal, 1 a failure, 2 a wrong option.
  * Containers keep their interfaces when the process ends: they are persistent kernel objects, adopted at the next start.
+ * What only some hosts run (embedded registry, Docker plugin) is loaded where it is started: a plain start is quicker.
  */
 import { basename } from 'node:path';
 import type { Logger } from 'pino';
@@ -17,10 +18,8 @@ import { Host } from './control/host.js';
 import type { HostOptions } from './control/host-options.js';
 import { Lifecycle, StopRequested } from './control/lifecycle.js';
 import { createLogger } from './control/log.js';
-import { startDockerPlugin } from './control/plugins/docker/server.js';
 import { ContainerFinder } from './control/plugins/engines/container-finder.js';
 import { createRegistryClient } from './control/registry/client.js';
-import { startEmbeddedRegistry } from './control/registry/embedded/server.js';
 import type { Registry } from './control/registry/registry.js';
 import { followTlsFiles } from './control/registry/tls-files.js';
 import { openToken } from './control/registry/token.js';
@@ -99,9 +98,10 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
   let registryUrls = config.registryUrls;
   if (config.embeddedRegistry !== undefined) {
     const listen = config.embeddedRegistry;
-    const embedded = await lifecycle.start('embedded registry', () =>
-      startEmbeddedRegistry({ listen, stateDirectory }),
-    );
+    const embedded = await lifecycle.start('embedded registry', async () => {
+      const { startEmbeddedRegistry } = await import('./control/registry/embedded/server.js');
+      return startEmbeddedRegistry({ listen, stateDirectory });
+    });
     registryUrls ??= [embedded.url];
   }
   const registry = openRegistry(config, registryUrls ?? []);
@@ -146,9 +146,16 @@ async function start(config: DaemonConfig, underlay: Underlay, lifecycle: Lifecy
   });
   const { dockerPlugin, dockerScope: scope } = config;
   if (dockerPlugin !== undefined) {
-    await lifecycle.start('Docker plugin', () =>
-      startDockerPlugin({ host: host.pluginHost(), socketPath: dockerPlugin, scope, logger, hooks: host.docker }),
-    );
+    await lifecycle.start('Docker plugin', async () => {
+      const { startDockerPlugin } = await import('./control/plugins/docker/server.js');
+      return startDockerPlugin({
+        host: host.pluginHost(),
+        socketPath: dockerPlugin,
+        scope,
+        logger,
+        hooks: host.docker,
+      });
+    });
     host.docker?.start();
   }
   await lifecycle.start('API', () => startApi({ host, socketPath, logger }));

@@ -6,9 +6,9 @@
  * until the table's parser has seen them, also those of the file, so that `010` means the same in all three places.
  */
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { hostname } from 'node:os';
 import { Command, CommanderError } from 'commander';
-import { parseDocument } from 'yaml';
 import { FDB_ENTRIES_DEFAULT } from '../shared/layout.js';
 import { showValue } from './api/check-input.js';
 import {
@@ -180,6 +180,8 @@ function readFile(path: string, given: GivenOptions): void {
     const reason = (cause as NodeJS.ErrnoException).code ?? String(cause);
     throw new VtepError('VTEP_ERR_INVALID', `--config "${path}": can't be read (${reason})`, { cause });
   }
+  // Loaded only for a file, since it takes longer than all else here.
+  const { parseDocument } = createRequire(import.meta.url)('yaml') as typeof import('yaml');
   // The failsafe schema keeps every scalar as the text that was typed.
   const document = parseDocument(text, { schema: 'failsafe', logLevel: 'error' });
   const problem = document.errors[0];

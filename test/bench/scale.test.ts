@@ -33,7 +33,7 @@ function start(...args: string[]) {
   return { child, pid: child.pid as number, output: () => output, ended };
 }
 
-// The types are checked by `npm run check`, and by the other benchmark's test, which compiles the same project.
+// The types are checked by `npm run check`, whose project holds the benchmarks too.
 beforeAll(async () => {
   const compile = ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.bench.json', '--noCheck'];
   compile.push('--outDir', '.cache/bench-scale');

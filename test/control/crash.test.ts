@@ -96,10 +96,6 @@ class Rig {
       expect((await this.host.status()).registry.connected).toBe(true);
       const endpoints = await this.host.listEndpoints();
       expect(endpoints.map(({ local }) => local?.state)).toEqual(endpoints.map(() => 'published'));
-      const links = await linkNames(this.netns);
-      const objects = endpoints.length === 0 ? [] : ['vtep-b256', 'vtep-t256'];
-      expect(links).toEqual([...objects, ...endpoints.map(({ local }) => local!.hostInterface)].sort());
-      expect(await linkNames(this.container)).toEqual(endpoints.map(({ local }) => local!.containerInterface));
       const claims = this.registry.under('addresses/').map((key) => JSON.parse(this.registry.keys.get(key)!.value));
       const used = claims.filter(({ spare }) => spare === undefined).map(({ endpointId }) => endpointId);
       expect(used).toEqual(endpoints.map(({ id }) => id));
@@ -108,6 +104,11 @@ class Rig {
       expect(
         published === undefined ? [] : JSON.parse(published).endpoints.map(({ id }: { id: string }) => id),
       ).toEqual(endpoints.map(({ id }) => id));
+      // What has to ask the kernel comes last: most tries end before it.
+      const links = await linkNames(this.netns);
+      const objects = endpoints.length === 0 ? [] : ['vtep-b256', 'vtep-t256'];
+      expect(links).toEqual([...objects, ...endpoints.map(({ local }) => local!.hostInterface)].sort());
+      expect(await linkNames(this.container)).toEqual(endpoints.map(({ local }) => local!.containerInterface));
       const table = parsePortListing((await this.portTable.listing('json')) ?? '');
       expect([...(table?.macs ?? [])]).toEqual(endpoints.map(({ mac, local }) => [local!.hostInterface, mac]));
       return endpoints.map(({ id }) => id);
