@@ -207,7 +207,7 @@ export class Host implements HostOperations {
       }),
     });
     const { endpoints } = this;
-    this.docker = options.docker && new DockerEngine({ ...options.docker, networks, endpoints, logger });
+    this.docker = options.docker && new DockerEngine({ ...options.docker, networks, endpoints, state, logger });
   }
 
   async close(): Promise<void> {

@@ -191,6 +191,12 @@ export class Bindings {
   }
 }
 
+/** By Docker's ids of networks: the registry's. */
+export function boundNetworks(state: Pick<LocalState, 'pluginRecords'>): Map<string, string> {
+  const bindings = state.pluginRecords<NetworkBinding>(`${ROOT}network/`);
+  return new Map([...bindings].map(([networkId, { id }]) => [networkId, id]));
+}
+
 /** What the registry keeps of the Docker that made the network. */
 export function dockerOptions(network: NetworkValue): DockerOptions | undefined {
   return dockerOptionsSchema.safeParse(network.options.docker).data;

@@ -12,6 +12,8 @@ import type { Logger } from 'pino';
 import type { EndpointManager } from '../../endpoints/endpoint-manager.js';
 import type { NetworkStore } from '../../networks/network-store.js';
 import type { NetworkValue } from '../../registry/schema.js';
+import type { LocalState } from '../../state/local-state.js';
+import { boundNetworks } from './bindings.js';
 import { EndpointNames } from './endpoint-names.js';
 import { type DockerEvent, type DockerNetwork, EngineApi } from './engine-api.js';
 import { EngineWatch, type EngineWatchOptions } from './engine-watch.js';
@@ -30,6 +32,8 @@ export interface DockerEngineOptions {
   readonly logger: Logger;
   readonly networks: Pick<NetworkStore, 'rename' | 'find'>;
   readonly endpoints: Pick<EndpointManager, 'ownedBy' | 'describe'>;
+  /** Where the driver keeps what Docker's networks are, and the host what was removed. */
+  readonly state: Pick<LocalState, 'pluginRecords' | 'removedFrom'>;
   /** For tests, each: as EngineWatch's and NetworkMirror's. */
   readonly pauseMs?: EngineWatchOptions['pauseMs'];
   readonly retryMs?: NetworkMirrorOptions['retryMs'];
@@ -54,7 +58,7 @@ export class DockerEngine implements DockerHooks {
 
   constructor(options: DockerEngineOptions) {
     this.options = options;
-    const { driver, logger, scope, networks, endpoints, pauseMs, retryMs, settleMs } = options;
+    const { driver, logger, scope, networks, endpoints, state, pauseMs, retryMs, settleMs } = options;
     const api = new EngineApi({ socketPath: options.socketPath });
     this.networkNames = new NetworkNames({ api, driver, logger, rename: (from, to) => networks.rename(from, to) });
     this.endpointNames = new EndpointNames({
@@ -68,6 +72,8 @@ export class DockerEngine implements DockerHooks {
     this.mirror = new NetworkMirror({
       ...{ api, driver, logger, retryMs, settleMs, makes: scope === 'local' },
       currentId: async (name) => (await networks.find(name))?.value.id,
+      bound: () => boundNetworks(state),
+      wasRemoved: (id) => state.removedFrom(id) !== undefined,
       onDocker: (networks) => this.takeDocker(networks),
     });
     this.watch = new EngineWatch({

@@ -7,8 +7,11 @@
  * | a network | a network of vtep that stands for it | none |
  * | a network | another network of that name | none, and it is told |
  * | none, or another one of that name | a mirror | remove |
+ * | one that was removed | a network of vtep that stands for it | remove |
+ * | one that is missing | a network of vtep that a user made | none |
  *
- * Only mirrors are ever removed: networks of this driver that carry MIRROR_LABEL, which no user gives.
+ * Networks of this driver without MIRROR_LABEL, which no user gives, are a user's: such a one goes only after the very
+ * network that it was bound to was removed, and never since a registry does not have it, which may have lost its data.
  */
 import { parseCidr } from '../../../wire/ip-address.js';
 import type { NetworkValue } from '../../registry/schema.js';
@@ -40,6 +43,10 @@ export interface MirrorInput {
   readonly driver: string;
   /** Networks that are about to get another name: not made yet. */
   readonly isSettling: (name: string) => boolean;
+  /** By Docker's id of a network: the id of the registry's network that it was made as. */
+  readonly bound: ReadonlyMap<string, string>;
+  /** By the registry's id: whether it was seen to be removed. */
+  readonly wasRemoved: (id: string) => boolean;
 }
 
 /** The name that a network has between Docker's callback, which tells none, and the answer of Docker's API. */
@@ -63,13 +70,17 @@ export function registryName(docker: DockerNetwork, networks: ReadonlyMap<string
   return networks.has(provisional) ? provisional : docker.Name;
 }
 
-export function planMirrors({ registry, docker, driver, isSettling }: MirrorInput): MirrorPlan {
+export function planMirrors(input: MirrorInput): MirrorPlan {
+  const { registry, docker, driver, isSettling } = input;
   const networks = new Map(registry.map((network) => [network.name, network]));
   const steps: MirrorStep[] = [];
   const shown = new Set<string>();
   // In a fixed order: of two mirrors of one network the same one stays each time.
   const ofDriver = docker.filter((one) => one.Driver === driver).sort((a, b) => (a.Id < b.Id ? -1 : 1));
-  for (const one of ofDriver) if (!isMirror(one, driver)) shown.add(registryName(one, networks));
+  for (const one of ofDriver.filter((each) => !isMirror(each, driver))) {
+    if (hasLostItsNetwork(one, input)) steps.push({ do: 'remove', id: one.Id, name: one.Name });
+    else shown.add(registryName(one, networks));
+  }
   for (const one of ofDriver.filter((each) => isMirror(each, driver))) {
     const name = registryName(one, networks);
     if (networks.get(name)?.id === one.Options[ID_OPTION] && !shown.has(name)) shown.add(name);
@@ -86,6 +97,12 @@ export function planMirrors({ registry, docker, driver, isSettling }: MirrorInpu
     else problems.push(problem);
   }
   return { steps, problems };
+}
+
+/** It may be there all the same: renamed, or put back by a host that did not know of the removal. */
+function hasLostItsNetwork({ Id }: DockerNetwork, { registry, bound, wasRemoved }: MirrorInput): boolean {
+  const id = bound.get(Id);
+  return id !== undefined && wasRemoved(id) && !registry.some((network) => network.id === id);
 }
 
 /** The network as Docker takes it: of each family the first subnet. */

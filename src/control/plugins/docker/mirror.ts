@@ -11,7 +11,14 @@
 import type { Logger } from 'pino';
 import { LatestRun } from '../../endpoints/latest-run.js';
 import type { DockerNetwork, EngineApi } from './engine-api.js';
-import { isProvisional, type MirroredNetwork, type MirrorStep, mirrorOf, planMirrors } from './mirror-plan.js';
+import {
+  isProvisional,
+  type MirroredNetwork,
+  type MirrorInput,
+  type MirrorStep,
+  mirrorOf,
+  planMirrors,
+} from './mirror-plan.js';
 
 /** Much longer than it takes to give a network its name. */
 const SETTLE_MS = 3000;
@@ -23,6 +30,9 @@ export interface NetworkMirrorOptions {
   readonly driver: string;
   /** Of the network as the registry has it now; undefined: there is none. */
   readonly currentId: (name: string) => Promise<string | undefined>;
+  /** By Docker's id: what networks were made as, by the registry's id. */
+  readonly bound: () => MirrorInput['bound'];
+  readonly wasRemoved: MirrorInput['wasRemoved'];
   readonly logger: Logger;
   /** Docker's networks, each time that they were read. */
   readonly onDocker?: ((networks: readonly DockerNetwork[]) => void) | undefined;
@@ -82,7 +92,7 @@ export class NetworkMirror {
   }
 
   private async look(): Promise<void> {
-    const { api, driver, onDocker, makes = true } = this.options;
+    const { api, driver, onDocker, bound, wasRemoved, makes = true } = this.options;
     if (this.closed || !this.isUp || this.registry === undefined) return;
     const problems: string[] = [];
     let settling = false;
@@ -92,7 +102,7 @@ export class NetworkMirror {
       if (makes) {
         const isSettling = (name: string) => this.isSettling(name);
         settling = this.registry.some(({ name }) => isSettling(name));
-        const plan = planMirrors({ registry: this.registry, docker, driver, isSettling });
+        const plan = planMirrors({ registry: this.registry, docker, driver, isSettling, bound: bound(), wasRemoved });
         problems.push(...plan.problems);
         let failed = false;
         for (const step of plan.steps) {

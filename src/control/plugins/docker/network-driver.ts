@@ -43,14 +43,18 @@ export class NetworkDriver {
 
   /** For all hosts. Docker forgets its network whatever is answered; so does this host. @throws VtepError VTEP_ERR_NETWORK_IN_USE */
   async deleteNetwork(networkId: string): Promise<void> {
+    const bound = this.bindings.binding(networkId);
     const network = await this.bindings.find(networkId);
-    const others = this.bindings.all().filter((one) => one.id === network?.id && one.networkId !== networkId);
+    const ownId = network?.id ?? bound?.id;
+    const others = this.bindings.all().filter(({ id, networkId: other }) => id === ownId && other !== networkId);
     await this.bindings.unbind(networkId);
-    if (network === undefined || others.length > 0) return;
-    await this.host.removeNetwork(network.name).catch((error: unknown) => {
-      if (!(error instanceof VtepError) || error.code !== 'VTEP_ERR_NETWORK_UNKNOWN') throw error;
-    });
-    for (const { poolId, id } of this.bindings.pools()) if (id === network.id) await this.bindings.removePool(poolId);
+    if (ownId === undefined || others.length > 0) return;
+    if (network !== undefined) {
+      await this.host.removeNetwork(network.name).catch((error: unknown) => {
+        if (!(error instanceof VtepError) || error.code !== 'VTEP_ERR_NETWORK_UNKNOWN') throw error;
+      });
+    }
+    for (const { poolId, id } of this.bindings.pools()) if (id === ownId) await this.bindings.removePool(poolId);
   }
 
   async createEndpoint(call: CreateEndpointCall) {

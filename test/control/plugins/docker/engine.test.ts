@@ -100,6 +100,10 @@ class Site {
   readonly store = new NetworkStore(this.registry, async () => []);
   readonly named = new Map<string, { name?: string | undefined; aliases?: readonly string[] | undefined }>();
   readonly here = new Set<string>();
+  /** As the driver's bindings: the registry's ids by Docker's. */
+  readonly bound = new Map<string, string>();
+  /** Seen to be removed. */
+  readonly removed = new Set<string>();
   readonly log: string[] = [];
   readonly engine: DockerEngine;
 
@@ -116,6 +120,13 @@ class Site {
         describe: async (id, naming) => {
           this.named.set(id, { ...this.named.get(id), ...naming });
         },
+      },
+      state: {
+        pluginRecords: <T>(prefix: string) => {
+          expect(prefix).toBe('docker/network/');
+          return new Map([...this.bound].map(([networkId, id]) => [networkId, { networkId, id, name: '' } as T]));
+        },
+        removedFrom: (id) => (this.removed.has(id) ? 'registry' : undefined),
       },
       pauseMs: { first: 10, most: 50 },
       retryMs: { first: 20, most: 50 },
@@ -331,6 +342,37 @@ describe('networks that Docker made', () => {
     dockerd.add({ Id, Name: 'web' });
     await dockerd.start();
     await vi.waitFor(() => expect(site.registry.under('networks/')).toEqual(['networks/web']), WAIT);
+  });
+
+  it('go when the registry says that they were removed, not when it lacks them; never from under containers', async () => {
+    const site = new Site();
+    const add = async (name: string) => {
+      const { id } = await site.store.create({ name });
+      const network = dockerd.add({ Name: name, Containers: { c1: { Name: 'c', EndpointID: 'e1' } } });
+      site.bound.set(network.Id, id);
+      return { network, id };
+    };
+    const web = await add('web');
+    const lost = await add('lost');
+    lost.network.Containers = {};
+    dockerd.onRemove = ({ Id }) => site.bound.delete(Id);
+    site.engine.start();
+    await site.read();
+    for (const name of ['web', 'lost']) await site.store.remove(name);
+    site.removed.add(web.id);
+    await site.read();
+    const deletes = () => dockerd.requests.filter((one) => one.startsWith('DELETE'));
+    await vi.waitFor(() => expect(deletes().length).toBeGreaterThan(2), WAIT);
+    expect(site.engine.status().problems).toEqual([expect.stringMatching(/"web" is gone.*has active endpoints/)]);
+    expect(site.log).toHaveLength(1);
+    web.network.Containers = {};
+    await vi.waitFor(() => expect(dockerd.names()).toEqual(['lost']), WAIT);
+    await vi.waitFor(() => expect(site.engine.status().problems).toEqual([]), WAIT);
+    expect(new Set(deletes())).toEqual(new Set([`DELETE /networks/${web.network.Id}`]));
+    // One that is made anew under that name is shown as any other.
+    await site.store.create({ name: 'web' });
+    await site.read();
+    await vi.waitFor(() => expect(dockerd.names()).toEqual(['lost', 'web']), WAIT);
   });
 
   it('are shown elsewhere by the provisional name only if they keep it', async () => {

@@ -5,6 +5,7 @@ import type { DockerNetwork } from '../../../../src/control/plugins/docker/engin
 import {
   isMirror,
   type MirroredNetwork,
+  type MirrorInput,
   mirrorOf,
   planMirrors,
   provisionalName,
@@ -28,8 +29,15 @@ function mirror(of: MirroredNetwork, Id = `m-${of.name}-00000000000`): DockerNet
   return { Id, Name, Driver, Options: { ...Options }, Labels: { ...Labels } };
 }
 
-const plan = (registry: MirroredNetwork[], has: DockerNetwork[], isSettling: (name: string) => boolean = never) => {
-  const { steps, problems } = planMirrors({ registry, docker: has, driver: 'vtep', isSettling });
+const unbound = { bound: new Map<string, string>(), wasRemoved: never };
+
+const plan = (
+  registry: MirroredNetwork[],
+  has: DockerNetwork[],
+  more: Partial<Pick<MirrorInput, 'isSettling' | 'bound' | 'wasRemoved'>> = {},
+) => {
+  const input = { registry, docker: has, driver: 'vtep', isSettling: never, ...unbound, ...more };
+  const { steps, problems } = planMirrors(input);
   const texts = steps.map((step) => (step.do === 'create' ? `create ${step.network.name}` : `remove ${step.id}`));
   return { steps: texts, problems };
 };
@@ -59,7 +67,41 @@ describe('planMirrors', () => {
   });
 
   it('waits with networks that are about to get another name', () => {
-    expect(plan([network(provisional), web], [], (name) => name === provisional).steps).toEqual(['create web']);
+    expect(plan([network(provisional), web], [], { isSettling: (name) => name === provisional }).steps).toEqual([
+      'create web',
+    ]);
+  });
+
+  const removed = network('web', { id: 'old' });
+  const joined = docker('mine', { Options: { 'vtep.network': 'web' } });
+  it.each<[string, MirroredNetwork[], DockerNetwork[], string | undefined, string[], string[]]>([
+    ['goes when that was removed', [], [docker('web')], 'old', ['old'], ['remove web-0000000000000']],
+    ['by another name too', [], [joined], 'old', ['old'], ['remove mine-0000000000000']],
+    [
+      'gives way to the one that was made anew',
+      [web],
+      [docker('web')],
+      'old',
+      ['old'],
+      ['remove web-0000000000000', 'create web'],
+    ],
+    ['stays when the registry merely lacks it', [], [docker('web')], 'old', [], []],
+    ['stays when another one was removed', [], [docker('web')], 'old', ['id-of-web'], []],
+    ['stays when nobody knows what it was made as', [], [docker('web')], undefined, ['old'], []],
+    ['stays while that is being removed', [{ ...removed, state: 'removing' }], [docker('web')], 'old', ['old'], []],
+    ['stays when that is back', [removed], [docker('web')], 'old', ['old'], []],
+    [
+      'stays when that is back by another name',
+      [{ ...removed, name: 'db' }],
+      [docker('web')],
+      'old',
+      ['old'],
+      ['create db'],
+    ],
+    ['of another driver stays', [], [docker('web', { Driver: 'bridge' })], 'old', ['old'], []],
+  ])("a user's network, bound to one of the registry's: %s", (_, registry, has, id, gone, steps) => {
+    const bound = new Map(id === undefined ? [] : [[has[0]!.Id, id]]);
+    expect(plan(registry, has, { bound, wasRemoved: (one) => gone.includes(one) })).toEqual({ steps, problems: [] });
   });
 
   it('leaves a network of another driver alone, and says so', () => {
@@ -128,19 +170,31 @@ const dockerOf = fc
     }),
   );
 
-it('once carried out, nothing is left to do; each network is shown once or told of; only mirrors go', () => {
+/** Of some of Docker's networks (by their place in the list): what they were made as. */
+const boundOf = fc.dictionary(fc.constantFrom(...'01234567'), fc.constantFrom('1', '2', '3'));
+const goneOf = fc.subarray(['1', '2', '3']);
+
+it('once carried out, nothing is left to do; each network is shown once or told of; only mirrors go, and what was removed', () => {
   fc.assert(
-    fc.property(registryOf, dockerOf, (registry, before) => {
-      const input = { registry, driver: 'vtep', isSettling: never };
+    fc.property(registryOf, dockerOf, boundOf, goneOf, (registry, before, places, gone) => {
+      const bound = new Map(Object.entries(places).map(([place, id]) => [`${place}0123456789abcdef`, id]));
+      const wasRemoved = (id: string) => gone.includes(id);
+      const input = { registry, driver: 'vtep', isSettling: never, bound, wasRemoved };
+      const isDead = ({ Id }: DockerNetwork) => {
+        const id = bound.get(Id);
+        return id !== undefined && wasRemoved(id) && registry.every((one) => one.id !== id);
+      };
       const first = planMirrors({ ...input, docker: before });
       let after = before;
       for (const step of first.steps) {
         if (step.do === 'create') after = [...after, mirror(step.network, `new-${step.network.name}`)];
         else {
-          expect(isMirror(after.find(({ Id }) => Id === step.id)!, 'vtep')).toBe(true);
+          const going = after.find(({ Id }) => Id === step.id)!;
+          expect([going.Driver, isMirror(going, 'vtep') || isDead(going)]).toEqual(['vtep', true]);
           after = after.filter(({ Id }) => Id !== step.id);
         }
       }
+      for (const one of after) if (one.Driver === 'vtep' && !isMirror(one, 'vtep')) expect(isDead(one)).toBe(false);
       expect(planMirrors({ ...input, docker: after })).toEqual({ steps: [], problems: first.problems });
       const names = new Map(registry.map((one) => [one.name, one]));
       for (const { name, state, id } of registry) {
