@@ -232,6 +232,11 @@ describe('the local copy is gone', () => {
     const container = await namespaces.add();
     const before = await machine.host.attach({ network: 'blue', netns: container, name: 'web' });
     await vi.waitFor(() => expect(spares()).toEqual(SPARES), WAIT);
+    // The container's kernel gives itself a link-local address, and takes a second or two to be sure of it.
+    await vi.waitFor(async () => {
+      const text = await ip(container, '-json', 'address');
+      expect([text.includes('fe80:'), text.includes('tentative')]).toEqual([true, false]);
+    }, WAIT);
     const seen = await ip(container, '-json', 'address');
     hosts.delete(machine.host);
     await machine.host.close();
