@@ -45,7 +45,8 @@ case $action in
     cp -r "$folder/units" "$root/etc/systemd/system"
     mkdir -p "$root/run/inbox"
     mount --bind "$folder/inbox" "$root/run/inbox"
-    if [[ -n $hidden ]]; then mount -t tmpfs tmpfs "$root$hidden"; fi
+    # One in a folder that is empty here already is hidden.
+    if [[ -n $hidden && -d $root$hidden ]]; then mount -t tmpfs tmpfs "$root$hidden"; fi
     cd "$root"
     mkdir -p mnt
     pivot_root . mnt
