@@ -39,39 +39,7 @@ ips=()
 answer=''
 socket=${VTEP_SOCKET:-/run/vtep/vtepd.sock}
 
-while (($# > 0)); do
-  case $1 in
-    -h | --help)
-      help
-      exit 0
-      ;;
-    --container | --engine | --netns | --pid | --standing | --ip | --name | --socket)
-      if (($# < 2)) || [[ -z $2 ]]; then fail 2 "$1 needs a value; usage: $USAGE"; fi
-      case $1 in
-        --container) container=$2 ;;
-        --engine) engine=$2 ;;
-        --netns) netns=$2 ;;
-        --pid) pid=$2 ;;
-        --standing) standing=$2 ;;
-        --ip) ips+=("$2") ;;
-        --name) name=$2 ;;
-        --socket) socket=$2 ;;
-      esac
-      shift 2
-      ;;
-    -*)
-      fail 2 "unknown option $1; usage: $USAGE"
-      ;;
-    *)
-      [[ -z $network ]] || fail 2 "more than one network: $network and $1; usage: $USAGE"
-      [[ -n $1 ]] || fail 2 "the network's name is empty; usage: $USAGE"
-      network=$1
-      shift
-      ;;
-  esac
-done
-
-[[ -n $network ]] || fail 2 "no network given; usage: $USAGE"
+read_arguments '--container --engine --netns --pid --standing --ip --name --socket' "$@"
 check_container "$USAGE" "$netns" "$pid" "$container"
 case $standing in
   on) standing=true ;;

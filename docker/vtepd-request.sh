@@ -27,6 +27,35 @@ json_addresses() {
   sed -n -E 's/^"addresses":\[([^]]*)\].*/\1/; t found; d; :found s/"//g; s/,/ /g; p' <<<"${1//"$marker"/$'\n'"$marker"}"
 }
 
+# read_arguments OPTIONS ARGUMENT...: the network into $network, and the value of each option that is one of OPTIONS (a list
+# with blanks: "--netns --pid") into the variable of its name; each --ip into the array ips. Help and refusals end the
+# script, by its own help() and $USAGE.
+read_arguments() {
+  local options=" $1 "
+  shift
+  while (($# > 0)); do
+    case $1 in
+      -h | --help)
+        help
+        exit 0
+        ;;
+      -*)
+        [[ $options == *" $1 "* ]] || fail 2 "unknown option $1; usage: $USAGE"
+        if (($# < 2)) || [[ -z $2 ]]; then fail 2 "$1 needs a value; usage: $USAGE"; fi
+        if [[ $1 == --ip ]]; then ips+=("$2"); else printf -v "${1#--}" '%s' "$2"; fi
+        shift 2
+        ;;
+      *)
+        [[ -z $network ]] || fail 2 "more than one network: $network and $1; usage: $USAGE"
+        [[ -n $1 ]] || fail 2 "the network's name is empty; usage: $USAGE"
+        network=$1
+        shift
+        ;;
+    esac
+  done
+  [[ -n $network ]] || fail 2 "no network given; usage: $USAGE"
+}
+
 # check_container USAGE NETNS PID CONTAINER: exactly one of them is given, and a pid is one.
 check_container() {
   local given=0 value pid=$3
