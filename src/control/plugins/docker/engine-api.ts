@@ -1,5 +1,5 @@
 /**
- * A client of Docker's HTTP API on its unix socket: the few requests that names and mirroring need. Control plane.
+ * A client of Docker's HTTP API on its unix socket: the few requests that names, mirroring and the look-up of containers need. Control plane.
  *
  * Never to be asked from inside a callback of Docker's: it waits for the callback's answer. Paths carry no version, so each
  * dockerd answers in its own; the fields read here are the same in all of them since 1.24. An answer is checked before it
@@ -44,6 +44,13 @@ const containerSchema = z.object({
       .transform((map) => map ?? {}),
   }),
 });
+const processSchema = z.object({
+  Id: z.string().min(1),
+  Name: z.string(),
+  State: z
+    .object({ Running: z.boolean().optional(), Status: z.string().optional(), Pid: z.number().optional() })
+    .optional(),
+});
 const eventSchema = z.object({
   Type: z.string(),
   Action: z.string(),
@@ -53,6 +60,7 @@ const eventSchema = z.object({
 export type DockerNetwork = z.infer<typeof networkSchema>;
 export type DockerNetworkDetail = z.infer<typeof networkDetailSchema>;
 export type DockerContainer = z.infer<typeof containerSchema>;
+export type DockerProcess = z.infer<typeof processSchema>;
 export type DockerEvent = z.infer<typeof eventSchema>;
 
 /** The body of POST /networks/create, as far as it is used here. */
@@ -121,6 +129,11 @@ export class EngineApi {
     return this.readIfThere(containerSchema, `/containers/${encodeURIComponent(id)}/json`);
   }
 
+  /** What a container runs as. @param name or id. @returns undefined if there is none. */
+  process(name: string): Promise<DockerProcess | undefined> {
+    return this.readIfThere(processSchema, `/containers/${encodeURIComponent(name)}/json`);
+  }
+
   /** @returns its id. */
   async createNetwork(network: CreateDockerNetwork): Promise<string> {
     const text = await this.call('POST', '/networks/create', network);
@@ -132,13 +145,18 @@ export class EngineApi {
     await unlessGone(this.call('DELETE', `/networks/${encodeURIComponent(id)}`));
   }
 
-  /** Follows events until `signal` or the stream's end. @param filters as Docker's: `{ type: ['network'] }` */
+  /**
+   * Follows events until `signal` or the stream's end. @param filters as Docker's: `{ type: ['network'] }`
+   * @param sinceSeconds those too that have been since then (UNIX time)
+   */
   async events(
     filters: Readonly<Record<string, readonly string[]>>,
     handlers: EventHandlers,
     signal: AbortSignal,
+    sinceSeconds?: number,
   ): Promise<void> {
-    const path = `/events?filters=${encodeURIComponent(JSON.stringify(filters))}`;
+    const since = sinceSeconds === undefined ? '' : `since=${sinceSeconds}&`;
+    const path = `/events?${since}filters=${encodeURIComponent(JSON.stringify(filters))}`;
     const answer = await this.send('GET', path, undefined, signal);
     if (answer.statusCode !== 200) throw refusal(path, answer, await readText(answer, path));
     handlers.onOpen();

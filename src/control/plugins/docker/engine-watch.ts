@@ -7,6 +7,7 @@
  *
  * What happened while it was away is not told by events: hence onUp, each time.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { type DockerEvent, type EngineApi, EngineApiError } from './engine-api.js';
 
@@ -64,7 +65,7 @@ export class EngineWatch {
       const wasUp = await this.followOnce(signal);
       if (signal.aborted) return;
       pauseMs = wasUp ? first : Math.min(most, pauseMs * 2);
-      await pause(pauseMs, signal);
+      await sleep(pauseMs, undefined, { signal, ref: false }).catch(() => undefined);
     }
   }
 
@@ -93,17 +94,4 @@ export class EngineWatch {
     this.lastError = why;
     return wasUp;
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    timer.unref();
-    signal.addEventListener('abort', done, { once: true });
-  });
 }

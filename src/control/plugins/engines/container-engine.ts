@@ -43,7 +43,13 @@ export interface StartListener {
 export interface Inspected {
   readonly Id: string;
   readonly Name: string;
-  readonly State?: { readonly Running?: boolean; readonly Status?: string; readonly Pid?: number };
+  readonly State?:
+    | {
+        readonly Running?: boolean | undefined;
+        readonly Status?: string | undefined;
+        readonly Pid?: number | undefined;
+      }
+    | undefined;
 }
 
 export function toContainer(engine: EngineName, { Id, Name, State }: Inspected): Container {

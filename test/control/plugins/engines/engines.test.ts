@@ -108,7 +108,7 @@ describe("Docker's API", () => {
     );
     told.length = 0;
     const event = (name: string, Action = 'start') =>
-      `${JSON.stringify({ Action, Actor: { Attributes: { name } } })}\n`;
+      `${JSON.stringify({ Type: 'container', Action, Actor: { ID: WEB.Id, Attributes: { name } } })}\n`;
     const [stream] = streams;
     // In pieces, several at once, and what is no start.
     stream!.write(event('web').slice(0, 20));
